@@ -1,0 +1,83 @@
+//! One job, or many: look up, list, cancel.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::problem::Problem;
+use super::view::JobView;
+use crate::job::{JobId, Kind, State as JobState};
+use crate::store::Filter;
+
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 1000;
+
+/// `GET /v1/jobs/{id}`
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
+    let job = api.queue.get(parse_id(&id)?)?;
+    Ok(Json(JobView::with_usage(job, &api.queue)?))
+}
+
+/// `POST /v1/jobs/{id}/cancel`. A finished job is answered as it is.
+pub(super) async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
+    let job = api.queue.cancel(parse_id(&id)?).await?;
+    Ok(Json(JobView::with_usage(job, &api.queue)?))
+}
+
+/// `GET /v1/jobs?kind=&state=&tag=&limit=&cursor=`
+pub(super) async fn list(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Json<Value>, Problem> {
+    let Page { filter, limit, before } = parse_page(&query.unwrap_or_default())?;
+    let (jobs, next) = api.queue.list(&filter, limit, before)?;
+    let jobs = jobs.into_iter().map(|job| JobView::with_usage(job, &api.queue)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(json!({"jobs": jobs, "next_cursor": next.map(cursor)})))
+}
+
+/// An id in a path. What is no id names no job.
+pub(super) fn parse_id(text: &str) -> Result<JobId, Problem> {
+    let id = JobId::try_parse(text).map_err(|_| Problem::unknown_job())?;
+    // Ids have one spelling, so that no two links are the same job.
+    if id.to_string() == text { Ok(id) } else { Err(Problem::unknown_job()) }
+}
+
+struct Page {
+    filter: Filter,
+    limit: usize,
+    before: Option<JobId>,
+}
+
+fn parse_page(query: &str) -> Result<Page, Problem> {
+    let mut page = Page { filter: Filter::default(), limit: LIMIT_DEFAULT, before: None };
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let wrong = |wanted: &str| {
+            let detail = format!("{value:?} is not {wanted}");
+            Problem::invalid_option(format!("the query parameter {name}: {detail}")).in_parameter(name.as_ref(), detail)
+        };
+        match name.as_ref() {
+            "kind" => page.filter.kind = Some(Kind::new(&value).ok_or_else(|| wrong("the name of a kind"))?),
+            "state" => {
+                let names = JobState::ALL.map(JobState::as_str).join(", ");
+                let state = JobState::parse(&value).ok_or_else(|| wrong(&format!("one of {names}")))?;
+                page.filter.state = Some(state);
+            }
+            "tag" => page.filter.tag = Some(value.into_owned()),
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                page.limit = limit.ok_or_else(|| wrong(&format!("a number from 1 to {LIMIT_MAX}")))?;
+            }
+            "cursor" => {
+                let id = value.strip_prefix('b').and_then(|id| JobId::try_parse(id).ok());
+                page.before = Some(id.ok_or_else(|| wrong("a cursor this host has given; take next_cursor as it is"))?);
+            }
+            _ => return Err(wrong("known here: use kind, state, tag, limit and cursor")),
+        }
+    }
+    Ok(page)
+}
+
+/// Opaque to clients. The letter says which kind of cursor it is, should there ever be another.
+fn cursor(before: JobId) -> String {
+    format!("b{}", before.simple())
+}

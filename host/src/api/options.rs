@@ -1,0 +1,122 @@
+//! What a client may say about a job besides its input: from JSON fields or from the query, checked alike.
+
+use std::time::Duration;
+
+use super::problem::Problem;
+use crate::job::Kind;
+use crate::plugins::Plugin;
+use crate::queue::Submission;
+use crate::store::{Options, Payload};
+use crate::time::{Time, parse_duration, parse_time};
+
+/// Labels per job.
+const TAGS_MAX: usize = 16;
+/// Bytes per label.
+const TAG_BYTES_MAX: usize = 64;
+/// The most attempts a client may ask for.
+const ATTEMPTS_MAX: u64 = 100;
+/// A job cannot be put off, or kept waiting, for longer.
+const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A job's options as the client gave them.
+#[derive(Debug, Default)]
+pub(super) struct JobOptions {
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) args: Vec<String>,
+    pub(super) priority: Option<u64>,
+    pub(super) delay: Option<Duration>,
+    pub(super) run_at: Option<Time>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) max_attempts: Option<u64>,
+    pub(super) expires_in: Option<Duration>,
+    pub(super) tags: Vec<String>,
+    pub(super) cancel_on_timeout: bool,
+}
+
+impl JobOptions {
+    /// Reads a query. Names that are not ours are the plugin's.
+    pub(super) fn from_query(query: &str) -> Result<Self, Problem> {
+        let mut options = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let wrong = |wanted: &str| {
+                let detail = format!("{value:?} is not {wanted}");
+                Problem::invalid_option(format!("the query parameter {name}: {detail}"))
+                    .in_parameter(name.as_ref(), detail)
+            };
+            let duration = || parse_duration(&value).ok_or_else(|| wrong("a duration such as 2s, 500ms, 1h or 2000"));
+            let number = || value.parse::<u64>().map_err(|_| wrong("a whole number"));
+            match name.as_ref() {
+                "priority" => options.priority = Some(number()?),
+                "delay" => options.delay = Some(duration()?),
+                "run_at" => {
+                    let at = parse_time(&value).ok_or_else(|| wrong("a time such as 2030-01-31T12:00:00Z"))?;
+                    options.run_at = Some(at);
+                }
+                "timeout" => options.timeout = Some(duration()?),
+                "max_attempts" => options.max_attempts = Some(number()?),
+                "expires_in" => options.expires_in = Some(duration()?),
+                "tag" => options.tags.push(value.into_owned()),
+                "arg" => options.args.push(value.into_owned()),
+                "on_timeout" => match value.as_ref() {
+                    "cancel" => options.cancel_on_timeout = true,
+                    _ => return Err(wrong("cancel, the only choice")),
+                },
+                "after" | "webhook" => return Err(wrong("supported yet by this version; leave it out")),
+                _ => options.parameters.push((name.into_owned(), value.into_owned())),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Checks the values against each other, the plugin and its limits.
+    pub(super) fn into_submission(self, plugin: &Plugin, input: Payload) -> Result<Submission, Problem> {
+        let reject = |name: &str, detail: String| {
+            Err(Problem::invalid_option(format!("{name}: {detail}")).in_parameter(name, detail))
+        };
+        let priority = self.priority.unwrap_or(5);
+        if priority > 9 {
+            return reject("priority", format!("{priority} is not from 0 to 9"));
+        }
+        let max_attempts = self.max_attempts.unwrap_or(3);
+        if !(1..=ATTEMPTS_MAX).contains(&max_attempts) {
+            return reject("max_attempts", format!("{max_attempts} is not from 1 to {ATTEMPTS_MAX}"));
+        }
+        if let Some(timeout) = self.timeout
+            && (timeout.is_zero() || timeout > plugin.timeout_max())
+        {
+            let most = plugin.timeout_max().as_millis();
+            return reject(
+                "timeout",
+                format!("{} ms is not from 1 ms to {most} ms, the most this host allows", timeout.as_millis()),
+            );
+        }
+        if self.delay.is_some() && self.run_at.is_some() {
+            return reject("delay", "delay and run_at cannot be given together".to_owned());
+        }
+        if [self.delay, self.expires_in].into_iter().flatten().any(|span| span > DELAY_MAX) {
+            return reject("delay", "a job cannot wait for more than 366 days".to_owned());
+        }
+        if self.tags.len() > TAGS_MAX || self.tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
+            return reject("tags", format!("a job has at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes"));
+        }
+        if let Err(violations) = plugin.check_parameters(&self.parameters) {
+            let problem = Problem::invalid_input(format!(
+                "the parameters do not fit the schema of {}: {}",
+                plugin.kind,
+                violations.iter().map(|one| one.detail.as_str()).collect::<Vec<_>>().join("; ")
+            ));
+            return Err(problem.violations("/parameters", violations));
+        }
+        Ok(Submission {
+            kind: Kind::clone(&plugin.kind),
+            input,
+            options: Options { parameters: self.parameters, arguments: self.args },
+            priority: u8::try_from(priority).unwrap_or(9),
+            max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
+            run_at: self.delay.map(|delay| Time::now().after(delay)).or(self.run_at),
+            timeout: self.timeout,
+            expires_in: self.expires_in,
+            tags: self.tags,
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! Every refusal as RFC 9457 problem+json. The only place where errors become HTTP statuses.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::job::{Failure, Job, State};
+use crate::plugins::Violation;
+use crate::store::StoreError;
+
+/// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Place>,
+    #[serde(flatten)]
+    more: Map<String, Value>,
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// One mistake and where it is.
+#[derive(Debug, Serialize)]
+struct Place {
+    /// JSON Pointer into the request's body, or empty for the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// Name of the query parameter or header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: format!("urn:dropforge:problem:{code}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            errors: Vec::new(),
+            more: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The request cannot be understood.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "The request is malformed", detail)
+    }
+
+    /// The request is understood, but a value in it cannot be accepted.
+    pub(super) fn invalid_option(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_option", "A value cannot be accepted", detail)
+    }
+
+    /// Input or parameters do not fit what the kind reads.
+    pub(super) fn invalid_input(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_input", "The input does not fit the kind", detail)
+    }
+
+    /// No plugin serves the kind.
+    pub(super) fn unknown_kind(kind: &str) -> Self {
+        let detail = format!("no plugin serves the kind {kind:?}; GET /v1/kinds lists those that can be used");
+        Self::new(StatusCode::NOT_FOUND, "unknown_kind", "No such kind", detail)
+    }
+
+    /// The kind may be there in a moment.
+    pub(super) fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready yet", detail).retry_after(1)
+    }
+
+    /// No such job.
+    pub(super) fn unknown_job() -> Self {
+        let detail = "there is no job with this id: it never existed here, or it was deleted";
+        Self::new(StatusCode::NOT_FOUND, "unknown_job", "No such job", detail)
+    }
+
+    /// The job has no artifact of that name.
+    pub(super) fn unknown_artifact(name: &str) -> Self {
+        let detail = format!("the job has no artifact {name:?}; its artifacts are listed one level up");
+        Self::new(StatusCode::NOT_FOUND, "unknown_artifact", "No such artifact", detail)
+    }
+
+    /// No such path.
+    pub(super) fn not_found(path: &str) -> Self {
+        let detail = format!("there is nothing at {path}; the API begins at /v1/kinds");
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    }
+
+    /// The path is there, the method is not.
+    pub(super) fn method_not_allowed(method: &str, path: &str) -> Self {
+        let detail = format!("{method} is not offered at {path}; the Allow field names what is");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+    }
+
+    /// The body is larger than accepted.
+    pub(super) fn too_large(limit: u64, advice: &str) -> Self {
+        let detail = format!("the body is larger than {limit} bytes, the most that is accepted here{advice}");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
+    }
+
+    /// The client's patience ended before the job did, and it asked to cancel then.
+    pub(super) fn wait_timeout(job: &Job) -> Self {
+        let detail =
+            "the job did not end in the time given by Prefer: wait and was cancelled, as on_timeout=cancel asks";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "wait_timeout", "The job took too long", detail).about(job)
+    }
+
+    /// The job ended without a result.
+    pub(super) fn no_result(job: &Job) -> Self {
+        let problem = match (&job.failure, job.state) {
+            (Some(failure), State::Failed) => Self::failed(failure),
+            _ => Self::new(
+                StatusCode::CONFLICT,
+                "cancelled",
+                "The job was cancelled",
+                "the job was cancelled and has no result",
+            ),
+        };
+        problem.about(job)
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        let code = failure.code.as_str();
+        Self::new(StatusCode::CONFLICT, code, "The job failed", failure.message.clone()).with("failure", json!(failure))
+    }
+
+    /// Something went wrong that the client cannot mend. The cause is in the log.
+    pub(super) fn internal(detail: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The host failed", detail)
+    }
+
+    /// Says where in the body the mistake is.
+    pub(super) fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(Place { pointer: Some(pointer.into()), parameter: None, detail: detail.into() });
+        self
+    }
+
+    /// Says which query parameter or header is wrong.
+    pub(super) fn in_parameter(mut self, name: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(Place { pointer: None, parameter: Some(name.into()), detail: detail.into() });
+        self
+    }
+
+    /// Adds what a schema found wrong below `prefix` in the body.
+    pub(super) fn violations(mut self, prefix: &str, violations: Vec<Violation>) -> Self {
+        for Violation { pointer, detail } in violations {
+            self = self.at(format!("{prefix}{pointer}"), detail);
+        }
+        self
+    }
+
+    fn about(self, job: &Job) -> Self {
+        let location = format!("/v1/jobs/{}", job.id);
+        let mut problem = self.with("job", json!(location));
+        // Ids are hexadecimal digits and dashes.
+        problem.headers.extend(HeaderValue::try_from(location).map(|value| (header::LOCATION, value)));
+        problem
+    }
+
+    fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_else(|_| b"{}".to_vec());
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::unknown_job(),
+            StoreError::Refused(why) => Self::invalid_option(why),
+            StoreError::QueueFull { queue_max } => {
+                let detail = format!(
+                    "{queue_max} jobs of this kind are unfinished already, the most this host keeps; try again later"
+                );
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail).retry_after(5)
+            }
+            error @ (StoreError::Closed | StoreError::Fenced) => {
+                tracing::error!(%error, "a request could not be served");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "stopping",
+                    "The host is stopping",
+                    "the host is stopping; try again in a moment",
+                )
+                .retry_after(1)
+            }
+            error @ (StoreError::Damaged(_) | StoreError::Disk(_) | StoreError::Locked(_)) => {
+                tracing::error!(%error, "a request could not be served");
+                Self::internal("the host could not read or write its data; its log says more")
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a job left: its result and its artifacts.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio_util::io::ReaderStream;
+
+use super::jobs::parse_id;
+use super::problem::Problem;
+use super::{Api, submit};
+use crate::job::{Job, State as JobState};
+use crate::store::{Content, ContentReader, Payload};
+
+/// How much of a file is read at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// `GET /v1/jobs/{id}/result`, with `Prefer: wait=N` when it has ended.
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = parse_id(&id)?;
+    let wait = api.preferred_wait(&headers);
+    let job = match wait {
+        Some(wait) => api.wait(id, wait).await?,
+        None => api.queue.get(id)?,
+    };
+    let mut response = of(&api, job).await?;
+    if let Some(wait) = wait {
+        submit::applied(&mut response, wait);
+    }
+    Ok(response)
+}
+
+/// The answer to "what came out of this job": the output, `202` while there is none yet, or why there never will be.
+pub(super) async fn of(api: &Api, job: Job) -> Result<Response, Problem> {
+    match job.state {
+        JobState::Succeeded => match api.queue.store().output(job.id)? {
+            Some(output) => body(output).await,
+            None => Err(Problem::internal("the job succeeded but its result is missing")),
+        },
+        JobState::Failed | JobState::Cancelled => Err(Problem::no_result(&job)),
+        _ => submit::accepted(api, job),
+    }
+}
+
+/// `GET /v1/jobs/{id}/artifacts`, in creation order.
+pub(super) async fn artifacts(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let job = api.queue.get(parse_id(&id)?)?;
+    let artifacts = api.queue.store().artifacts(job.id)?;
+    let artifacts: Vec<Value> = artifacts
+        .into_iter()
+        .map(|(name, media_type, size, sha256)| {
+            json!({"name": name, "media_type": media_type, "size": size, "sha256": hex::encode(sha256)})
+        })
+        .collect();
+    Ok(Json(json!({"artifacts": artifacts})))
+}
+
+/// `GET /v1/jobs/{id}/artifacts/{name}`
+pub(super) async fn artifact(
+    State(api): State<Arc<Api>>,
+    Path((id, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let job = api.queue.get(parse_id(&id)?)?;
+    match api.queue.store().artifact(job.id, &name)? {
+        Some(artifact) => body(artifact.payload).await,
+        None => Err(Problem::unknown_artifact(&name)),
+    }
+}
+
+async fn body(payload: Payload) -> Result<Response, Problem> {
+    let Payload { media_type, content } = payload;
+    let size = content.size();
+    let body = match content {
+        Content::Inline(bytes) => Body::from(bytes),
+        // Opening a file that is in the folder is quick; reading it happens in pieces, off this thread.
+        blob => match blob.open(0).map_err(|error| Problem::from(crate::store::StoreError::Disk(error)))? {
+            ContentReader::Inline(bytes) => Body::from(bytes),
+            ContentReader::File(file) => {
+                Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES))
+            }
+        },
+    };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    let media_type = HeaderValue::try_from(media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_TYPE, media_type);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    // A plugin's HTML must not run as this host's page.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static("sandbox"));
+    Ok(response)
+}

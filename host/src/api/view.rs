@@ -1,0 +1,131 @@
+//! Jobs, kinds and files as clients see them.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::job::{Failure, Job, JobId, Kind, Progress, State, Usage};
+use crate::plugins::{FileReport, FileState, Plugin};
+use crate::queue::Queue;
+use crate::store::StoreError;
+use crate::time::Time;
+
+/// A job in JSON. The field names are a promise.
+#[derive(Debug, Serialize)]
+pub(super) struct JobView {
+    id: JobId,
+    kind: Kind,
+    state: State,
+    priority: u8,
+    attempts: u32,
+    max_attempts: u32,
+    crashes: u32,
+    interruptions: u32,
+    progress: Progress,
+    failure: Option<Failure>,
+    usage: Vec<Usage>,
+    tags: Vec<String>,
+    created_at: Time,
+    run_at: Option<Time>,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    links: Links,
+}
+
+#[derive(Debug, Serialize)]
+struct Links {
+    #[serde(rename = "self")]
+    own: String,
+    result: String,
+    artifacts: String,
+    events: String,
+    logs: String,
+}
+
+impl JobView {
+    /// A job with the reports of its attempts.
+    pub(super) fn with_usage(job: Job, queue: &Queue) -> Result<Self, StoreError> {
+        // A job that never ended an attempt and was never handed back has none; most submits end here.
+        let fresh = job.attempts == 0 && job.interruptions == 0 && job.state != State::Cancelled;
+        let usage = if fresh { Vec::new() } else { queue.store().usage(job.id)? };
+        Ok(Self::new(job, usage))
+    }
+
+    fn new(job: Job, usage: Vec<Usage>) -> Self {
+        let own = format!("/v1/jobs/{}", job.id);
+        let link = |last: &str| format!("{own}/{last}");
+        Self {
+            links: Links {
+                result: link("result"),
+                artifacts: link("artifacts"),
+                events: link("events"),
+                logs: link("logs"),
+                own,
+            },
+            id: job.id,
+            kind: job.kind,
+            state: job.state,
+            priority: job.priority,
+            attempts: job.attempts,
+            max_attempts: job.max_attempts,
+            crashes: job.crashes,
+            interruptions: job.interruptions,
+            progress: job.progress,
+            failure: job.failure,
+            usage,
+            tags: job.tags,
+            created_at: job.created_at,
+            run_at: job.run_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+        }
+    }
+}
+
+/// A kind: what it does, what it reads, what a job of it may use, and how many stand where.
+pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
+    let about = &plugin.description;
+    let counts = queue.counts(&plugin.kind);
+    let counts: serde_json::Map<String, Value> =
+        State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect();
+    let examples = about.examples.iter().map(|(title, input, parameters)| {
+        let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let parameters: serde_json::Map<String, Value> =
+            parameters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        json!({"title": title, "input": input, "parameters": parameters})
+    });
+    json!({
+        "kind": plugin.kind,
+        "summary": about.summary,
+        "version": about.version,
+        "digest": plugin.digest,
+        "input": {
+            "media_types": about.input_media_types,
+            "schema": plugin.input_schema.as_ref().map(|schema| &schema.source),
+        },
+        "parameters": plugin.parameter_schema.as_ref().map(|schema| &schema.source),
+        "output": {
+            "media_type": about.output_media_type,
+            "schema": plugin.output_schema,
+            "artifacts": about.artifacts,
+        },
+        "examples": examples.collect::<Vec<_>>(),
+        "limits": {
+            "timeout_ms": u64::try_from(plugin.limits.timeout.as_millis()).unwrap_or(u64::MAX),
+            "timeout_ms_max": u64::try_from(plugin.timeout_max().as_millis()).unwrap_or(u64::MAX),
+            "memory_bytes": plugin.limits.memory_bytes,
+            "output_bytes": plugin.limits.output_bytes,
+        },
+        "counts": counts,
+        "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},
+    })
+}
+
+/// A file of the plugin folder.
+pub(super) fn file(report: &FileReport) -> Value {
+    let state = match report.state {
+        FileState::Compiling => "compiling",
+        FileState::Serving => "serving",
+        FileState::Rejected => "rejected",
+    };
+    json!({"file": report.file, "kind": report.kind, "state": state, "reason": report.reason, "digest": report.digest})
+}

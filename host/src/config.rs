@@ -1,0 +1,232 @@
+//! Flags, environment, file and defaults, turned into one checked value.
+//!
+//! A flag goes before a `DROPFORGE_…` variable, that before the file, that before the default. A name that means
+//! nothing is an error in all of them: a misspelt limit must not silently be none.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+
+const PREFIX: &str = "DROPFORGE_";
+/// Variables with our prefix that are not settings: where the file is, and what the command line's client uses.
+const NOT_SETTINGS: &[&str] = &["config", "url", "token"];
+
+const MIB: u64 = 1 << 20;
+
+/// Everything that can be set, with its default.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. `127.0.0.1:8080`; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Listen beyond this machine although nobody has to show who they are. `false`
+    pub insecure: bool,
+    /// Where jobs are kept. `dropforge-data`
+    pub data: PathBuf,
+    /// Where plugins are dropped. `plugins`
+    pub plugins: PathBuf,
+    /// Threads that run jobs; 0 means one for each processor. `0`
+    pub workers: usize,
+    /// Jobs that may wait in host calls at a time. `1000`
+    pub parked_jobs_max: u32,
+    /// Unfinished jobs per kind. `100000`
+    pub queue_max: u64,
+    /// Largest JSON body, in bytes. 8 MiB
+    pub json_bytes_max: u64,
+    /// Largest raw body, in bytes. 256 MiB
+    pub body_bytes_max: u64,
+    /// Longest `Prefer: wait`. `5m`
+    pub wait_max: Span,
+    /// Time limit of an attempt, unless the plugin or the job says otherwise. `60s`
+    pub timeout: Span,
+    /// The longest time limit anybody may ask for. `1h`
+    pub timeout_max: Span,
+    /// Fuel a job gets per millisecond of its time limit. `25000000`, more than a processor burns, so that time ends a job
+    pub fuel_per_ms: u64,
+    /// Memory of a job, in bytes, unless the plugin wishes otherwise. 256 MiB
+    pub memory_bytes: u64,
+    /// The most memory a plugin may wish, in bytes. 1 GiB
+    pub memory_bytes_max: u64,
+    /// Result and artifacts of a job, in bytes, unless the plugin wishes otherwise. 256 MiB
+    pub output_bytes: u64,
+    /// The most output a plugin may wish, in bytes. 4 GiB
+    pub output_bytes_max: u64,
+    /// Largest plugin file, in bytes. 256 MiB
+    pub plugin_file_bytes_max: u64,
+    /// Pause before a second attempt; doubles from attempt to attempt. `1s`
+    pub retry_pause: Span,
+    /// The longest pause between attempts. `10m`
+    pub retry_pause_max: Span,
+    /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
+    pub log: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let seconds = |seconds| Span(Duration::from_secs(seconds));
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            insecure: false,
+            data: "dropforge-data".into(),
+            plugins: "plugins".into(),
+            workers: 0,
+            parked_jobs_max: 1_000,
+            queue_max: 100_000,
+            json_bytes_max: 8 * MIB,
+            body_bytes_max: 256 * MIB,
+            wait_max: seconds(300),
+            timeout: seconds(60),
+            timeout_max: seconds(3_600),
+            fuel_per_ms: 25_000_000,
+            memory_bytes: 256 * MIB,
+            memory_bytes_max: 1024 * MIB,
+            output_bytes: 256 * MIB,
+            output_bytes_max: 4096 * MIB,
+            plugin_file_bytes_max: 256 * MIB,
+            retry_pause: seconds(1),
+            retry_pause_max: seconds(600),
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// What was given on the command line; the rest comes from elsewhere.
+#[derive(Debug, Default, Serialize)]
+pub struct Flags {
+    /// `--listen`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// `--insecure`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
+    /// `--data`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// `--plugins`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugins: Option<PathBuf>,
+    /// `--workers`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+}
+
+/// What is wrong with the settings, and where it was said.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Puts everything together. `file` must exist if it is named.
+    pub fn load(flags: &Flags, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError(format!("the config file {} is not there", file.display())));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let figment = figment.merge(Env::prefixed(PREFIX).ignore(NOT_SETTINGS)).merge(Serialized::defaults(flags));
+        let config: Self = figment.extract().map_err(|errors| {
+            // All of them: whoever has to mend the file wants to do it once.
+            ConfigError(errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("; "))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// How many threads run jobs.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let rules = [
+            (self.workers <= 1024, "workers: at most 1024"),
+            (self.parked_jobs_max <= 10_000, "parked_jobs_max: at most 10000"),
+            (self.queue_max > 0, "queue_max: at least 1"),
+            (self.timeout.0 <= self.timeout_max.0, "timeout: not longer than timeout_max"),
+            (!self.timeout.0.is_zero(), "timeout: at least 1ms"),
+            (self.timeout_max.0 <= Duration::from_secs(30 * 24 * 3600), "timeout_max: at most 720h"),
+            (self.fuel_per_ms > 0, "fuel_per_ms: at least 1"),
+            (self.memory_bytes <= self.memory_bytes_max, "memory_bytes: not more than memory_bytes_max"),
+            (self.memory_bytes_max <= 4096 * MIB, "memory_bytes_max: at most 4 GiB, 4294967296"),
+            (self.output_bytes <= self.output_bytes_max, "output_bytes: not more than output_bytes_max"),
+            (self.json_bytes_max <= 1024 * MIB, "json_bytes_max: at most 1 GiB, 1073741824"),
+            (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
+            (
+                self.listen.ip().is_loopback() || self.insecure,
+                "listen: whoever reaches this address may run jobs; use a loopback address such as 127.0.0.1, or say \
+                 --insecure if that is what you want",
+            ),
+        ];
+        match rules.iter().find(|(kept, _)| !kept) {
+            Some((_, rule)) => Err(ConfigError((*rule).to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+// A closure of figment's test jail returns its large error type.
+#[expect(clippy::result_large_err, reason = "the jail's closure type is figment's choice")]
+mod tests {
+    use figment::Jail;
+
+    use super::*;
+
+    fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        Config::load(flags, Path::new("dropforge.toml").is_file().then_some(Path::new("dropforge.toml")))
+    }
+
+    #[test]
+    fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
+        Jail::expect_with(|jail| {
+            jail.create_file("dropforge.toml", "workers = 3\nqueue_max = 7\ntimeout = \"5s\"")?;
+            jail.set_env("DROPFORGE_WORKERS", "4");
+            jail.set_env("DROPFORGE_TIMEOUT", "500ms");
+            let config = load(&Flags { workers: Some(5), ..Flags::default() }).expect("valid");
+            assert_eq!((config.workers, config.queue_max), (5, 7));
+            assert_eq!(config.timeout.0, Duration::from_millis(500));
+            assert_eq!(load(&Flags::default()).expect("valid").workers, 4);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn unknown_names_and_impossible_values_are_errors() {
+        for (file, variable, hint) in [
+            ("wrokers = 3", None, "wrokers"),
+            ("", Some(("DROPFORGE_WROKERS", "3")), "wrokers"),
+            ("timeout = \"soon\"", None, "timeout"),
+            ("timeout = \"2h\"", None, "timeout_max"),
+            ("listen = \"0.0.0.0:80\"", None, "--insecure"),
+        ] {
+            Jail::expect_with(|jail| {
+                jail.create_file("dropforge.toml", file)?;
+                if let Some((name, value)) = variable {
+                    jail.set_env(name, value);
+                }
+                let error = load(&Flags::default()).expect_err(hint).to_string();
+                assert!(error.contains(hint), "{error}");
+                Ok(())
+            });
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The nouns: a job, its states, its failures and the legal moves between them.
+//!
+//! Everything here is plain data and plain functions. No file in the project is below this one except
+//! [`crate::time`]; nothing here does I/O or reads a clock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+pub use uuid::Uuid as JobId;
+
+use crate::time::Time;
+
+/// Usage reports kept per job; older ones go first.
+pub const USAGE_KEPT: usize = 10;
+
+/// What a job is for: the stem of the plugin's file name, `[a-z0-9][a-z0-9-]{0,62}`. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Kind(Arc<str>);
+
+impl Kind {
+    /// Accepts a well-formed name.
+    pub fn new(name: &str) -> Option<Self> {
+        let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let well_formed = (1..=63).contains(&name.len())
+            && name.as_bytes().first().is_some_and(letter_or_digit)
+            && name.bytes().all(|byte| letter_or_digit(&byte) || byte == b'-');
+        well_formed.then(|| Self(name.into()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Kind {
+    type Error = &'static str;
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::new(&name).ok_or("a kind is 1 to 63 of a-z, 0-9 and -, and does not begin with -")
+    }
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> Self {
+        kind.0.as_ref().to_owned()
+    }
+}
+
+/// Where a job stands. The last three are terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits for a moment: its `run_at`, or the pause before another attempt.
+    Scheduled,
+    /// Waits for other jobs.
+    Blocked,
+    /// Ready to run.
+    Queued,
+    /// A worker has it. Never written to disk: after a crash such a job is simply queued.
+    Running,
+    /// Done, with a result.
+    Succeeded,
+    /// Over, with a [`Failure`].
+    Failed,
+    /// Stopped on request.
+    Cancelled,
+}
+
+impl State {
+    /// Every state, in the order of a job's life.
+    pub const ALL: [State; 7] = [
+        State::Scheduled,
+        State::Blocked,
+        State::Queued,
+        State::Running,
+        State::Succeeded,
+        State::Failed,
+        State::Cancelled,
+    ];
+
+    /// Whether the job's outcome is final.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, State::Succeeded | State::Failed | State::Cancelled)
+    }
+
+    /// The name in JSON and queries.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Scheduled => "scheduled",
+            State::Blocked => "blocked",
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// Whose doing a failure was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The client's request.
+    Job,
+    /// The plugin's code.
+    Plugin,
+    /// The host, or something it depends on.
+    Host,
+}
+
+/// Why an attempt or a job failed. The names are part of the HTTP contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The plugin refused the input or the parameters.
+    InvalidInput,
+    /// The plugin's permanent error, or a non-zero exit.
+    PluginError,
+    /// The plugin asked to be tried again later.
+    Transient,
+    /// The guest trapped: a panic, an abort, an illegal instruction, a stack overflow.
+    Trap,
+    /// The fuel budget is used up.
+    OutOfFuel,
+    /// The attempt's time is over.
+    DeadlineExceeded,
+    /// The guest asked for more memory than granted.
+    MemoryExceeded,
+    /// Result and artifacts together are larger than granted.
+    OutputTooLarge,
+    /// The guest needed something that was not granted.
+    Denied,
+    /// No plugin of that kind.
+    PluginMissing,
+    /// The plugin cannot be run.
+    PluginInvalid,
+    /// The job brought the host process down.
+    HostCrash,
+    /// A job this one depends on did not succeed.
+    ParentFailed,
+    /// It was not started before `expires_in` was over.
+    Expired,
+    /// Anything unrecognised. A host failure, never a success.
+    Internal,
+}
+
+impl Code {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidInput => "invalid_input",
+            Code::PluginError => "plugin_error",
+            Code::Transient => "transient",
+            Code::Trap => "trap",
+            Code::OutOfFuel => "out_of_fuel",
+            Code::DeadlineExceeded => "deadline_exceeded",
+            Code::MemoryExceeded => "memory_exceeded",
+            Code::OutputTooLarge => "output_too_large",
+            Code::Denied => "denied",
+            Code::PluginMissing => "plugin_missing",
+            Code::PluginInvalid => "plugin_invalid",
+            Code::HostCrash => "host_crash",
+            Code::ParentFailed => "parent_failed",
+            Code::Expired => "expired",
+            Code::Internal => "internal",
+        }
+    }
+
+    fn fault(self) -> Fault {
+        match self {
+            Code::InvalidInput | Code::ParentFailed | Code::Expired => Fault::Job,
+            Code::PluginMissing | Code::Internal => Fault::Host,
+            _ => Fault::Plugin,
+        }
+    }
+
+    /// Whether the host tries again by itself. A kind's settings may add more.
+    fn retryable(self) -> bool {
+        matches!(self, Code::Transient | Code::Internal)
+    }
+}
+
+/// Why a job failed, as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong, for programs.
+    pub code: Code,
+    /// What went wrong, for people. At most [`Failure::MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// Whose doing it was.
+    pub fault: Fault,
+    /// Whether the host tries such a failure again while attempts are left.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// Longer messages are cut, visibly.
+    pub const MESSAGE_BYTES_MAX: usize = 1024;
+
+    /// A failure whose fault and retryability follow from its code.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: shorten(message.into(), Self::MESSAGE_BYTES_MAX),
+            fault: code.fault(),
+            retryable: code.retryable(),
+        }
+    }
+}
+
+/// Cuts a text at a character boundary so that it fits into `bytes_max`, and marks the cut.
+pub fn shorten(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8())));
+        text.push('…');
+    }
+    text
+}
+
+/// How far a running job says it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// From 0.0 to 1.0.
+    pub fraction: f64,
+    /// A few words, at most 256 bytes.
+    pub message: String,
+}
+
+/// The bound that ended an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The fuel budget.
+    Fuel,
+    /// The wall clock.
+    Deadline,
+    /// The memory cap.
+    Memory,
+    /// The cap on result and artifacts.
+    Output,
+    /// The guest's stack.
+    Stack,
+    /// A cancel request.
+    Cancelled,
+    /// The host is stopping; the job will run again.
+    Interrupted,
+}
+
+/// What one attempt used. Every attempt that ended leaves one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The bound that ended it, if one did.
+    pub bound: Option<Bound>,
+    /// Fuel consumed. A unit is roughly one WebAssembly instruction.
+    pub fuel: u64,
+    /// Processor time inside the guest and its host calls.
+    pub cpu_ms: u64,
+    /// Time from start to end.
+    pub wall_ms: u64,
+    /// Time spent waiting in host calls, off the processor.
+    pub parked_ms: u64,
+    /// Largest linear memory of all instances together.
+    pub memory_bytes_peak: u64,
+    /// Size of the input.
+    pub bytes_in: u64,
+    /// Size of result and artifacts.
+    pub bytes_out: u64,
+    /// SHA-256 of the plugin file that ran.
+    pub plugin_digest: String,
+    /// The guest's call stack where it trapped, innermost first.
+    pub backtrace: Vec<String>,
+    /// The last lines of the attempt's log.
+    pub log: Vec<String>,
+}
+
+/// A job as the store keeps it and clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// UUIDv7: ids sort by the time of submission.
+    pub id: JobId,
+    /// Which plugin runs it.
+    pub kind: Kind,
+    /// Where it stands.
+    pub state: State,
+    /// 0 to 9; 9 first.
+    pub priority: u8,
+    /// Attempts that ended on their own.
+    pub attempts: u32,
+    /// The most `attempts` may become.
+    pub max_attempts: u32,
+    /// Times the host process died and this job was found guilty.
+    pub crashes: u32,
+    /// Times a graceful stop handed it back. Never counts against it.
+    pub interruptions: u32,
+    /// The newest progress of the newest attempt.
+    pub progress: Progress,
+    /// Why it failed. While it waits for another attempt: why the last one failed.
+    pub failure: Option<Failure>,
+    /// The client's labels.
+    pub tags: Vec<String>,
+    /// When it was accepted.
+    pub created_at: Time,
+    /// Not before this moment, if it has one to wait for.
+    pub run_at: Option<Time>,
+    /// When the newest attempt started.
+    pub started_at: Option<Time>,
+    /// When its outcome became final.
+    pub finished_at: Option<Time>,
+    /// Limit of one attempt in milliseconds, if the client chose one.
+    pub timeout_ms: Option<u64>,
+    /// Fails with `expired` if not started by then.
+    pub expires_at: Option<Time>,
+}
+
+/// How an attempt ended, before the job's history is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// With a result.
+    Succeeded,
+    /// With a failure, and the plugin's advice when to try again.
+    Failed(Failure, Option<Duration>),
+    /// The host is stopping: back to the queue, nothing counted.
+    Interrupted,
+}
+
+/// Pauses between attempts: exponential, with jitter so that a crowd does not come back as a crowd.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// Pause before the second attempt.
+    pub first: Duration,
+    /// No pause is longer, unless the plugin asks for it.
+    pub longest: Duration,
+}
+
+impl Backoff {
+    /// The pause after `attempts` ended attempts. `jitter` is from 0.0 to 1.0 and takes up to half of the pause away.
+    pub fn pause(&self, attempts: u32, jitter: f64) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(20);
+        let full = self.first.saturating_mul(1 << doublings).min(self.longest);
+        full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+impl Job {
+    /// The job after an attempt that ended so. The one place where a job's next state is decided.
+    pub fn after_attempt(mut self, ended: Ended, backoff: Backoff, jitter: f64, now: Time) -> Job {
+        match ended {
+            Ended::Interrupted => {
+                self.interruptions += 1;
+                self.state = State::Queued;
+                self.started_at = None;
+                self.progress = Progress::default();
+            }
+            Ended::Succeeded => {
+                self.attempts += 1;
+                self.failure = None;
+                self.end(State::Succeeded, now);
+            }
+            Ended::Failed(failure, advice) => {
+                self.attempts += 1;
+                let again = failure.retryable && self.attempts < self.max_attempts;
+                self.failure = Some(failure);
+                if again {
+                    let pause = backoff.pause(self.attempts, jitter).max(advice.unwrap_or_default());
+                    self.state = State::Scheduled;
+                    self.run_at = Some(now.after(pause));
+                    self.started_at = None;
+                    self.progress = Progress::default();
+                } else {
+                    self.end(State::Failed, now);
+                }
+            }
+        }
+        self
+    }
+
+    /// The job, stopped on request.
+    pub fn cancelled(mut self, now: Time) -> Job {
+        self.failure = None;
+        self.end(State::Cancelled, now);
+        self
+    }
+
+    /// The job, never started in time.
+    pub fn expired(mut self, now: Time) -> Job {
+        self.failure = Some(Failure::new(Code::Expired, "the job was not started before expires_in was over"));
+        self.end(State::Failed, now);
+        self
+    }
+
+    fn end(&mut self, state: State, now: Time) {
+        self.state = state;
+        self.finished_at = Some(now);
+        self.run_at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+
+    fn running(max_attempts: u32) -> Job {
+        Job {
+            id: JobId::nil(),
+            kind: Kind::new("work").expect("well-formed"),
+            state: State::Running,
+            priority: 5,
+            attempts: 0,
+            max_attempts,
+            crashes: 0,
+            interruptions: 0,
+            progress: Progress::default(),
+            failure: None,
+            tags: Vec::new(),
+            created_at: Time(0),
+            run_at: None,
+            started_at: Some(Time(1)),
+            finished_at: None,
+            timeout_ms: None,
+            expires_at: None,
+        }
+    }
+
+    fn failing(code: Code) -> Ended {
+        Ended::Failed(Failure::new(code, "no"), None)
+    }
+
+    #[test]
+    fn kinds_are_short_lower_case_names() {
+        for name in ["a", "pdf-to-png", "0", &"x".repeat(63)] {
+            assert!(Kind::new(name).is_some(), "{name}");
+        }
+        for name in ["", "-a", "A", "a.b", "a/b", "ä", &"x".repeat(64)] {
+            assert!(Kind::new(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn transient_failures_are_retried_until_attempts_run_out() {
+        let once = running(2).after_attempt(failing(Code::Transient), BACKOFF, 0.0, Time(1_000));
+        assert_eq!((once.state, once.attempts, once.run_at), (State::Scheduled, 1, Some(Time(2_000))));
+        let twice = once.after_attempt(failing(Code::Transient), BACKOFF, 0.0, Time(2_000));
+        assert_eq!((twice.state, twice.attempts, twice.finished_at), (State::Failed, 2, Some(Time(2_000))));
+    }
+
+    #[test]
+    fn the_plugins_advice_lengthens_the_pause() {
+        let advice = Ended::Failed(Failure::new(Code::Transient, "busy"), Some(Duration::from_secs(90)));
+        assert_eq!(running(3).after_attempt(advice, BACKOFF, 0.0, Time(0)).run_at, Some(Time(90_000)));
+    }
+
+    #[test]
+    fn a_trap_is_final_and_an_interruption_counts_nothing() {
+        assert_eq!(running(3).after_attempt(failing(Code::Trap), BACKOFF, 0.0, Time(5)).state, State::Failed);
+        let back = running(3).after_attempt(Ended::Interrupted, BACKOFF, 0.0, Time(5));
+        assert_eq!((back.state, back.attempts, back.interruptions), (State::Queued, 0, 1));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_jitter_takes_at_most_half() {
+        let pauses: Vec<u64> = (1..=8).map(|n| BACKOFF.pause(n, 0.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(BACKOFF.pause(u32::MAX, 1.0), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn long_messages_are_cut_visibly_between_characters() {
+        let cut = shorten("ü".repeat(600), 1024);
+        assert!(cut.len() <= 1024 && cut.ends_with('…'));
+    }
+}

@@ -1,0 +1,204 @@
+//! The plugin folder as a table of kinds: watched, checked, swapped.
+//!
+//! A file serves only after it was compiled, linked and asked to describe itself. Jobs hold on to the version they
+//! started on; a file that is rejected leaves the version before it serving. All of this happens on a thread of its
+//! own, at low priority.
+
+mod folder;
+mod schema;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub use self::schema::{Schema, Violation};
+use crate::job::Kind;
+use crate::sandbox::{Description, Limits, Program, Sandbox};
+use crate::store::Blobs;
+
+/// Bounds for what plugins may wish.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder.
+    pub folder: PathBuf,
+    /// A larger file is rejected.
+    pub file_bytes_max: u64,
+    /// Limits of a kind that wishes nothing.
+    pub limits: Limits,
+    /// No kind gets more.
+    pub limits_max: Limits,
+    /// Fuel per millisecond of time limit.
+    pub fuel_per_ms: u64,
+}
+
+/// One version of a kind, ready to run.
+pub struct Plugin {
+    /// What it serves.
+    pub kind: Kind,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// The compiled file.
+    pub program: Program,
+    /// What it says of itself.
+    pub description: Description,
+    /// Schema of a JSON input.
+    pub input_schema: Option<Schema>,
+    /// Schema of the parameters.
+    pub parameter_schema: Option<Schema>,
+    /// Schema of the result, for documentation.
+    pub output_schema: Option<Value>,
+    /// What a job may use, its own timeout aside.
+    pub limits: Limits,
+    fuel_per_ms: u64,
+    timeout_max: Duration,
+}
+
+impl Plugin {
+    /// Whether the plugin reads JSON first of all; then its input is checked before a job is accepted.
+    pub fn reads_json(&self) -> bool {
+        self.description.input_media_types.first().is_some_and(|first| first == "application/json")
+    }
+
+    /// The longest a job may ask to run.
+    pub fn timeout_max(&self) -> Duration {
+        self.timeout_max
+    }
+
+    /// What a job that asks for this timeout may use.
+    pub fn limits_for(&self, timeout: Option<Duration>) -> Limits {
+        let timeout = timeout.unwrap_or(self.limits.timeout).min(self.timeout_max);
+        let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        Limits { timeout, fuel: ms.saturating_mul(self.fuel_per_ms), ..self.limits }
+    }
+
+    /// Holds an input against the plugin's schema.
+    pub fn check_input(&self, input: &Value) -> Result<(), Vec<Violation>> {
+        self.input_schema.as_ref().map_or(Ok(()), |schema| schema.check(input))
+    }
+
+    /// Holds parameters against the plugin's schema.
+    pub fn check_parameters(&self, parameters: &[(String, String)]) -> Result<(), Vec<Violation>> {
+        self.parameter_schema.as_ref().map_or(Ok(()), |schema| schema.check(&schema.parameters_as_object(parameters)))
+    }
+}
+
+/// Where a file stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    /// Being checked.
+    Compiling,
+    /// Jobs run on it.
+    Serving,
+    /// Not usable; the reason says why.
+    Rejected,
+}
+
+/// One file of the folder.
+#[derive(Debug, Clone)]
+pub struct FileReport {
+    /// Its name.
+    pub file: String,
+    /// The kind it would serve, if the name allows one.
+    pub kind: Option<Kind>,
+    /// Where it stands.
+    pub state: FileState,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+    /// SHA-256 of its content, once read.
+    pub digest: Option<String>,
+}
+
+#[derive(Default)]
+struct Table {
+    files: BTreeMap<String, FileReport>,
+    serving: BTreeMap<Kind, Arc<Plugin>>,
+    scanned: bool,
+}
+
+/// The table, kept up to date until dropped.
+pub struct Plugins {
+    table: RwLock<Table>,
+    kinds: watch::Sender<Arc<[Kind]>>,
+    stop: watch::Sender<bool>,
+    watcher: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Plugins {
+    /// Starts to watch a folder, which is created if it is not there.
+    pub fn watch(settings: Settings, sandbox: Arc<Sandbox>, blobs: Blobs) -> std::io::Result<Arc<Self>> {
+        std::fs::create_dir_all(&settings.folder)?;
+        let plugins = Arc::new(Self {
+            table: RwLock::default(),
+            kinds: watch::Sender::new(Arc::default()),
+            stop: watch::Sender::new(false),
+            watcher: Mutex::default(),
+        });
+        let watcher = folder::Watcher::new(settings, sandbox, blobs, Arc::downgrade(&plugins))?;
+        let stop = plugins.stop.subscribe();
+        let thread = thread::Builder::new().name("plugins".into()).spawn(move || watcher.run(stop))?;
+        *plugins.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(plugins)
+    }
+
+    /// The plugin serving a kind.
+    pub fn serving(&self, kind: &Kind) -> Option<Arc<Plugin>> {
+        self.read(|table| table.serving.get(kind).cloned())
+    }
+
+    /// Every plugin that serves, by kind.
+    pub fn all_serving(&self) -> Vec<Arc<Plugin>> {
+        self.read(|table| table.serving.values().cloned().collect())
+    }
+
+    /// Every file of the folder.
+    pub fn files(&self) -> Vec<FileReport> {
+        self.read(|table| table.files.values().cloned().collect())
+    }
+
+    /// The kinds that can run now.
+    pub fn kinds(&self) -> watch::Receiver<Arc<[Kind]>> {
+        self.kinds.subscribe()
+    }
+
+    /// Whether every file has been looked at once.
+    pub fn is_scanned(&self) -> bool {
+        self.read(|table| table.scanned)
+    }
+
+    /// Stops watching. What serves goes on serving. Blocks until a check under way is done.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if watcher.is_some_and(|watcher| watcher.join().is_err()) {
+            tracing::error!("the plugin watcher panicked");
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut table);
+        let kinds: Arc<[Kind]> = table.serving.keys().cloned().collect();
+        // Told under the lock, so that two changes cannot be told in the wrong order.
+        self.kinds.send_if_modified(|known| {
+            // Workers are woken also when a kind only got a new version: its jobs may wait for just that.
+            let changed = !known.is_empty() || !kinds.is_empty();
+            *known = kinds;
+            changed
+        });
+    }
+}
+
+impl Drop for Plugins {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}

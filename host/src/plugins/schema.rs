@@ -1,0 +1,112 @@
+//! JSON Schemas of a plugin, and requests held against them.
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::{Map, Value};
+
+/// Mistakes named per request; more would not help anybody.
+const VIOLATIONS_MAX: usize = 20;
+
+/// One mistake in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Where, as a JSON Pointer into the checked value.
+    pub pointer: String,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// A schema, compiled.
+#[derive(Debug)]
+pub struct Schema {
+    /// As the plugin gave it.
+    pub source: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    /// Compiles a schema's text. References to other documents are refused, and patterns use an engine that is linear
+    /// in the text: a plugin must not be able to make the host's checks slow.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let source: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        let validator = jsonschema::options()
+            .with_pattern_options(PatternOptions::regex())
+            .build(&source)
+            .map_err(|error| format!("at {}: {error}", error.instance_path()))?;
+        Ok(Self { source, validator })
+    }
+
+    /// Holds a value against the schema.
+    pub fn check(&self, value: &Value) -> Result<(), Vec<Violation>> {
+        let describe = |error: jsonschema::ValidationError<'_>| Violation {
+            pointer: error.instance_path().to_string(),
+            detail: crate::job::shorten(error.to_string(), 300),
+        };
+        let violations: Vec<Violation> = self.validator.iter_errors(value).take(VIOLATIONS_MAX).map(describe).collect();
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+
+    /// Parameters as the object the schema speaks of: numbers and booleans typed where it wants them so.
+    pub fn parameters_as_object(&self, parameters: &[(String, String)]) -> Value {
+        let mut object = Map::new();
+        for (name, text) in parameters {
+            let value = typed(text, self.source.pointer(&format!("/properties/{}/type", escape(name))));
+            match object.get_mut(name) {
+                None => drop(object.insert(name.clone(), value)),
+                Some(Value::Array(values)) => values.push(value),
+                Some(first) => *first = Value::Array(vec![first.take(), value]),
+            }
+        }
+        Value::Object(object)
+    }
+}
+
+fn typed(text: &str, wanted: Option<&Value>) -> Value {
+    let wants = |name: &str| match wanted {
+        Some(Value::String(only)) => only == name,
+        Some(Value::Array(any)) => any.iter().any(|one| one == name),
+        _ => false,
+    };
+    let parsed = serde_json::from_str(text).ok().filter(|value| match value {
+        Value::Number(_) => wants("number") || wants("integer"),
+        Value::Bool(_) => wants("boolean"),
+        _ => false,
+    });
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGES: &str = r#"{"type": "object", "additionalProperties": false,
+        "properties": {"dpi": {"type": "number", "minimum": 1}, "name": {"type": "string"}}}"#;
+
+    fn check(parameters: &[(&str, &str)]) -> Result<(), Vec<Violation>> {
+        let schema = Schema::parse(PAGES).expect("a good schema");
+        let owned: Vec<_> = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        schema.check(&schema.parameters_as_object(&owned))
+    }
+
+    #[test]
+    fn parameters_are_compared_as_what_the_schema_wants() {
+        assert_eq!(check(&[("dpi", "200"), ("name", "200")]), Ok(()));
+        for (wrong, pointer) in [(("dpi", "0"), "/dpi"), (("dpi", "many"), "/dpi"), (("dpy", "200"), "")] {
+            let violations = check(&[wrong]).expect_err("against the schema");
+            assert_eq!(violations[0].pointer, pointer, "{violations:?}");
+        }
+        assert!(check(&[("name", "a"), ("name", "b")]).is_err(), "a list is not a string");
+    }
+
+    #[test]
+    fn a_schema_cannot_reach_out_or_hang() {
+        assert!(Schema::parse("{").is_err());
+        assert!(Schema::parse(r#"{"$ref": "http://127.0.0.1:1/schema.json"}"#).is_err());
+        assert!(Schema::parse(r#"{"$ref": "file:///etc/passwd"}"#).is_err());
+        let slow = Schema::parse(r#"{"type": "string", "pattern": "^(a+)+$"}"#).expect("a legal pattern");
+        assert!(slow.check(&Value::String("a".repeat(5_000) + "!")).is_err());
+    }
+}

@@ -1,0 +1,345 @@
+//! Submit, claim, finish, look up: the rules of the queue above the store that remembers it.
+//!
+//! Knows who is running what in this process, wakes workers when there is work and clients when their job has
+//! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::job::{Backoff, Job, JobId, Kind, Progress, State, Usage};
+use crate::running::{Running, Stop};
+use crate::store::{Artifact, Attempt, Claimed, Counts, Filter, NewJob, Options, Payload, Store, StoreError, Upload};
+use crate::time::Time;
+
+/// How often time is looked at when no scheduled job says when.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The queue's bounds and habits.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Unfinished jobs per kind; further ones are refused.
+    pub queue_max: u64,
+    /// Pauses between attempts.
+    pub backoff: Backoff,
+}
+
+/// A job as a client wants it, checked.
+#[derive(Debug)]
+pub struct Submission {
+    /// What it is for.
+    pub kind: Kind,
+    /// What the plugin reads.
+    pub input: Payload,
+    /// What else the plugin is told.
+    pub options: Options,
+    /// 0 to 9.
+    pub priority: u8,
+    /// The most attempts.
+    pub max_attempts: u32,
+    /// Not before this moment.
+    pub run_at: Option<Time>,
+    /// Limit of one attempt, if it differs from the kind's.
+    pub timeout: Option<Duration>,
+    /// Not started by then: failed.
+    pub expires_in: Option<Duration>,
+    /// Labels.
+    pub tags: Vec<String>,
+}
+
+/// A job in a worker's hands.
+#[derive(Debug)]
+pub struct Assignment {
+    /// The job and its input.
+    pub claimed: Claimed,
+    /// Shared with those who watch it.
+    pub running: Arc<Running>,
+}
+
+/// How a worker says that an attempt ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// What becomes of the job.
+    pub ended: crate::job::Ended,
+    /// What it used.
+    pub usage: Usage,
+    /// Its result.
+    pub output: Option<Payload>,
+    /// Its files.
+    pub artifacts: Vec<Artifact>,
+    /// When it started.
+    pub started_at: Time,
+}
+
+/// The jobs of one host.
+#[derive(Debug)]
+pub struct Queue {
+    store: Store,
+    settings: Settings,
+    running: Mutex<HashMap<JobId, Arc<Running>>>,
+    waiters: Mutex<HashMap<JobId, Vec<Waiter>>>,
+    next_waiter: AtomicU64,
+    turn: AtomicUsize,
+    work: Notify,
+    due: Notify,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    wake: oneshot::Sender<()>,
+}
+
+impl Queue {
+    /// A queue over an open store.
+    pub fn new(store: Store, settings: Settings) -> Self {
+        Self {
+            store,
+            settings,
+            running: Mutex::default(),
+            waiters: Mutex::default(),
+            next_waiter: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
+            work: Notify::new(),
+            due: Notify::new(),
+        }
+    }
+
+    /// Accepts a job. When this returns it will survive anything but the loss of the disk.
+    pub async fn submit(&self, wanted: Submission) -> Result<Job, StoreError> {
+        let now = Time::now();
+        let job = Job {
+            id: JobId::now_v7(),
+            kind: wanted.kind,
+            state: if wanted.run_at.is_some_and(|at| at > now) { State::Scheduled } else { State::Queued },
+            priority: wanted.priority,
+            attempts: 0,
+            max_attempts: wanted.max_attempts,
+            crashes: 0,
+            interruptions: 0,
+            progress: Progress::default(),
+            failure: None,
+            tags: wanted.tags,
+            created_at: now,
+            run_at: wanted.run_at.filter(|at| *at > now),
+            started_at: None,
+            finished_at: None,
+            timeout_ms: wanted.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            expires_at: wanted.expires_in.map(|span| now.after(span)),
+        };
+        let new = NewJob { job, input: wanted.input, options: wanted.options };
+        let job = self.store.submit(new, self.settings.queue_max).await?;
+        self.announce(job.state);
+        Ok(job)
+    }
+
+    /// Waits for a job of one of these kinds. Kinds take turns, so a long queue of one does not hold up the others.
+    pub async fn claim(&self, kinds: &watch::Receiver<Arc<[Kind]>>) -> Assignment {
+        let mut kinds = kinds.clone();
+        loop {
+            if let Some(assignment) = self.try_claim(&kinds.borrow_and_update().clone()) {
+                return assignment;
+            }
+            tokio::select! {
+                () = self.work.notified() => {}
+                // The sender lives as long as the host; if it is gone there is nothing left to wait for here.
+                changed = kinds.changed() => if changed.is_err() { self.work.notified().await },
+            }
+        }
+    }
+
+    fn try_claim(&self, kinds: &[Kind]) -> Option<Assignment> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % kinds.len().max(1);
+        let (later, first) = kinds.split_at(turn);
+        let order: Vec<(Kind, usize)> = first.iter().chain(later).map(|kind| (kind.clone(), 1)).collect();
+        // Held over the claim: a cancel that comes after it finds the entry and can stop the attempt.
+        let mut running = self.running();
+        let claimed = self.store.claim(&order, 1, Time::now()).pop()?;
+        let attempt = Arc::new(Running::default());
+        running.insert(claimed.job.id, Arc::clone(&attempt));
+        Some(Assignment { claimed, running: attempt })
+    }
+
+    /// Records the end of an attempt. Durable when this returns, unless the claim did not hold any more.
+    pub async fn finish(&self, assignment: Assignment, finished: Finished) {
+        let Assignment { claimed, running } = assignment;
+        let id = claimed.job.id;
+        let attempt = Attempt {
+            ended: finished.ended,
+            usage: finished.usage,
+            progress: running.progress(),
+            output: finished.output,
+            artifacts: finished.artifacts,
+            started_at: finished.started_at,
+            now: Time::now(),
+            backoff: self.settings.backoff,
+            jitter: jitter(),
+        };
+        let result = self.store.finish(id, claimed.token, attempt).await;
+        self.forget_running(id, &running);
+        match result {
+            Ok(job) if job.state.is_terminal() => self.wake_waiters(id),
+            Ok(job) => self.announce(job.state),
+            Err(error) => tracing::warn!(job.id = %id, %error, "the end of an attempt was not recorded"),
+        }
+    }
+
+    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
+    pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
+        let job = self.store.cancel(id, Time::now()).await?;
+        let attempt = self.running().get(&id).cloned();
+        if let Some(attempt) = attempt.filter(|_| job.state == State::Cancelled) {
+            attempt.stop(Stop::Cancelled);
+        }
+        self.wake_waiters(id);
+        Ok(job)
+    }
+
+    /// The job as it is now.
+    pub fn get(&self, id: JobId) -> Result<Job, StoreError> {
+        let job = self.store.get(id)?.ok_or(StoreError::NotFound)?;
+        Ok(self.with_progress(job))
+    }
+
+    /// The job once it has ended, or as it is after `wait`.
+    pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Job, StoreError> {
+        let end = Instant::now() + wait;
+        // Registered before looking, so that an end in between is not missed.
+        let (registration, ended) = Registration::new(self, id);
+        let job = self.get(id)?;
+        if job.state.is_terminal() {
+            return Ok(job);
+        }
+        // Both ways out lead to the same look at the job.
+        let _ = tokio::time::timeout_at(end, ended).await;
+        drop(registration);
+        self.get(id)
+    }
+
+    /// Up to `limit` jobs, newest first, and where the next page begins.
+    pub fn list(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        before: Option<JobId>,
+    ) -> Result<(Vec<Job>, Option<JobId>), StoreError> {
+        let (jobs, next) = self.store.list(filter, limit, before)?;
+        Ok((jobs.into_iter().map(|job| self.with_progress(job)).collect(), next))
+    }
+
+    /// What the store knows besides: results, artifacts, usage, counts, uploads.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Begins to take up a payload.
+    pub fn upload(&self) -> Upload {
+        self.store.blobs().upload()
+    }
+
+    /// How many jobs of a kind stand where.
+    pub fn counts(&self, kind: &Kind) -> Counts {
+        self.store.counts(kind)
+    }
+
+    /// Asks every running attempt to stop and be run again later.
+    pub fn interrupt_running(&self) {
+        self.running().values().for_each(|attempt| attempt.stop(Stop::Interrupted));
+    }
+
+    /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time. Never returns.
+    pub async fn keep_time(&self) {
+        loop {
+            let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
+            // Woken early when a job was scheduled; it may be due before the others.
+            let _ = tokio::time::timeout(pause, self.due.notified()).await;
+            let now = Time::now();
+            if self.store.next_due(now).is_some_and(|due| due.is_zero()) {
+                self.work.notify_waiters();
+            }
+            match self.store.expire(now).await {
+                Ok(expired) => expired.iter().for_each(|job| self.wake_waiters(job.id)),
+                Err(error) => tracing::error!(%error, "could not expire jobs"),
+            }
+        }
+    }
+
+    fn announce(&self, state: State) {
+        match state {
+            State::Queued => self.work.notify_one(),
+            State::Scheduled => self.due.notify_one(),
+            _ => {}
+        }
+    }
+
+    fn with_progress(&self, mut job: Job) -> Job {
+        if job.state == State::Running
+            && let Some(attempt) = self.running().get(&job.id)
+        {
+            job.progress = attempt.progress();
+        }
+        job
+    }
+
+    fn forget_running(&self, id: JobId, attempt: &Arc<Running>) {
+        let mut running = self.running();
+        // The job may be in other hands already.
+        if running.get(&id).is_some_and(|current| Arc::ptr_eq(current, attempt)) {
+            running.remove(&id);
+        }
+    }
+
+    fn wake_waiters(&self, id: JobId) {
+        for waiter in self.waiters().remove(&id).unwrap_or_default() {
+            // One that has given up in this moment needs no waking.
+            let _ = waiter.wake.send(());
+        }
+    }
+
+    // Both maps stay usable if a thread panicked: each change is a single step.
+    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<JobId, Vec<Waiter>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Someone's place among those who wait for a job; given up when dropped, also when a client goes away.
+struct Registration<'a> {
+    queue: &'a Queue,
+    id: JobId,
+    number: u64,
+}
+
+impl<'a> Registration<'a> {
+    fn new(queue: &'a Queue, id: JobId) -> (Self, oneshot::Receiver<()>) {
+        let (wake, ended) = oneshot::channel();
+        let number = queue.next_waiter.fetch_add(1, Ordering::Relaxed);
+        queue.waiters().entry(id).or_default().push(Waiter { number, wake });
+        (Self { queue, id, number }, ended)
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        let mut waiters = self.queue.waiters();
+        if let Some(others) = waiters.get_mut(&self.id) {
+            others.retain(|waiter| waiter.number != self.number);
+            if others.is_empty() {
+                waiters.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// A number from 0.0 to 1.0, from the random part of a fresh id.
+fn jitter() -> f64 {
+    let (_, low) = JobId::now_v7().as_u64_pair();
+    (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)
+}

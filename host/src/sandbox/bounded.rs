@@ -1,0 +1,189 @@
+//! Drives a guest's future and stops it at its bounds.
+//!
+//! The engine returns from the future after every slice of fuel, and whenever the guest waits in a host call. Each time
+//! the clock and the stop request are looked at; to stop a guest is to drop its future. So a computing guest is
+//! stopped within a slice (well below a millisecond) and a waiting one at once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Sleep;
+
+use crate::running::{Running, Stop};
+
+/// Tells the thread's scheduler whether the guest is waiting in a host call (`true`) or wants the processor again.
+pub type OnPark = Box<dyn Fn(bool)>;
+
+/// Why a future was stopped before it was ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    Deadline,
+    Asked(Stop),
+}
+
+/// Time measured while driving.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) cpu: Duration,
+    pub(super) parked: Duration,
+}
+
+/// The future and its bounds. Counts its times into `times`.
+pub(super) struct Bounded<'a, F> {
+    future: Pin<&'a mut F>,
+    deadline: Instant,
+    timer: Pin<Box<Sleep>>,
+    running: &'a Running,
+    on_park: &'a OnPark,
+    wakes: Arc<Wakes>,
+    waker: Waker,
+    parked_since: Option<Instant>,
+    times: &'a mut Times,
+}
+
+impl<'a, F: Future> Bounded<'a, F> {
+    pub(super) fn new(
+        future: Pin<&'a mut F>,
+        deadline: Instant,
+        running: &'a Running,
+        on_park: &'a OnPark,
+        times: &'a mut Times,
+    ) -> Self {
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let timer = Box::pin(tokio::time::sleep_until(deadline.into()));
+        Self { future, deadline, timer, running, on_park, wakes, waker, parked_since: None, times }
+    }
+
+    fn unpark(&mut self) {
+        if let Some(since) = self.parked_since.take() {
+            self.times.parked += since.elapsed();
+            (self.on_park)(false);
+        }
+    }
+
+    fn stopped(&self) -> Option<Stopped> {
+        match self.running.stop_requested() {
+            Some(reason) => Some(Stopped::Asked(reason)),
+            None if Instant::now() >= self.deadline => Some(Stopped::Deadline),
+            None => None,
+        }
+    }
+}
+
+impl<F: Future> Future for Bounded<'_, F> {
+    type Output = Result<F::Output, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.unpark();
+        // Registered before looking, so that a stop between the two is not lost.
+        this.running.wake_on_stop(cx.waker());
+        if let Some(reason) = this.stopped() {
+            return Poll::Ready(Err(reason));
+        }
+        this.wakes.woken.store(false, Ordering::Release);
+        this.wakes.task.register(cx.waker());
+        let started = thread_cpu_time();
+        let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
+        this.times.cpu += thread_cpu_time().saturating_sub(started);
+        if let Poll::Ready(output) = polled {
+            return Poll::Ready(Ok(output));
+        }
+        // A guest at the end of its slice has asked to be polled again already; one that waits has not.
+        if !this.wakes.woken.load(Ordering::Acquire) {
+            this.parked_since = Some(Instant::now());
+            (this.on_park)(true);
+            if this.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Stopped::Deadline));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<F> Drop for Bounded<'_, F> {
+    fn drop(&mut self) {
+        // Stopped while it waited: the scheduler counts it among the computing ones until it is gone.
+        if let Some(since) = self.parked_since.take() {
+            self.times.parked += since.elapsed();
+            (self.on_park)(false);
+        }
+    }
+}
+
+/// Passes wake-ups on to the task and remembers that there was one.
+#[derive(Default)]
+struct Wakes {
+    woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::pin;
+    use std::rc::Rc;
+
+    use super::*;
+
+    async fn drive<F: Future>(future: F, running: &Running, wait: Duration) -> (Result<F::Output, Stopped>, i32) {
+        let parks = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&parks);
+        let on_park: OnPark = Box::new(move |parked| seen.set(seen.get() + if parked { 1 } else { -1 }));
+        let mut times = Times::default();
+        let future = pin!(future);
+        let result = Bounded::new(future, Instant::now() + wait, running, &on_park, &mut times).await;
+        (result, parks.get())
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_spinning_future_is_stopped_at_its_deadline() {
+        let spin = async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (result, _) = drive::<_>(spin, &Running::default(), Duration::from_millis(20)).await;
+        let _: Result<(), Stopped> = result;
+        assert_eq!(result, Err(Stopped::Deadline));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_waiting_future_is_parked_and_stopped_at_its_deadline() {
+        let (result, parks) = drive(std::future::pending::<()>(), &Running::default(), Duration::from_millis(20)).await;
+        assert_eq!((result, parks), (Err(Stopped::Deadline), 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stop_request_wakes_a_waiting_future() {
+        let running = Arc::new(Running::default());
+        let other = Arc::clone(&running);
+        let stopper = std::thread::spawn(move || other.stop(Stop::Cancelled));
+        let (result, _) = drive(std::future::pending::<()>(), &running, Duration::from_secs(60)).await;
+        assert_eq!(result, Err(Stopped::Asked(Stop::Cancelled)));
+        stopper.join().expect("the stopper does not panic");
+    }
+}

@@ -1,0 +1,264 @@
+//! The host's side of the plugin contract in `wit/`: what a guest may ask for, and what it gets.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, OutputStream};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
+use self::bindings::dropforge::job::types::{self, InputError, Parameter};
+use super::meter::{MemoryLimiter, Meter};
+use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
+use crate::running::Running;
+use crate::store::{Payload, Upload};
+
+/// The largest input a guest may take in one piece.
+const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
+/// Files per attempt.
+const ARTIFACTS_MAX: usize = 10_000;
+/// Handles a guest may hold at a time: streams, pollables, inputs.
+const HANDLES_MAX: usize = 10_000;
+const NOT_SUPPORTED_YET: &str = "not supported yet";
+
+pub(super) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit/0.1.0",
+        world: "plugin",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "dropforge:job/types.input": crate::store::Payload,
+        },
+    });
+}
+
+/// Opens a new upload for an artifact.
+pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
+
+/// Everything one instance can reach.
+pub(super) struct Guest {
+    wasi: WasiCtx,
+    handles: ResourceTable,
+    pub(super) memory: MemoryLimiter,
+    pub(super) meter: Arc<Meter>,
+    pub(super) log: Log,
+    pub(super) drafts: Vec<SharedDraft>,
+    names: HashSet<String>,
+    running: Arc<Running>,
+    new_upload: NewUpload,
+}
+
+impl Guest {
+    /// A guest with nothing but clocks, random numbers and a log.
+    pub(super) fn new(
+        memory_bytes_max: u64,
+        output_bytes_max: u64,
+        running: Arc<Running>,
+        new_upload: NewUpload,
+    ) -> Self {
+        let log = Log::default();
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(log.clone()).stderr(log.clone());
+        wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
+        let mut handles = ResourceTable::new();
+        handles.set_max_capacity(HANDLES_MAX);
+        Self {
+            wasi: wasi.build(),
+            handles,
+            memory: MemoryLimiter::new(memory_bytes_max),
+            meter: Arc::new(Meter::new(output_bytes_max)),
+            log,
+            drafts: Vec::new(),
+            names: HashSet::new(),
+            running,
+            new_upload,
+        }
+    }
+
+    /// Where its next output goes.
+    pub(super) fn upload(&self) -> Upload {
+        (self.new_upload)()
+    }
+
+    /// Whether it has written an artifact of that name.
+    pub(super) fn has_artifact(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Hands the guest its input.
+    pub(super) fn push_input(&mut self, input: Payload) -> wasmtime::Result<Resource<Payload>> {
+        Ok(self.handles.push(input)?)
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.handles }
+    }
+}
+
+/// Links everything the world names, and nothing else.
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+impl types::Host for Guest {}
+
+impl types::HostInput for Guest {
+    fn media_type(&mut self, input: Resource<Payload>) -> wasmtime::Result<String> {
+        Ok(self.handles.get(&input)?.media_type.clone())
+    }
+
+    fn size(&mut self, input: Resource<Payload>) -> wasmtime::Result<u64> {
+        Ok(self.handles.get(&input)?.content.size())
+    }
+
+    fn bytes(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Vec<u8>, InputError>> {
+        let content = &self.handles.get(&input)?.content;
+        let size = content.size();
+        if size > WHOLE_INPUT_BYTES_MAX {
+            return Ok(Err(InputError::TooLarge(size)));
+        }
+        let read = || {
+            let mut reader = content.open(0)?;
+            let mut bytes = Vec::new();
+            loop {
+                let chunk = reader.next_chunk(WHOLE_INPUT_BYTES_MAX as usize)?;
+                if chunk.is_empty() {
+                    return Ok::<_, std::io::Error>(bytes);
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+        };
+        Ok(read().map_err(|error| InputError::Unavailable(error.to_string())))
+    }
+
+    fn stream(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        match self.handles.get(&input)?.content.open(0) {
+            Ok(reader) => {
+                let stream: DynInputStream = Box::new(ContentStream(reader));
+                Ok(Ok(self.handles.push(stream)?))
+            }
+            Err(error) => Ok(Err(InputError::Unavailable(error.to_string()))),
+        }
+    }
+
+    fn drop(&mut self, input: Resource<Payload>) -> wasmtime::Result<()> {
+        self.handles.delete(input)?;
+        Ok(())
+    }
+}
+
+impl host::Host for Guest {
+    fn progress(&mut self, fraction: f64, message: String) -> wasmtime::Result<()> {
+        self.running.report(fraction, message);
+        Ok(())
+    }
+
+    fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            Level::Trace => "TRACE",
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+        };
+        self.log.line(&format!("{level} {message}"));
+        Ok(())
+    }
+
+    fn open_artifact(
+        &mut self,
+        name: String,
+        media_type: String,
+    ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ArtifactError>> {
+        if let Err(reason) = check_artifact_name(&name) {
+            return Ok(Err(ArtifactError::InvalidName(reason.to_owned())));
+        }
+        if self.drafts.len() >= ARTIFACTS_MAX {
+            return Ok(Err(ArtifactError::TooMany));
+        }
+        if !self.names.insert(name.clone()) {
+            return Ok(Err(ArtifactError::AlreadyExists));
+        }
+        let media_type = checked_media_type(media_type);
+        let draft = Arc::new(Mutex::new(Draft { name, media_type, upload: self.upload() }));
+        self.drafts.push(Arc::clone(&draft));
+        let stream: Box<dyn OutputStream> = Box::new(DraftStream { draft, meter: Arc::clone(&self.meter) });
+        Ok(Ok(self.handles.push(stream)?))
+    }
+
+    fn read_blob(&mut self, _sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        Ok(Err(InputError::Unavailable(NOT_SUPPORTED_YET.to_owned())))
+    }
+
+    fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {
+        Ok(None)
+    }
+
+    fn save_checkpoint(&mut self, _data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
+        Ok(Err(NOT_SUPPORTED_YET.to_owned()))
+    }
+
+    fn submit_child(
+        &mut self,
+        _kind: String,
+        _media_type: String,
+        _input: Vec<u8>,
+        _parameters: Vec<Parameter>,
+    ) -> wasmtime::Result<Result<String, String>> {
+        Ok(Err(NOT_SUPPORTED_YET.to_owned()))
+    }
+
+    fn config(&mut self, _name: String) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// A guest's media type if it can stand in an HTTP header, else the neutral one.
+pub(super) fn checked_media_type(media_type: String) -> String {
+    let well_formed = (1..=255).contains(&media_type.len())
+        && media_type.contains('/')
+        && media_type.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if well_formed { media_type } else { "application/octet-stream".to_owned() }
+}
+
+fn check_artifact_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > 255 {
+        Err("a name has 1 to 255 bytes")
+    } else if name.starts_with('.') {
+        Err("a name does not begin with a dot")
+    } else if name.chars().any(|c| c == '/' || c == '\\' || c.is_control()) {
+        Err("a name has no slash, backslash or control character")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifact_names_cannot_be_paths() {
+        for name in ["page-001.png", "Übersicht.txt", "a b"] {
+            assert!(check_artifact_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "..", ".hidden", "../x", "a/b", "a\\b", "a\nb", "a\0b", &"x".repeat(256)] {
+            assert!(check_artifact_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn media_types_cannot_break_out_of_a_header() {
+        assert_eq!(checked_media_type("image/png".to_owned()), "image/png");
+        for hostile in ["", "png", "a/b\r\nSet-Cookie: x=y", "ä/ö"] {
+            assert_eq!(checked_media_type(hostile.to_owned()), "application/octet-stream");
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! One call of a guest, from a fresh instance to a named outcome.
+
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use super::bindings::dropforge::job::types as wit;
+use super::bounded::{Bounded, OnPark, Stopped, Times};
+use super::contract::{Guest, NewUpload, bindings, checked_media_type};
+use super::meter::Exceeded;
+use super::streams::{Draft, SharedDraft};
+use super::{CALL_BYTES_MAX, Description, FUEL_SLICE, NotAPlugin, Program, Sandbox};
+use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
+use crate::running::{Running, Stop};
+use crate::store::{Options, Payload, Upload};
+use crate::time::Time;
+
+/// `describe` has little to do and gets little to do it with.
+const DESCRIBE_LIMITS: Limits =
+    Limits { timeout: Duration::from_secs(1), fuel: 1_000_000_000, memory_bytes: 64 << 20, output_bytes: 0 };
+/// Descriptors are shown to clients; longer ones are refused.
+const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+const BACKTRACE_FRAMES_MAX: usize = 20;
+
+/// What one attempt may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Wall-clock time, host calls included.
+    pub timeout: Duration,
+    /// Units of computing.
+    pub fuel: u64,
+    /// All linear memories together.
+    pub memory_bytes: u64,
+    /// Result and artifacts together.
+    pub output_bytes: u64,
+}
+
+/// One attempt of one job.
+pub struct Call {
+    /// The job's id.
+    pub id: String,
+    /// The job's kind.
+    pub kind: String,
+    /// From 1.
+    pub attempt: u32,
+    /// What the guest reads.
+    pub input: Payload,
+    /// What else it is told.
+    pub options: Options,
+    /// What it may use.
+    pub limits: Limits,
+    /// Progress and the request to stop.
+    pub running: Arc<Running>,
+    /// Where its output goes.
+    pub new_upload: NewUpload,
+    /// Told when it waits and when it goes on.
+    pub on_park: OnPark,
+}
+
+/// A guest's result, before it is stored.
+#[derive(Debug)]
+pub enum Result {
+    /// Its bytes and what they are.
+    Bytes(String, Upload),
+    /// The artifact of that name; a media type if it differs from the artifact's own.
+    Artifact(String, Option<String>),
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct Report {
+    /// What becomes of the job.
+    pub ended: Ended,
+    /// What it used; the attempt's number and the plugin's digest are the caller's to fill in.
+    pub usage: Usage,
+    /// The result of a success.
+    pub output: Option<Result>,
+    /// The artifacts of a success.
+    pub drafts: Vec<Draft>,
+}
+
+type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
+
+impl Sandbox {
+    /// Runs a job. Never fails itself: whatever happens is in the report.
+    pub async fn run(&self, program: &Program, call: Call) -> Report {
+        let started = Instant::now();
+        let deadline = started + call.limits.timeout;
+        let bytes_in = call.input.content.size();
+        let limits = call.limits;
+        let guest = Guest::new(limits.memory_bytes, limits.output_bytes, Arc::clone(&call.running), call.new_upload);
+        let mut store = self.store(guest, limits.fuel);
+        let mut times = Times::default();
+        let context = wit::Context {
+            id: call.id,
+            kind: call.kind,
+            attempt: call.attempt,
+            deadline_ms: u64::try_from(Time::now().after(limits.timeout).0).unwrap_or(0),
+            parameters: parameters(call.options.parameters),
+            arguments: call.options.arguments,
+            results: Vec::new(),
+        };
+        let ended = {
+            // Instantiating runs guest code already, so it happens inside the bounds.
+            let future = pin!(async {
+                let plugin = program.plugin.instantiate_async(&mut store).await?;
+                let input = store.data_mut().push_input(call.input)?;
+                plugin.call_run(&mut store, &context, input).await
+            });
+            Bounded::new(future, deadline, &call.running, &call.on_park, &mut times).await
+        };
+        let mut usage = Usage {
+            fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+            cpu_ms: milliseconds(times.cpu),
+            wall_ms: milliseconds(started.elapsed()),
+            parked_ms: milliseconds(times.parked),
+            memory_bytes_peak: store.data().memory.peak_bytes(),
+            bytes_in,
+            ..Usage::default()
+        };
+        let finished = match ended {
+            Ok(Ok(outcome)) => conclude(store.data_mut(), outcome),
+            Ok(Err(error)) => Err(diagnose(&error, &limits, &mut usage)),
+            Err(stopped) => Err(explain(stopped, &limits, &mut usage)),
+        };
+        let mut guest = store.into_data();
+        usage.log = guest.log.take();
+        usage.bytes_out = guest.meter.output_bytes();
+        let drafts = std::mem::take(&mut guest.drafts);
+        // Streams the guest left open still hold their drafts; they go with the guest.
+        drop(guest);
+        match finished {
+            Ok(output) => Report { ended: Ended::Succeeded, usage, output: Some(output), drafts: unshare(drafts) },
+            Err(Over { ended, bound }) => {
+                usage.bound = usage.bound.or(bound);
+                Report { ended, usage, output: None, drafts: Vec::new() }
+            }
+        }
+    }
+
+    /// Asks a plugin what it is, under tight limits.
+    pub async fn describe(
+        &self,
+        program: &Program,
+        new_upload: NewUpload,
+    ) -> std::result::Result<Description, NotAPlugin> {
+        let limits = DESCRIBE_LIMITS;
+        let running = Arc::new(Running::default());
+        let on_park: OnPark = Box::new(|_| {});
+        let guest = Guest::new(limits.memory_bytes, limits.output_bytes, Arc::clone(&running), new_upload);
+        let mut store = self.store(guest, limits.fuel);
+        let mut times = Times::default();
+        let ended = {
+            let future = pin!(async {
+                let plugin = program.plugin.instantiate_async(&mut store).await?;
+                plugin.call_describe(&mut store).await
+            });
+            Bounded::new(future, Instant::now() + limits.timeout, &running, &on_park, &mut times).await
+        };
+        let over = match ended {
+            Ok(Ok(descriptor)) => return description(descriptor),
+            Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
+            Err(stopped) => explain(stopped, &limits, &mut Usage::default()),
+        };
+        match over.ended {
+            Ended::Failed(failure, _) => Err(NotAPlugin(format!("its `describe` failed: {}", failure.message))),
+            Ended::Succeeded | Ended::Interrupted => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
+        }
+    }
+
+    fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(CALL_BYTES_MAX);
+        store.set_fuel(fuel).expect("the engine is configured to count fuel");
+        store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        store
+    }
+}
+
+/// An attempt that did not succeed.
+struct Over {
+    ended: Ended,
+    bound: Option<Bound>,
+}
+
+impl Over {
+    fn failed(code: Code, message: impl Into<String>, bound: Option<Bound>) -> Self {
+        Self { ended: Ended::Failed(Failure::new(code, message), None), bound }
+    }
+}
+
+/// What the guest returned, held against what it did.
+fn conclude(guest: &mut Guest, outcome: Outcome) -> std::result::Result<Result, Over> {
+    let done = match outcome {
+        Ok(wit::Outcome::Done(done)) => done,
+        Ok(wit::Outcome::WaitForChildren) => {
+            return Err(Over::failed(
+                Code::PluginError,
+                "the plugin waits for children, which is not supported yet",
+                None,
+            ));
+        }
+        Err(wit::Failure::InvalidInput(message)) => return Err(Over::failed(Code::InvalidInput, message, None)),
+        Err(wit::Failure::Permanent(message)) => return Err(Over::failed(Code::PluginError, message, None)),
+        Err(wit::Failure::Transient(transient)) => {
+            let failure = Failure::new(Code::Transient, transient.message);
+            let advice = transient.retry_after_ms.map(Duration::from_millis);
+            return Err(Over { ended: Ended::Failed(failure, advice), bound: None });
+        }
+    };
+    if let Some(error) = guest.meter.disk_error() {
+        return Err(Over::failed(Code::Internal, format!("the host could not write an artifact: {error}"), None));
+    }
+    match done.body {
+        wit::Body::Bytes(bytes) => {
+            if !guest.meter.add_output(bytes.len() as u64) {
+                return Err(over_output());
+            }
+            let mut upload = guest.upload();
+            match upload.write(&bytes) {
+                Ok(()) => Ok(Result::Bytes(checked_media_type(done.media_type), upload)),
+                Err(error) => {
+                    Err(Over::failed(Code::Internal, format!("the host could not write the result: {error}"), None))
+                }
+            }
+        }
+        wit::Body::Artifact(name) if guest.has_artifact(&name) => {
+            let media_type = Some(done.media_type).filter(|given| !given.is_empty()).map(checked_media_type);
+            Ok(Result::Artifact(name, media_type))
+        }
+        wit::Body::Artifact(name) => {
+            let name = shorten(name, 100);
+            Err(Over::failed(
+                Code::PluginError,
+                format!("the plugin named {name:?} as its result but wrote no such artifact"),
+                None,
+            ))
+        }
+    }
+}
+
+/// What a bound that fired means for the job.
+fn explain(stopped: Stopped, limits: &Limits, usage: &mut Usage) -> Over {
+    match stopped {
+        Stopped::Deadline => {
+            let message = format!("stopped after {} ms, the job's time limit", limits.timeout.as_millis());
+            Over::failed(Code::DeadlineExceeded, message, Some(Bound::Deadline))
+        }
+        Stopped::Asked(reason) => {
+            usage.bound = Some(match reason {
+                Stop::Cancelled => Bound::Cancelled,
+                Stop::Interrupted => Bound::Interrupted,
+            });
+            Over { ended: Ended::Interrupted, bound: None }
+        }
+    }
+}
+
+/// What an error of the engine means for the job. Whatever is not recognised is the host's failure.
+fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    usage.backtrace = backtrace.map(frames).unwrap_or_default();
+    if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
+        return match bound {
+            Bound::Output => over_output(),
+            _ => Over::failed(
+                Code::MemoryExceeded,
+                format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes),
+                Some(Bound::Memory),
+            ),
+        };
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => {
+            Over::failed(Code::OutOfFuel, format!("used all of its {} units of fuel", limits.fuel), Some(Bound::Fuel))
+        }
+        Some(Trap::StackOverflow) => {
+            Over::failed(Code::Trap, "the guest's stack overflowed (512 KiB)", Some(Bound::Stack))
+        }
+        Some(trap) => Over::failed(Code::Trap, format!("the guest trapped: {trap}"), None),
+        // The engine does not export the type of this one.
+        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => Over::failed(
+            Code::OutputTooLarge,
+            format!(
+                "the guest passed more than {CALL_BYTES_MAX} bytes to the host in one call; write an artifact instead"
+            ),
+            Some(Bound::Output),
+        ),
+        // It happened while guest code was on the stack: a broken rule of the component model, a bad handle.
+        None if backtrace.is_some() => {
+            Over::failed(Code::Trap, format!("the guest was stopped: {}", error.root_cause()), None)
+        }
+        None => Over::failed(Code::Internal, format!("the host could not run the job: {error:#}"), None),
+    }
+}
+
+fn over_output() -> Over {
+    Over::failed(
+        Code::OutputTooLarge,
+        "result and artifacts are larger than the job's output limit",
+        Some(Bound::Output),
+    )
+}
+
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let describe = |frame: &wasmtime::FrameInfo| {
+        let function = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+        let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
+        place.map_or_else(|| function.clone(), |(file, line)| format!("{function} at {file}:{line}"))
+    };
+    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(|frame| shorten(describe(frame), 200)).collect()
+}
+
+fn unshare(drafts: Vec<SharedDraft>) -> Vec<Draft> {
+    let inner = |draft: SharedDraft| {
+        Arc::into_inner(draft).map(|draft| draft.into_inner().unwrap_or_else(PoisonError::into_inner))
+    };
+    drafts.into_iter().filter_map(inner).collect()
+}
+
+fn parameters(pairs: Vec<(String, String)>) -> Vec<wit::Parameter> {
+    pairs.into_iter().map(|(name, value)| wit::Parameter { name, value }).collect()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn description(descriptor: bindings::Descriptor) -> std::result::Result<Description, NotAPlugin> {
+    let pairs = |given: Vec<wit::Parameter>| given.into_iter().map(|pair| (pair.name, pair.value)).collect();
+    let described = Description {
+        summary: descriptor.summary,
+        version: descriptor.version,
+        input_media_types: descriptor.input.media_types,
+        input_schema: descriptor.input.schema,
+        parameter_schema: descriptor.parameters,
+        output_media_type: descriptor.output.media_type,
+        output_schema: descriptor.output.schema,
+        artifacts: descriptor.output.artifacts,
+        examples: descriptor
+            .examples
+            .into_iter()
+            .map(|example| (example.title, example.input, pairs(example.parameters)))
+            .collect(),
+        timeout: descriptor.limits.timeout_ms.map(Duration::from_millis),
+        memory_bytes: descriptor.limits.memory_bytes,
+        output_bytes: descriptor.limits.output_bytes,
+    };
+    let size = format!("{described:?}").len();
+    if size > DESCRIPTION_BYTES_MAX {
+        return Err(NotAPlugin(format!("its `describe` returns {size} bytes; {DESCRIPTION_BYTES_MAX} is the most")));
+    }
+    Ok(described)
+}

@@ -1,0 +1,316 @@
+//! Payloads too large for the database: one file each, named by the SHA-256 of its bytes.
+//!
+//! A blob is on disk (file and name both synced) before any record names it, so a record never points at nothing.
+//! The other way round a blob may lie there unnamed: after a crash, or when the submit it was for was refused.
+//! Those are counted out: a [`BlobHandle`] keeps its file alive, a record's reference does too, and a file
+//! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+/// The folder of blobs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Blobs(Arc<Folder>);
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    temporary: PathBuf,
+    counts: Mutex<HashMap<[u8; 32], u64>>,
+}
+
+/// Bytes of any size: small ones in memory, large ones in a file.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Up to [`Content::INLINE_BYTES_MAX`] bytes.
+    Inline(Bytes),
+    /// A file that stays as long as this handle or a record names it.
+    Blob(BlobHandle),
+}
+
+impl Content {
+    /// Larger contents go to files of their own.
+    pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Content::Inline(bytes) => bytes.len() as u64,
+            Content::Blob(blob) => blob.size,
+        }
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn sha256(&self) -> [u8; 32] {
+        match self {
+            Content::Inline(bytes) => Sha256::digest(bytes).into(),
+            Content::Blob(blob) => blob.sha256,
+        }
+    }
+
+    /// The handle that keeps the file alive, if there is a file.
+    pub(super) fn into_blob(self) -> Option<BlobHandle> {
+        match self {
+            Content::Inline(_) => None,
+            Content::Blob(blob) => Some(blob),
+        }
+    }
+
+    /// The bytes from `offset` on, to be read at leisure.
+    pub fn open(&self, offset: u64) -> io::Result<ContentReader> {
+        match self {
+            Content::Inline(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(ContentReader::Inline(bytes.slice(start..)))
+            }
+            Content::Blob(blob) => {
+                let mut file = File::open(blob.folder.path_of(&blob.sha256))?;
+                file.seek(SeekFrom::Start(offset))?;
+                Ok(ContentReader::File(file))
+            }
+        }
+    }
+}
+
+/// Reads a [`Content`]. A file stays readable even after its blob is deleted.
+#[derive(Debug)]
+pub enum ContentReader {
+    /// The rest of the bytes.
+    Inline(Bytes),
+    /// The file at the right position.
+    File(File),
+}
+
+impl ContentReader {
+    /// Up to `bytes_max` bytes; none at the end.
+    pub fn next_chunk(&mut self, bytes_max: usize) -> io::Result<Bytes> {
+        match self {
+            ContentReader::Inline(bytes) => Ok(bytes.split_to(bytes_max.min(bytes.len()))),
+            ContentReader::File(file) => {
+                let mut chunk = vec![0; bytes_max];
+                let read = file.read(&mut chunk)?;
+                chunk.truncate(read);
+                Ok(chunk.into())
+            }
+        }
+    }
+}
+
+/// Keeps a blob's file alive.
+#[derive(Debug)]
+pub struct BlobHandle {
+    sha256: [u8; 32],
+    size: u64,
+    folder: Arc<Folder>,
+}
+
+impl BlobHandle {
+    /// The blob's address.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+}
+
+impl Clone for BlobHandle {
+    fn clone(&self) -> Self {
+        *self.folder.counts().entry(self.sha256).or_insert(0) += 1;
+        Self { sha256: self.sha256, size: self.size, folder: Arc::clone(&self.folder) }
+    }
+}
+
+impl Drop for BlobHandle {
+    fn drop(&mut self) {
+        self.folder.release(&self.sha256);
+    }
+}
+
+impl Folder {
+    // Counts stay right even if a thread panicked while holding them: each change is a single step.
+    fn counts(&self) -> MutexGuard<'_, HashMap<[u8; 32], u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path_of(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.path.join(hex::encode(sha256))
+    }
+
+    fn release(&self, sha256: &[u8; 32]) {
+        let mut counts = self.counts();
+        let Some(count) = counts.get_mut(sha256) else { return };
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(sha256);
+            // Still under the lock, so that nobody takes up the same blob in between. A file that cannot be
+            // deleted now is swept at the next open.
+            if let Err(error) = fs::remove_file(self.path_of(sha256)) {
+                tracing::warn!(blob = hex::encode(sha256), %error, "could not delete an unused blob");
+            }
+        }
+    }
+}
+
+impl Blobs {
+    /// Opens the folder below `data`. Half-written files of a killed process are gone afterwards.
+    pub(super) fn open(data: &Path) -> io::Result<Self> {
+        let (path, temporary) = (data.join("blobs"), data.join("tmp"));
+        fs::create_dir_all(&path)?;
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary)?;
+        }
+        fs::create_dir_all(&temporary)?;
+        sync_folder(data)?;
+        Ok(Self(Arc::new(Folder { path, temporary, counts: Mutex::default() })))
+    }
+
+    /// Begins to take up a content of unknown size.
+    pub fn upload(&self) -> Upload {
+        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0 }
+    }
+
+    /// A handle on a blob that a record names.
+    pub(super) fn hold(&self, sha256: [u8; 32], size: u64) -> io::Result<BlobHandle> {
+        self.retain(sha256);
+        let handle = BlobHandle { sha256, size, folder: Arc::clone(&self.0) };
+        let found = fs::metadata(self.0.path_of(&sha256))?.len();
+        if found == size {
+            Ok(handle)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("a blob has {found} bytes instead of {size}")))
+        }
+    }
+
+    /// Counts a record's reference.
+    pub(super) fn retain(&self, sha256: [u8; 32]) {
+        *self.0.counts().entry(sha256).or_insert(0) += 1;
+    }
+
+    /// Deletes every file that nothing refers to. Called once, at open, when all records have been counted.
+    pub(super) fn sweep(&self) -> io::Result<u64> {
+        let mut swept = 0;
+        for entry in fs::read_dir(&self.0.path)? {
+            let entry = entry?;
+            let mut sha256 = [0; 32];
+            let is_blob = hex::decode_to_slice(entry.file_name().as_encoded_bytes(), &mut sha256).is_ok();
+            if is_blob && !self.0.counts().contains_key(&sha256) {
+                fs::remove_file(entry.path())?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// A content on its way in: in memory while small, in a temporary file once large. Dropped unfinished, it leaves nothing.
+#[derive(Debug)]
+pub struct Upload {
+    folder: Arc<Folder>,
+    small: Vec<u8>,
+    large: Option<Box<(NamedTempFile, Sha256)>>,
+    size: u64,
+}
+
+impl Upload {
+    /// Bytes taken up so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether the next `bytes` will touch the disk.
+    pub fn spills(&self, bytes: usize) -> bool {
+        self.large.is_some() || self.small.len() + bytes > Content::INLINE_BYTES_MAX
+    }
+
+    /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.large.is_none() && self.spills(bytes.len()) {
+            let mut file = NamedTempFile::new_in(&self.folder.temporary)?;
+            file.write_all(&self.small)?;
+            let hash = Sha256::new_with_prefix(&self.small);
+            self.small = Vec::new();
+            self.large = Some(Box::new((file, hash)));
+        }
+        match self.large.as_deref_mut() {
+            Some((file, hash)) => {
+                file.write_all(bytes)?;
+                hash.update(bytes);
+            }
+            None => self.small.extend_from_slice(bytes),
+        }
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the upload. A large content is a durable blob when this returns. Blocks on the disk.
+    pub fn finish(self) -> io::Result<Content> {
+        let Some(large) = self.large else {
+            return Ok(Content::Inline(self.small.into()));
+        };
+        let (file, hash) = *large;
+        let sha256: [u8; 32] = hash.finalize().into();
+        file.as_file().sync_all()?;
+        // Counted before the name exists, so that a concurrent release of the same bytes cannot delete it.
+        *self.folder.counts().entry(sha256).or_insert(0) += 1;
+        let handle = BlobHandle { sha256, size: self.size, folder: Arc::clone(&self.folder) };
+        file.persist(self.folder.path_of(&sha256)).map_err(|error| error.error)?;
+        sync_folder(&self.folder.path)?;
+        Ok(Content::Blob(handle))
+    }
+}
+
+/// Makes new names in a folder survive a power cut.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn large(blobs: &Blobs, byte: u8) -> Content {
+        let mut upload = blobs.upload();
+        for _ in 0..3 {
+            upload.write(&vec![byte; 50_000]).expect("the disk works");
+        }
+        upload.finish().expect("the disk works")
+    }
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(folder.join("blobs")).expect("readable").count()
+    }
+
+    #[test]
+    fn equal_contents_share_one_file_that_goes_with_its_last_user() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let (one, two) = (large(&blobs, 7), large(&blobs, 7));
+        assert_eq!((one.sha256(), one.size(), files(folder.path())), (two.sha256(), 150_000, 1));
+        drop(one);
+        assert_eq!(two.open(149_999).and_then(|mut rest| rest.next_chunk(9)).ok(), Some(Bytes::from_static(&[7])));
+        drop(two);
+        assert_eq!(files(folder.path()), 0);
+    }
+
+    #[test]
+    fn half_written_and_unnamed_files_are_gone_after_open() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        fs::write(folder.path().join("tmp/half"), "written").expect("writable");
+        let kept = large(&blobs, 1);
+        let unnamed = folder.path().join("blobs").join(hex::encode([9; 32]));
+        fs::write(unnamed, "orphan").expect("writable");
+        let again = Blobs::open(folder.path()).expect("opens");
+        again.retain(kept.sha256());
+        assert_eq!(again.sweep().ok(), Some(1));
+        assert_eq!(
+            (files(folder.path()), fs::read_dir(folder.path().join("tmp")).map(Iterator::count).ok()),
+            (1, Some(0))
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! The data folder: opened, checked, locked, and written in durable commits.
+//!
+//! ```text
+//! DIR/lock     held by the one host that uses the folder
+//! DIR/db/      the sled database: every record
+//! DIR/commit   the number of the newest durable commit, outside of sled
+//! DIR/blobs/   large payloads, a file each
+//! DIR/tmp/     uploads under way; emptied at open
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::FileExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::StoreError;
+use super::blobs::{self, Blobs};
+use super::index::Index;
+use super::record::{self, COMMIT_KEY, JOB_PREFIX, OPENS_KEY, Record, StoredArtifact, Writes};
+use crate::job::JobId;
+
+/// Memory sled may use for pages it could read again.
+const CACHE_BYTES: u64 = 64 << 20;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) db: sled::Db,
+    pub(super) blobs: Blobs,
+    /// The reason, once a commit has failed.
+    pub(super) failed: watch::Sender<Option<String>>,
+    index: Mutex<Index>,
+    db_file: File,
+    commits: CommitFile,
+    last_commit: AtomicU64,
+    _lock: File,
+}
+
+impl Disk {
+    /// Opens the folder, which need not exist yet, and rebuilds what lives in memory.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(path)?;
+        let lock = lock(path)?;
+        let db = open_sled(&path.join("db"))?;
+        let commits = CommitFile::open(&path.join("commit"))?;
+        let last_commit: u64 = record::read(&db, COMMIT_KEY)?.unwrap_or(0);
+        if last_commit < commits.acknowledged {
+            return Err(StoreError::damaged(format!(
+                "the database ends at commit {last_commit}, but commit {} was acknowledged; restore {} from a backup",
+                commits.acknowledged,
+                path.display()
+            )));
+        }
+        let blobs = Blobs::open(path)?;
+        let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
+        let disk = Self {
+            db_file: File::open(path.join("db").join("db"))?,
+            db,
+            blobs,
+            failed: watch::Sender::new(None),
+            index: Mutex::new(Index::new(opens)),
+            commits,
+            last_commit: AtomicU64::new(last_commit),
+            _lock: lock,
+        };
+        let mut writes = Writes::default();
+        writes.record(OPENS_KEY, &opens)?;
+        disk.commit(writes)?;
+        // The names of the files sled has just made must survive a power cut as well.
+        blobs::sync_folder(&path.join("db"))?;
+        blobs::sync_folder(path)?;
+        disk.rebuild()?;
+        Ok(disk)
+    }
+
+    /// What lives in memory. Its changes are single steps, so it stays usable if a thread panicked.
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes all of it or nothing, and returns when a power cut could not take it back.
+    pub(super) fn commit(&self, mut writes: Writes) -> Result<(), StoreError> {
+        let number = self.last_commit.load(Ordering::Relaxed) + 1;
+        writes.record(COMMIT_KEY, &number)?;
+        self.db.apply_batch(writes.into_batch())?;
+        self.db.flush()?;
+        // sled 0.34 only asks the kernel to start writing; this waits until the device has it.
+        self.db_file.sync_data()?;
+        self.commits.acknowledge(number)?;
+        self.last_commit.store(number, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A job as the last durable commit left it, with what only memory knows laid over.
+    pub(super) fn load(&self, id: JobId) -> Result<Option<Record>, StoreError> {
+        let newest = record::read::<Record>(&self.db, &record::job_key(id))?;
+        Ok(self.as_durable(id, newest))
+    }
+
+    /// Replaces a record that is being flushed by the one before it: nobody may see what could still be lost.
+    pub(super) fn as_durable(&self, id: JobId, newest: Option<Record>) -> Option<Record> {
+        let index = self.index();
+        let mut durable = match index.in_flight.get(&id) {
+            Some(before) => before.as_deref().cloned(),
+            None => newest,
+        }?;
+        index.overlay(&mut durable.job);
+        Some(durable)
+    }
+
+    /// Fills the index and the blob counts from the records, then deletes the files nothing names.
+    fn rebuild(&self) -> Result<(), StoreError> {
+        let mut damaged = 0u64;
+        let mut index = self.index();
+        for entry in self.db.scan_prefix(JOB_PREFIX) {
+            let (key, sealed) = entry?;
+            match record::decode::<Record>(&sealed) {
+                Ok(record) => {
+                    index.put(&record.job);
+                    for stored in std::iter::once(&record.input).chain(&record.output) {
+                        stored.blob.into_iter().for_each(|sha256| self.blobs.retain(sha256));
+                    }
+                }
+                Err(error) => {
+                    damaged += 1;
+                    tracing::error!(job.id = ?record::job_id(&key), %error, "a job's record is damaged and is left out");
+                }
+            }
+        }
+        for entry in self.db.scan_prefix(record::ARTIFACT_PREFIX) {
+            match record::decode::<StoredArtifact>(&entry?.1) {
+                Ok(artifact) => artifact.stored.blob.into_iter().for_each(|sha256| self.blobs.retain(sha256)),
+                Err(error) => {
+                    damaged += 1;
+                    tracing::error!(%error, "an artifact's record is damaged and is left out");
+                }
+            }
+        }
+        // A damaged record may name any of the files, so all of them stay.
+        if damaged == 0 {
+            let swept = self.blobs.sweep()?;
+            tracing::debug!(swept, "deleted blobs that nothing refers to");
+        }
+        Ok(())
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    // sled 0.34 panics on some kinds of damage; for us that is one more way of saying that it cannot be opened.
+    match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(StoreError::damaged(format!("{} cannot be opened: {error}", path.display()))),
+        Err(_) => Err(StoreError::damaged(format!("{} cannot be opened: sled panicked", path.display()))),
+    }
+}
+
+/// The number of the newest acknowledged commit, kept where damage to the database cannot reach it.
+///
+/// Two slots, written in turn, so that one is whole even if the other was being written when the power went. Not synced
+/// by itself: the number may then come up too low, which only weakens the check, never too high.
+#[derive(Debug)]
+struct CommitFile {
+    file: File,
+    acknowledged: u64,
+}
+
+impl CommitFile {
+    const SLOT_BYTES: usize = 12;
+
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut slots = [0; 2 * Self::SLOT_BYTES];
+        // A new or shorter file reads as zeros, which no checksum matches.
+        let _ = file.read_at(&mut slots, 0)?;
+        let numbers = slots.chunks_exact(Self::SLOT_BYTES).filter_map(|slot| {
+            let (number, checksum) = slot.split_at(8);
+            let valid = checksum == crc32fast::hash(number).to_le_bytes();
+            number.try_into().ok().filter(|_| valid).map(u64::from_le_bytes)
+        });
+        let acknowledged = numbers.max().unwrap_or(0);
+        Ok(Self { file, acknowledged })
+    }
+
+    fn acknowledge(&self, number: u64) -> Result<(), StoreError> {
+        let mut slot = [0; Self::SLOT_BYTES];
+        slot[..8].copy_from_slice(&number.to_le_bytes());
+        slot[8..].copy_from_slice(&crc32fast::hash(&number.to_le_bytes()).to_le_bytes());
+        self.file.write_all_at(&slot, (number % 2) * Self::SLOT_BYTES as u64)?;
+        Ok(())
+    }
+}
+
+/// Shared by the store's readers and its writer.
+pub(super) type SharedDisk = Arc<Disk>;

@@ -1,0 +1,306 @@
+//! Which jobs are ready, in which order: the store's memory, rebuilt from its records at every open.
+//!
+//! Only jobs that are not finished have an entry. Within a kind the order is the due time shifted by the priority,
+//! then the id: a step of priority is worth [`PRIORITY_STEP`] of waiting, so low priorities age past high ones by
+//! themselves and the order never has to be recomputed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::Record;
+use crate::job::{Job, JobId, Kind, State};
+use crate::time::Time;
+
+/// A job of priority 6 goes before one of priority 5 that came up to this much earlier.
+const PRIORITY_STEP: Duration = Duration::from_secs(60);
+
+/// Proof of a claim. Larger for every claim, across restarts; a finisher with an old one is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub(super) u64);
+
+/// Jobs of one kind, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts([u64; State::ALL.len()]);
+
+impl Counts {
+    /// How many are in `state`.
+    pub fn of(&self, state: State) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// How many are not finished.
+    pub fn unfinished(&self) -> u64 {
+        State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.of(state)).sum()
+    }
+}
+
+/// Where an unfinished job waits, or who has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Scheduled(Time),
+    Ready(i64),
+    Running { token: Token, started_at: Time },
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    priority: u8,
+    expires_at: Option<Time>,
+    place: Place,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: HashMap<JobId, Entry>,
+    ready: HashMap<Kind, BTreeSet<(i64, JobId)>>,
+    scheduled: BTreeSet<(Time, JobId)>,
+    expiring: BTreeSet<(Time, JobId)>,
+    counts: HashMap<Kind, Counts>,
+    last_token: u64,
+    /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
+    pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,
+}
+
+impl Index {
+    /// An index whose tokens are larger than those of every earlier open.
+    pub(super) fn new(opens: u64) -> Self {
+        Self { last_token: opens << 40, ..Self::default() }
+    }
+
+    /// Takes up a job as its record now says, replacing what was known of it.
+    pub(super) fn put(&mut self, job: &Job) {
+        self.remove(job.id);
+        self.count(&job.kind, job.state, 1);
+        let place = match job.state {
+            State::Succeeded | State::Failed | State::Cancelled => return,
+            State::Scheduled => Place::Scheduled(job.run_at.unwrap_or(job.created_at)),
+            State::Queued | State::Running | State::Blocked => {
+                Place::Ready(shifted(job.run_at.unwrap_or(job.created_at), job.priority))
+            }
+        };
+        let entry = Entry { kind: job.kind.clone(), priority: job.priority, expires_at: job.expires_at, place };
+        self.link(job.id, &entry);
+        self.entries.insert(job.id, entry);
+    }
+
+    /// Forgets a finished job's place in the counts.
+    pub(super) fn uncount_finished(&mut self, kind: &Kind, state: State) {
+        self.count(kind, state, -1);
+    }
+
+    fn remove(&mut self, id: JobId) {
+        if let Some(entry) = self.entries.remove(&id) {
+            self.unlink(id, &entry);
+            self.count(&entry.kind, state_of(entry.place), -1);
+        }
+    }
+
+    fn link(&mut self, id: JobId, entry: &Entry) {
+        match entry.place {
+            Place::Scheduled(due) => drop(self.scheduled.insert((due, id))),
+            Place::Ready(key) => drop(self.ready.entry(entry.kind.clone()).or_default().insert((key, id))),
+            Place::Running { .. } => return,
+        }
+        if let Some(expires_at) = entry.expires_at {
+            self.expiring.insert((expires_at, id));
+        }
+    }
+
+    fn unlink(&mut self, id: JobId, entry: &Entry) {
+        match entry.place {
+            Place::Scheduled(due) => drop(self.scheduled.remove(&(due, id))),
+            Place::Ready(key) => {
+                if let Some(ready) = self.ready.get_mut(&entry.kind) {
+                    ready.remove(&(key, id));
+                }
+            }
+            Place::Running { .. } => {}
+        }
+        if let Some(expires_at) = entry.expires_at {
+            self.expiring.remove(&(expires_at, id));
+        }
+    }
+
+    fn count(&mut self, kind: &Kind, state: State, change: i64) {
+        if !self.counts.contains_key(kind) {
+            self.counts.insert(kind.clone(), Counts::default());
+        }
+        if let Some(counts) = self.counts.get_mut(kind) {
+            let count = &mut counts.0[state as usize];
+            *count = count.saturating_add_signed(change);
+        }
+    }
+
+    fn relocate(&mut self, id: JobId, place: Place) -> Option<()> {
+        let mut entry = self.entries.remove(&id)?;
+        self.unlink(id, &entry);
+        self.count(&entry.kind, state_of(entry.place), -1);
+        entry.place = place;
+        self.count(&entry.kind, state_of(place), 1);
+        self.link(id, &entry);
+        self.entries.insert(id, entry);
+        Some(())
+    }
+
+    /// Moves jobs whose time has come from scheduled to ready.
+    fn promote(&mut self, now: Time) {
+        while let Some((due, id)) = self.scheduled.first().copied().filter(|(due, _)| *due <= now) {
+            let priority = self.entries.get(&id).map_or(0, |entry| entry.priority);
+            // Every scheduled id has an entry; removing it by hand as well keeps this loop finite whatever happens.
+            self.scheduled.remove(&(due, id));
+            self.relocate(id, Place::Ready(shifted(due, priority)));
+        }
+    }
+
+    /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given.
+    pub(super) fn claim(&mut self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<(JobId, Token)> {
+        self.promote(now);
+        let mut claimed = Vec::new();
+        for (kind, slots) in free {
+            for _ in 0..*slots {
+                let next = self.ready.get(kind).and_then(|ready| ready.first().copied());
+                let Some((_, id)) = next.filter(|_| claimed.len() < total) else { break };
+                self.last_token += 1;
+                let token = Token(self.last_token);
+                self.relocate(id, Place::Running { token, started_at: now });
+                claimed.push((id, token));
+            }
+        }
+        claimed
+    }
+
+    /// Whether this claim still holds.
+    pub(super) fn holds(&self, id: JobId, token: Token) -> bool {
+        matches!(self.entries.get(&id), Some(Entry { place: Place::Running { token: holder, .. }, .. }) if *holder == token)
+    }
+
+    /// Takes a job that cannot be read out of the running; it stays on disk as it is.
+    pub(super) fn set_aside(&mut self, id: JobId) {
+        self.remove(id);
+    }
+
+    /// Lays over a record what only memory knows: whether a worker has the job, and since when.
+    pub(super) fn overlay(&self, job: &mut Job) {
+        match self.entries.get(&job.id).map(|entry| entry.place) {
+            Some(Place::Running { started_at, .. }) => {
+                job.state = State::Running;
+                job.started_at = Some(started_at);
+            }
+            Some(Place::Ready(_)) => job.state = State::Queued,
+            Some(Place::Scheduled(_)) | None => {}
+        }
+    }
+
+    /// The state of an unfinished job.
+    pub(super) fn state(&self, id: JobId) -> Option<State> {
+        self.entries.get(&id).map(|entry| state_of(entry.place))
+    }
+
+    /// The next moment at which a scheduled job becomes ready.
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.scheduled.first().map(|(due, _)| *due)
+    }
+
+    /// Jobs that were not started in time.
+    pub(super) fn expired(&self, now: Time) -> Vec<JobId> {
+        self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// How many jobs of a kind stand where.
+    pub(super) fn counts(&self, kind: &Kind) -> Counts {
+        self.counts.get(kind).copied().unwrap_or_default()
+    }
+}
+
+fn shifted(due: Time, priority: u8) -> i64 {
+    let step = i64::try_from(PRIORITY_STEP.as_millis()).unwrap_or(i64::MAX);
+    due.0.saturating_sub(i64::from(priority) * step)
+}
+
+fn state_of(place: Place) -> State {
+    match place {
+        Place::Scheduled(_) => State::Scheduled,
+        Place::Ready(_) => State::Queued,
+        Place::Running { .. } => State::Running,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Progress;
+
+    fn kind(name: &str) -> Kind {
+        Kind::new(name).expect("well-formed")
+    }
+
+    fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Job {
+        Job {
+            id: JobId::from_u128(number),
+            kind: kind(name),
+            state: State::Queued,
+            priority,
+            attempts: 0,
+            max_attempts: 3,
+            crashes: 0,
+            interruptions: 0,
+            progress: Progress::default(),
+            failure: None,
+            tags: Vec::new(),
+            created_at: Time(created_at),
+            run_at: None,
+            started_at: None,
+            finished_at: None,
+            timeout_ms: None,
+            expires_at: None,
+        }
+    }
+
+    fn order(index: &mut Index, name: &str, now: i64) -> Vec<u128> {
+        index.claim(&[(kind(name), 9)], 9, Time(now)).into_iter().map(|(id, _)| id.as_u128()).collect()
+    }
+
+    #[test]
+    fn high_priority_goes_first_and_low_priority_ages_past_it() {
+        let mut index = Index::new(1);
+        index.put(&job(1, "a", 5, 600_000));
+        index.put(&job(2, "a", 9, 600_000));
+        index.put(&job(3, "a", 0, 600_000));
+        index.put(&job(4, "a", 0, 1));
+        assert_eq!(order(&mut index, "a", 600_000), [4, 2, 1, 3]);
+    }
+
+    #[test]
+    fn a_scheduled_job_is_not_handed_out_before_its_time() {
+        let mut index = Index::new(1);
+        index.put(&Job { state: State::Scheduled, run_at: Some(Time(500)), ..job(1, "a", 5, 0) });
+        assert_eq!((order(&mut index, "a", 499), index.next_due()), (vec![], Some(Time(500))));
+        assert_eq!((order(&mut index, "a", 500), index.next_due()), (vec![1], None));
+    }
+
+    #[test]
+    fn a_claim_holds_until_the_job_moves_on_and_never_again() {
+        let mut index = Index::new(7);
+        index.put(&job(1, "a", 5, 0));
+        let (id, first) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
+        assert!(index.holds(id, first));
+        index.put(&job(1, "a", 5, 0));
+        assert!(!index.holds(id, first));
+        let (_, second) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
+        assert!(second > first && Index::new(8).last_token > second.0);
+    }
+
+    #[test]
+    fn counts_follow_every_move() {
+        let mut index = Index::new(1);
+        index.put(&job(1, "a", 5, 0));
+        index.put(&job(2, "b", 5, 0));
+        index.claim(&[(kind("a"), 1)], 1, Time(0));
+        let counts = index.counts(&kind("a"));
+        assert_eq!((counts.of(State::Queued), counts.of(State::Running), counts.unfinished()), (0, 1, 1));
+        index.put(&Job { state: State::Succeeded, ..job(1, "a", 5, 0) });
+        assert_eq!((index.counts(&kind("a")).of(State::Succeeded), index.counts(&kind("a")).unfinished()), (1, 0));
+    }
+}

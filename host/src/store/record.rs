@@ -1,0 +1,271 @@
+//! What stands on disk: the keys, the records and their envelope.
+//!
+//! One sled tree holds everything, so that one batch is one atomic commit. The first byte of a key says what it
+//! is; the job's id follows, so everything of a job can be found from its id, and job records sort by time.
+//!
+//! Every value is `[version][crc32][bytes]` and at most [`VALUE_BYTES_MAX`] long: sled 0.34 moves larger nodes into
+//! files that it never syncs, and a power cut then makes the whole database unopenable. [`seal`] is the one place
+//! that enforces it.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::blobs::{Blobs, Content};
+use crate::job::{Job, JobId};
+
+/// No value in sled is larger.
+pub(super) const VALUE_BYTES_MAX: usize = 4096;
+/// How payloads are cut; with the envelope safely below [`VALUE_BYTES_MAX`].
+const CHUNK_BYTES: usize = 4000;
+const VERSION: u8 = 1;
+const ENVELOPE_BYTES: usize = 5;
+
+/// Number of the newest commit; written with every batch.
+pub(super) const COMMIT_KEY: &[u8] = b"m/commit";
+/// How often this folder was opened; the upper half of every fencing token.
+pub(super) const OPENS_KEY: &[u8] = b"m/opens";
+/// All job records.
+pub(super) const JOB_PREFIX: &[u8] = b"j";
+/// All records of artifacts.
+pub(super) const ARTIFACT_PREFIX: &[u8] = b"a";
+
+/// A job's record.
+pub(super) fn job_key(id: JobId) -> [u8; 17] {
+    let mut key = [b'j'; 17];
+    key[1..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// The id in a job record's key.
+pub(super) fn job_id(key: &[u8]) -> Option<JobId> {
+    key.strip_prefix(JOB_PREFIX).and_then(|id| JobId::from_slice(id).ok())
+}
+
+/// Which of a job's payloads a chunk belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    Input,
+    Options,
+    Output,
+    /// The artifact with this number.
+    Artifact(u32),
+}
+
+fn chunk_key(id: JobId, part: Part, sequence: u32) -> [u8; 26] {
+    let (tag, number) = match part {
+        Part::Input => (0, 0),
+        Part::Options => (1, 0),
+        Part::Output => (2, 0),
+        Part::Artifact(number) => (3, number),
+    };
+    let mut key = [b'p'; 26];
+    key[1..17].copy_from_slice(id.as_bytes());
+    key[17] = tag;
+    key[18..22].copy_from_slice(&number.to_be_bytes());
+    key[22..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+/// The usage report of an attempt.
+pub(super) fn usage_key(id: JobId, number: u32) -> [u8; 21] {
+    numbered(b'u', id, number)
+}
+
+/// The record of an artifact.
+pub(super) fn artifact_key(id: JobId, number: u32) -> [u8; 21] {
+    numbered(b'a', id, number)
+}
+
+fn numbered(prefix: u8, id: JobId, number: u32) -> [u8; 21] {
+    let mut key = [prefix; 21];
+    key[1..17].copy_from_slice(id.as_bytes());
+    key[17..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// A payload as its job's record names it. Up to [`Content::INLINE_BYTES_MAX`] it lies in chunks, else in a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) media_type: String,
+    pub(super) size: u64,
+    pub(super) blob: Option<[u8; 32]>,
+}
+
+impl Stored {
+    pub(super) fn of(media_type: &str, content: &Content) -> Self {
+        let blob = match content {
+            Content::Inline(_) => None,
+            Content::Blob(blob) => Some(blob.sha256()),
+        };
+        Self { media_type: media_type.to_owned(), size: content.size(), blob }
+    }
+}
+
+/// A job as it stands on disk. `Running` never does: such a job is written as queued.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) job: Job,
+    pub(super) input: Stored,
+    /// Size of the encoded parameters and arguments, which lie in chunks.
+    pub(super) options_bytes: u32,
+    pub(super) output: Option<Stored>,
+    pub(super) artifacts: u32,
+    /// Usage reports written so far; the newest ten are still there.
+    pub(super) usages: u32,
+}
+
+/// An artifact's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredArtifact {
+    pub(super) name: String,
+    pub(super) sha256: [u8; 32],
+    pub(super) stored: Stored,
+}
+
+/// Puts the envelope around a value.
+pub(super) fn seal(value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let mut sealed = Vec::with_capacity(ENVELOPE_BYTES + value.len());
+    sealed.push(VERSION);
+    sealed.extend_from_slice(&crc32fast::hash(value).to_le_bytes());
+    sealed.extend_from_slice(value);
+    if sealed.len() > VALUE_BYTES_MAX {
+        return Err(StoreError::Refused(format!("a record of {} bytes is too large to be stored", sealed.len())));
+    }
+    Ok(sealed)
+}
+
+/// Takes the envelope off, or says what is wrong with it.
+pub(super) fn unseal(sealed: &[u8]) -> Result<&[u8], StoreError> {
+    let (head, value) =
+        sealed.split_at_checked(ENVELOPE_BYTES).ok_or_else(|| StoreError::damaged("a value is cut short"))?;
+    if head[0] != VERSION {
+        return Err(StoreError::damaged(format!("a value has the unknown version {}", head[0])));
+    }
+    if head[1..] != crc32fast::hash(value).to_le_bytes() {
+        return Err(StoreError::damaged("a value does not match its checksum"));
+    }
+    Ok(value)
+}
+
+/// A record in its envelope.
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+    let bytes = postcard::to_stdvec(record).map_err(|error| StoreError::Refused(error.to_string()))?;
+    seal(&bytes)
+}
+
+/// A record out of its envelope.
+pub(super) fn decode<T: DeserializeOwned>(sealed: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(unseal(sealed)?)
+        .map_err(|error| StoreError::damaged(format!("a record cannot be decoded: {error}")))
+}
+
+/// The record under `key`, if there is one.
+pub(super) fn read<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Option<T>, StoreError> {
+    db.get(key)?.map(|sealed| decode(&sealed)).transpose()
+}
+
+/// Writes that will become part of one atomic batch.
+#[derive(Debug, Default)]
+pub(super) struct Writes(Vec<(sled::IVec, Option<sled::IVec>)>);
+
+impl Writes {
+    /// Sets a key to a record in its envelope.
+    pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
+        self.0.push((key.into(), Some(encode(record)?.into())));
+        Ok(())
+    }
+
+    /// Removes a key.
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.push((key.into(), None));
+    }
+
+    /// Writes an inline payload, cut into chunks. Blobs lie elsewhere and are on disk already.
+    pub(super) fn content(&mut self, id: JobId, part: Part, content: &Content) -> Result<(), StoreError> {
+        if let Content::Inline(bytes) = content {
+            self.bytes(id, part, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes, cut into chunks.
+    pub(super) fn bytes(&mut self, id: JobId, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
+        for (sequence, chunk) in (0u32..).zip(bytes.chunks(CHUNK_BYTES)) {
+            self.0.push((chunk_key(id, part, sequence)[..].into(), Some(seal(chunk)?.into())));
+        }
+        Ok(())
+    }
+
+    /// Takes over the writes of another.
+    pub(super) fn append(&mut self, mut other: Writes) {
+        self.0.append(&mut other.0);
+    }
+
+    /// The batch, in the order of writing.
+    pub(super) fn into_batch(self) -> sled::Batch {
+        let mut batch = sled::Batch::default();
+        for (key, value) in self.0 {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch
+    }
+}
+
+/// Reads what [`Writes::content`] wrote, or opens the blob.
+pub(super) fn read_content(
+    db: &sled::Db,
+    blobs: &Blobs,
+    id: JobId,
+    part: Part,
+    stored: &Stored,
+) -> Result<Content, StoreError> {
+    match stored.blob {
+        Some(sha256) => Ok(Content::Blob(blobs.hold(sha256, stored.size)?)),
+        None => Ok(Content::Inline(read_bytes(db, id, part, stored.size)?)),
+    }
+}
+
+/// Reads what [`Writes::bytes`] wrote.
+pub(super) fn read_bytes(db: &sled::Db, id: JobId, part: Part, size: u64) -> Result<Bytes, StoreError> {
+    let size = usize::try_from(size).ok().filter(|size| *size <= Content::INLINE_BYTES_MAX * 2);
+    let size = size.ok_or_else(|| StoreError::damaged("a payload claims an impossible size"))?;
+    let mut bytes = Vec::with_capacity(size);
+    for sequence in 0u32.. {
+        if bytes.len() >= size {
+            break;
+        }
+        let chunk = db.get(chunk_key(id, part, sequence))?;
+        let chunk = chunk.ok_or_else(|| StoreError::damaged(format!("job {id}: a piece of a payload is missing")))?;
+        bytes.extend_from_slice(unseal(&chunk)?);
+    }
+    if bytes.len() == size { Ok(bytes.into()) } else { Err(StoreError::damaged("a payload has the wrong size")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_finds_every_flipped_bit() {
+        let sealed = seal(b"precious").expect("small enough");
+        assert_eq!(unseal(&sealed).ok(), Some(b"precious".as_slice()));
+        for bit in 0..sealed.len() * 8 {
+            let mut damaged = sealed.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal(&damaged).is_err(), "bit {bit}");
+        }
+        assert!(unseal(&sealed[..3]).is_err());
+    }
+
+    #[test]
+    fn no_value_larger_than_4_kib_is_ever_sealed() {
+        assert!(seal(&vec![0; VALUE_BYTES_MAX - ENVELOPE_BYTES]).is_ok());
+        assert!(seal(&vec![0; VALUE_BYTES_MAX - ENVELOPE_BYTES + 1]).is_err());
+        const { assert!(CHUNK_BYTES + ENVELOPE_BYTES <= VALUE_BYTES_MAX) };
+    }
+}

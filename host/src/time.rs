@@ -1,0 +1,134 @@
+//! Instants and durations as they travel: milliseconds inside and on disk, RFC 3339 and `"2s"` outside.
+//!
+//! [`Time::now`] is the only reader of the wall clock. Deadlines are measured with `std::time::Instant`, which no
+//! clock change can move; `Time` is for what people and disks see.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Error as _, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub i64);
+
+impl Time {
+    /// What the wall clock says. It may jump; nothing that must not be lost depends on it.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_millisecond())
+    }
+
+    /// This moment moved by `duration`, kept within range.
+    pub fn after(self, duration: Duration) -> Self {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// How long after `earlier` this moment is, zero if it is not.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(timestamp) => write!(f, "{timestamp:.3}"),
+            // Beyond the year 9999 there is no RFC 3339 text.
+            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
+        }
+    }
+}
+
+// Text for people (JSON), eight bytes for disks.
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
+        let text = String::deserialize(deserializer)?;
+        parse_time(&text).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"an RFC 3339 time"))
+    }
+}
+
+/// Reads an RFC 3339 time such as `2026-11-21T09:30:00Z`.
+pub fn parse_time(text: &str) -> Option<Time> {
+    let timestamp: jiff::Timestamp = text.parse().ok()?;
+    Some(Time(timestamp.as_millisecond()))
+}
+
+/// Reads `"2s"`, `"500ms"`, `"1h"`, `"1m30s"` or a whole number of milliseconds.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    if let Ok(ms) = text.parse::<u64>() {
+        return Some(Duration::from_millis(ms));
+    }
+    let signed: jiff::SignedDuration = text.parse().ok()?;
+    Duration::try_from(signed).ok()
+}
+
+/// A duration in a request or a config file; see [`parse_duration`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrMilliseconds;
+        impl Visitor<'_> for TextOrMilliseconds {
+            type Value = Span;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"2s\", \"500ms\", \"1h\" or a whole number of milliseconds")
+            }
+            fn visit_u64<E: serde::de::Error>(self, ms: u64) -> Result<Span, E> {
+                Ok(Span(Duration::from_millis(ms)))
+            }
+            fn visit_i64<E: serde::de::Error>(self, ms: i64) -> Result<Span, E> {
+                u64::try_from(ms)
+                    .map(|ms| Span(Duration::from_millis(ms)))
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(ms), &self))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
+                parse_duration(text).map(Span).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(TextOrMilliseconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_for_people_and_numbers_for_disks() {
+        let time = Time(1_795_253_400_123);
+        assert_eq!(serde_json::to_string(&time).ok().as_deref(), Some("\"2026-11-21T09:30:00.123Z\""));
+        assert_eq!(parse_time("2026-11-21T09:30:00.123Z"), Some(time));
+        let bytes = postcard::to_stdvec(&time).expect("a number encodes");
+        assert!(bytes.len() < 10);
+        assert_eq!(postcard::from_bytes::<Time>(&bytes), Ok(time));
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, ms) in [("2s", 2_000), ("500ms", 500), ("1h", 3_600_000), ("250", 250), ("1m30s", 90_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "soon", "-2s", "-5", "2 parsecs"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

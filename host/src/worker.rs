@@ -1,0 +1,222 @@
+//! One thread's loop: claim, execute, finish.
+//!
+//! Each worker is a dedicated thread with an executor of its own, apart from the threads that serve HTTP. A job that
+//! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
+//! the next one. There is no prefetch: a thread claims a job only when it would run it at once.
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::job::{Code, Ended, Failure, Usage};
+use crate::plugins::{Plugin, Plugins};
+use crate::priority;
+use crate::queue::{Assignment, Finished, Queue};
+use crate::sandbox::{Call, Draft, NewUpload, OnPark, Output, Report, Sandbox};
+use crate::store::{Artifact, Content, Payload};
+use crate::time::Time;
+
+/// The threads that run jobs, until stopped.
+pub struct Workers {
+    stop: watch::Sender<bool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// What a worker works with.
+#[derive(Clone)]
+pub struct Workplace {
+    /// Where jobs come from.
+    pub queue: Arc<Queue>,
+    /// Who can run them.
+    pub plugins: Arc<Plugins>,
+    /// Where they run.
+    pub sandbox: Arc<Sandbox>,
+    /// Jobs alive per thread: one that computes and many that wait.
+    pub jobs_per_thread_max: usize,
+}
+
+impl Workers {
+    /// Starts so many threads.
+    pub fn start(count: usize, place: &Workplace) -> std::io::Result<Self> {
+        let stop = watch::Sender::new(false);
+        let mut workers = Self { stop, threads: Vec::with_capacity(count) };
+        for number in 0..count {
+            let (place, stop) = (place.clone(), workers.stop.subscribe());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let work = move || {
+                priority::lower();
+                LocalSet::new().block_on(&runtime, run(place, stop));
+            };
+            workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
+        }
+        Ok(workers)
+    }
+
+    /// Claims nothing more, hands running jobs back to the queue, and returns when all of that is recorded. Blocks.
+    pub fn stop(&mut self, queue: &Queue) {
+        self.stop.send_replace(true);
+        queue.interrupt_running();
+        for worker in self.threads.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!("a worker thread panicked; its jobs will run again at the next start");
+            }
+        }
+    }
+}
+
+/// How many jobs of this thread want its processor now.
+#[derive(Default)]
+struct Load {
+    computing: Cell<usize>,
+    changed: Notify,
+}
+
+impl Load {
+    fn parked(&self, parked: bool) {
+        let computing = self.computing.get();
+        self.computing.set(if parked { computing.saturating_sub(1) } else { computing + 1 });
+        self.changed.notify_one();
+    }
+
+    async fn until_idle(&self) {
+        while self.computing.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
+    let load = Rc::new(Load::default());
+    let kinds = place.plugins.kinds();
+    let mut jobs = JoinSet::new();
+    loop {
+        let next = async {
+            load.until_idle().await;
+            while jobs.len() >= place.jobs_per_thread_max {
+                jobs.join_next().await;
+            }
+            place.queue.claim(&kinds).await
+        };
+        let assignment = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            assignment = next => assignment,
+        };
+        load.parked(false);
+        jobs.spawn_local(attempt(place.clone(), assignment, Rc::clone(&load)));
+        // Ended ones are let go as they come; their results are recorded already.
+        while jobs.try_join_next().is_some() {}
+    }
+    // A job that was claimed while the others were being interrupted has not heard of it yet.
+    place.queue.interrupt_running();
+    while jobs.join_next().await.is_some() {}
+}
+
+/// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
+async fn attempt(place: Workplace, assignment: Assignment, load: Rc<Load>) {
+    let started_at = Time::now();
+    let job = &assignment.claimed.job;
+    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind);
+    let executed = AssertUnwindSafe(execute(&place, &assignment, &load)).catch_unwind().await;
+    let mut finished = executed.unwrap_or_else(|_| {
+        span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
+        host_failure("the host panicked while it ran the job")
+    });
+    finished.started_at = started_at;
+    finished.usage.attempt = assignment.claimed.job.attempts + 1;
+    span.in_scope(|| tracing::debug!(ended = ?finished.ended, wall_ms = finished.usage.wall_ms, "attempt ended"));
+    // The flush is waited for, but the thread is free for the next job.
+    load.parked(true);
+    place.queue.finish(assignment, finished).await;
+}
+
+async fn execute(place: &Workplace, assignment: &Assignment, load: &Rc<Load>) -> Finished {
+    let claimed = &assignment.claimed;
+    // Claimed a moment ago for a kind that served then; the file may be gone since.
+    let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
+        return interrupted();
+    };
+    let report = place.sandbox.run(&plugin.program, call(place, assignment, &plugin, Rc::clone(load))).await;
+    let mut finished = keep(report).await;
+    finished.usage.plugin_digest.clone_from(&plugin.digest);
+    finished
+}
+
+fn call(place: &Workplace, assignment: &Assignment, plugin: &Plugin, load: Rc<Load>) -> Call {
+    let claimed = &assignment.claimed;
+    let blobs = place.queue.store().blobs();
+    let new_upload: NewUpload = Box::new(move || blobs.upload());
+    let on_park: OnPark = Box::new(move |parked| load.parked(parked));
+    Call {
+        id: claimed.job.id.to_string(),
+        kind: claimed.job.kind.to_string(),
+        attempt: claimed.job.attempts + 1,
+        input: claimed.input.clone(),
+        options: claimed.options.clone(),
+        limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),
+        running: Arc::clone(&assignment.running),
+        new_upload,
+        on_park,
+    }
+}
+
+/// Makes what a guest wrote durable, so that its record can name it.
+async fn keep(report: Report) -> Finished {
+    let Report { ended, usage, output, drafts } = report;
+    let large = |draft: &Draft| draft.upload.size() > Content::INLINE_BYTES_MAX as u64;
+    let result_is_large =
+        matches!(&output, Some(Output::Bytes(_, upload)) if upload.size() > Content::INLINE_BYTES_MAX as u64);
+    let kept = if result_is_large || drafts.iter().any(large) {
+        // Syncing files takes milliseconds each; other jobs of this thread go on meanwhile.
+        let kept = tokio::task::spawn_blocking(move || keep_files(output, drafts)).await;
+        kept.unwrap_or_else(|_| Err(std::io::Error::other("the thread that stores files panicked")))
+    } else {
+        keep_files(output, drafts)
+    };
+    match kept {
+        Ok((output, artifacts)) => Finished { ended, usage, output, artifacts, started_at: Time::now() },
+        Err(error) => {
+            Finished { usage, ..host_failure(&format!("the host could not store the job's output: {error}")) }
+        }
+    }
+}
+
+fn keep_files(output: Option<Output>, drafts: Vec<Draft>) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
+    let mut artifacts = Vec::with_capacity(drafts.len());
+    for Draft { name, media_type, upload } in drafts {
+        let content = upload.finish()?;
+        artifacts.push(Artifact { name, sha256: content.sha256(), payload: Payload { media_type, content } });
+    }
+    let output = match output {
+        None => None,
+        Some(Output::Bytes(media_type, upload)) => Some(Payload { media_type, content: upload.finish()? }),
+        Some(Output::Artifact(name, media_type)) => {
+            let artifact = artifacts.iter().find(|artifact| artifact.name == name);
+            let payload = artifact.map(|artifact| artifact.payload.clone());
+            let mut payload = payload.ok_or_else(|| std::io::Error::other("the result's artifact is missing"))?;
+            payload.media_type = media_type.unwrap_or(payload.media_type);
+            Some(payload)
+        }
+    };
+    Ok((output, artifacts))
+}
+
+fn host_failure(message: &str) -> Finished {
+    Finished { ended: Ended::Failed(Failure::new(Code::Internal, message), None), ..interrupted() }
+}
+
+fn interrupted() -> Finished {
+    Finished {
+        ended: Ended::Interrupted,
+        usage: Usage::default(),
+        output: None,
+        artifacts: Vec::new(),
+        started_at: Time::now(),
+    }
+}
