@@ -190,7 +190,9 @@ impl Queue {
 
     /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let job = self.store.cancel(id, Time::now()).await?;
+        let progress = self.running().get(&id).map(|attempt| attempt.progress());
+        let job = self.store.cancel(id, progress, Time::now()).await?;
+        // Looked up again: it may have been claimed in between.
         let attempt = self.running().get(&id).cloned();
         if let Some(attempt) = attempt.filter(|_| job.state == State::Cancelled) {
             attempt.stop(Stop::Cancelled);

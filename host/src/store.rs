@@ -14,6 +14,7 @@ mod record;
 mod writer;
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -226,7 +227,14 @@ impl Store {
         let disk = Arc::new(Disk::open(path)?);
         let (changes, waiting) = mpsc::channel(CHANGES_WAITING_MAX);
         let writers_disk = Arc::clone(&disk);
-        let writer = thread::Builder::new().name("store".into()).spawn(move || writer::run(&writers_disk, waiting))?;
+        let write = move || {
+            // Nobody would write any more, and nobody would know: a panic is a failed commit as well.
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| writer::run(&writers_disk, waiting)));
+            if ended.is_err() {
+                writers_disk.failed.send_replace(Some("the store's writer panicked".to_owned()));
+            }
+        };
+        let writer = thread::Builder::new().name("store".into()).spawn(write)?;
         Ok(Self { disk, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)) })
     }
 
@@ -247,9 +255,10 @@ impl Store {
         self.change(|reply| Change::Finish { id, token, attempt: Box::new(attempt), reply }).await
     }
 
-    /// Makes an unfinished job cancelled, whoever has it. A finished one is answered as it is.
-    pub async fn cancel(&self, id: JobId, now: Time) -> Result<Job, StoreError> {
-        self.change(|reply| Change::Cancel { id, now, reply }).await
+    /// Makes an unfinished job cancelled, whoever has it, and notes how far it had come. A finished one is answered
+    /// as it is.
+    pub async fn cancel(&self, id: JobId, progress: Option<Progress>, now: Time) -> Result<Job, StoreError> {
+        self.change(|reply| Change::Cancel { id, progress, now, reply }).await
     }
 
     /// Fails the jobs whose time to be started is over, and answers them.

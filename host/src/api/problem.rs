@@ -159,10 +159,8 @@ impl Problem {
     }
 
     fn about(self, job: &Job) -> Self {
-        let location = format!("/v1/jobs/{}", job.id);
-        let mut problem = self.with("job", json!(location));
-        // Ids are hexadecimal digits and dashes.
-        problem.headers.extend(HeaderValue::try_from(location).map(|value| (header::LOCATION, value)));
+        let mut problem = self.with("job", json!(format!("/v1/jobs/{}", job.id)));
+        problem.headers.push((header::LOCATION, super::submit::location(job)));
         problem
     }
 

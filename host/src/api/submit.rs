@@ -16,7 +16,7 @@ use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
 use super::{Api, result};
-use crate::job::{Job, Kind};
+use crate::job::{Job, Kind, State as JobState};
 use crate::plugins::{FileState, Plugin};
 use crate::store::{Payload, Upload};
 use crate::time::{Span, Time};
@@ -117,15 +117,15 @@ async fn submit(
     }
     let job = api.queue.submit(options.into_submission(plugin, payload)?).await?;
     let Some(wait) = wait else { return accepted(api, job) };
-    let location = location(&job);
     let waited = api.wait(job.id, wait).await?;
     let ended = if cancel_on_timeout && !waited.state.is_terminal() { api.queue.cancel(job.id).await? } else { waited };
+    let location = location(&ended);
     let mut response = match ended.state {
-        crate::job::State::Cancelled if cancel_on_timeout => Problem::wait_timeout(&ended).into_response(),
+        JobState::Cancelled if cancel_on_timeout => Problem::wait_timeout(&ended).into_response(),
         state if state.is_terminal() => result::of(api, ended).await?,
         _ => accepted(api, ended)?,
     };
-    response.headers_mut().extend(location.map(|value| (header::LOCATION, value)));
+    response.headers_mut().insert(header::LOCATION, location);
     applied(&mut response, wait);
     Ok(response)
 }
@@ -135,21 +135,20 @@ pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
     let location = location(&job);
     let mut response = (StatusCode::ACCEPTED, axum::Json(JobView::with_usage(job, &api.queue)?)).into_response();
     let headers = response.headers_mut();
-    headers.extend(location.map(|value| (header::LOCATION, value)));
+    headers.insert(header::LOCATION, location);
     headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
     Ok(response)
 }
 
 /// Says that `Prefer: wait` was honoured (RFC 7240).
 pub(super) fn applied(response: &mut Response, wait: Duration) {
-    let value = HeaderValue::try_from(format!("wait={}", wait.as_secs()));
-    response
-        .headers_mut()
-        .extend(value.ok().map(|value| (header::HeaderName::from_static("preference-applied"), value)));
+    let value = HeaderValue::try_from(format!("wait={}", wait.as_secs())).expect("digits can stand in a header");
+    response.headers_mut().insert("preference-applied", value);
 }
 
-fn location(job: &Job) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("/v1/jobs/{}", job.id)).ok()
+/// Where the job is.
+pub(super) fn location(job: &Job) -> HeaderValue {
+    HeaderValue::try_from(format!("/v1/jobs/{}", job.id)).expect("an id is hexadecimal digits and dashes")
 }
 
 struct ParsedJob {

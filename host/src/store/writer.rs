@@ -16,7 +16,7 @@ use super::blobs::BlobHandle;
 use super::disk::Disk;
 use super::record::{self, Part, Record, Stored, StoredArtifact, Writes};
 use super::{Attempt, NewJob, StoreError, Token};
-use crate::job::{Job, JobId, State, USAGE_KEPT, Usage, shorten};
+use crate::job::{Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
 use crate::time::Time;
 
 /// More changes than this in one flush gain nothing: sled's own work dominates from here on.
@@ -28,7 +28,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Change {
     Submit { job: Box<NewJob>, queue_max: u64, reply: Reply<Job> },
     Finish { id: JobId, token: Token, attempt: Box<Attempt>, reply: Reply<Job> },
-    Cancel { id: JobId, now: Time, reply: Reply<Job> },
+    Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
     Expire { id: JobId, now: Time, reply: Reply<Job> },
 }
 
@@ -79,7 +79,7 @@ impl<'a> Group<'a> {
         let (reply, result) = match change {
             Change::Submit { job, queue_max, reply } => (reply, self.submit(*job, queue_max)),
             Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
-            Change::Cancel { id, now, reply } => (reply, self.cancel(id, now)),
+            Change::Cancel { id, progress, now, reply } => (reply, self.cancel(id, progress, now)),
             Change::Expire { id, now, reply } => (reply, self.expire(id, now)),
         };
         match result {
@@ -151,12 +151,15 @@ impl<'a> Group<'a> {
         self.put(record, writes, blobs)
     }
 
-    fn cancel(&mut self, id: JobId, now: Time) -> Result<Job, StoreError> {
+    fn cancel(&mut self, id: JobId, progress: Option<Progress>, now: Time) -> Result<Job, StoreError> {
         let mut record = self.load(id)?;
         if record.job.state.is_terminal() {
             // Idempotent; still answered after the flush, since the state may come from this very group.
             return Ok(record.job);
         }
+        // An attempt under way leaves its traces: when it started, how far it came.
+        self.disk.index().overlay(&mut record.job);
+        record.job.progress = progress.unwrap_or(record.job.progress);
         record.job = record.job.cancelled(now);
         self.put(record, Writes::default(), Vec::new())
     }
