@@ -74,8 +74,9 @@ impl Api {
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/jobs", post(submit::json).get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::get))
+        .route("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/result", get(result::get))
         .route("/v1/jobs/{id}/artifacts", get(result::artifacts))
         .route("/v1/jobs/{id}/artifacts/{name}", get(result::artifact))

@@ -16,7 +16,7 @@ use crate::time::Span;
 
 const PREFIX: &str = "DROPFORGE_";
 /// Variables with our prefix that are not settings: where the file is, and what the command line's client uses.
-const NOT_SETTINGS: &[&str] = &["config", "url", "token"];
+const NOT_SETTINGS: &[&str] = &["config", "url", "token", "test_crash_word"];
 
 const MIB: u64 = 1 << 20;
 
@@ -64,6 +64,18 @@ pub struct Config {
     pub retry_pause: Span,
     /// The longest pause between attempts. `10m`
     pub retry_pause_max: Span,
+    /// Times the host may die with a job under suspicion before the job fails with `host_crash`. `3`
+    pub crashes_max: u32,
+    /// How long results are kept; the records of their jobs stay as long again. `168h`
+    pub keep: Span,
+    /// Finished jobs kept at most. `100000`
+    pub keep_jobs_max: usize,
+    /// Inputs, results and artifacts of finished jobs kept at most, in bytes. 10 GiB
+    pub keep_bytes_max: u64,
+    /// How long an idempotency key is remembered. `24h`
+    pub keep_keys: Span,
+    /// Room on the disk, in bytes, kept for the outcomes of accepted jobs: with less, nothing new is accepted. 256 MiB
+    pub disk_reserve_bytes: u64,
     /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
     pub log: String,
 }
@@ -92,6 +104,12 @@ impl Default for Config {
             plugin_file_bytes_max: 256 * MIB,
             retry_pause: seconds(1),
             retry_pause_max: seconds(600),
+            crashes_max: 3,
+            keep: seconds(7 * 24 * 3_600),
+            keep_jobs_max: 100_000,
+            keep_bytes_max: 10 * 1024 * MIB,
+            keep_keys: seconds(24 * 3_600),
+            disk_reserve_bytes: 256 * MIB,
             log: "info".to_owned(),
         }
     }
@@ -170,6 +188,7 @@ impl Config {
             (self.output_bytes <= self.output_bytes_max, "output_bytes: not more than output_bytes_max"),
             (self.json_bytes_max <= 1024 * MIB, "json_bytes_max: at most 1 GiB, 1073741824"),
             (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
+            (self.crashes_max > 0, "crashes_max: at least 1"),
             (
                 self.listen.ip().is_loopback() || self.insecure,
                 "listen: whoever reaches this address may run jobs; use a loopback address such as 127.0.0.1, or say \

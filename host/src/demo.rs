@@ -1,10 +1,179 @@
-//! placeholder
+//! `dropforge demo`: a real host, a real client, a PDF of seventeen pages.
+//!
+//! Renders the bundled document once, then eight times at once, through HTTP like anybody's program would, and shows how
+//! close eight at once come to what the processors allow.
+
+mod client;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
 use clap::Args;
-/// x
+use futures_util::future::try_join_all;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use self::client::Client;
+use crate::config::Config;
+use crate::server::Server;
+
+/// The shipped plugins are part of the program, so that the demo runs from any folder.
+const PLUGINS: [(&str, &[u8]); 3] = [
+    ("pdf-to-png.wasm", include_bytes!("../../plugins/pdf-to-png.wasm")),
+    ("integrate.wasm", include_bytes!("../../plugins/integrate.wasm")),
+    ("message.wasm", include_bytes!("../../plugins/message.wasm")),
+];
+const DOCUMENT: &[u8] = include_bytes!("../assets/demo.pdf");
+const DPI: u32 = 200;
+const AT_ONCE: usize = 8;
+
+/// See it work: render a PDF once and eight times at once, through a real host.
 #[derive(Debug, Args)]
-pub struct Demo {}
+pub struct Demo {
+    /// Folder for the page images; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "dropforge-demo")]
+    out: PathBuf,
+    /// Threads that run jobs [default: one for each processor]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
+    /// Leave the host running afterwards, and say what to try
+    #[arg(long)]
+    keep: bool,
+}
+
 impl Demo {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    /// Runs from start to end, and cleans up after itself.
+    pub async fn run(self) -> anyhow::Result<()> {
+        crate::logging::start("warn")?;
+        let folder = tempfile::Builder::new().prefix("dropforge-demo-").tempdir()?;
+        let config = self.configure(folder.path())?;
+        let server = Server::start(&config).await?;
+        let shown = self.show(&config, &server).await;
+        // Also after a failure: the host stops in order and the folder goes.
+        server.stop().await?;
+        shown
+    }
+
+    fn configure(&self, folder: &Path) -> anyhow::Result<Config> {
+        let plugins = folder.join("plugins");
+        std::fs::create_dir(&plugins)?;
+        for (name, bytes) in PLUGINS {
+            std::fs::write(plugins.join(name), bytes)?;
+        }
+        let listen = "127.0.0.1:0".parse()?;
+        let workers = self.workers;
+        Ok(Config { listen, workers, data: folder.join("data"), plugins, ..Config::default() })
+    }
+
+    async fn show(&self, config: &Config, server: &Server) -> anyhow::Result<()> {
+        let workers = config.worker_count();
+        say(format_args!("A host with {workers} workers listens on http://{}", server.address()))?;
+        let client = Client::new(server.address());
+        let (compiling, started) = (spinner("compiling the plugins"), Instant::now());
+        client.until_ready(Duration::from_secs(300)).await?;
+        compiling.finish_and_clear();
+        say(format_args!("Three plugins compiled and checked in {}", seconds(started.elapsed())))?;
+
+        let bars = MultiProgress::new();
+        let started = Instant::now();
+        let job = self.render(&client, bars.add(bar("one document"))).await?;
+        let one = started.elapsed();
+        let pages = client.save_artifacts(&job, &self.out).await?;
+        write_contact_sheet(&self.out, &pages)?;
+
+        let started = Instant::now();
+        let renders = (1..=AT_ONCE).map(|number| self.render(&client, bars.add(bar(&format!("document {number}")))));
+        try_join_all(renders).await?;
+        let eight = started.elapsed();
+
+        self.print_table(one, eight, workers, pages.len())?;
+        if self.keep {
+            self.stay(server).await?;
+        }
         Ok(())
     }
+
+    /// Submits the document and follows it to its end.
+    async fn render(&self, client: &Client, bar: ProgressBar) -> anyhow::Result<String> {
+        let job = client.submit("pdf-to-png", &format!("dpi={DPI}"), DOCUMENT).await?;
+        client
+            .follow(&job, |fraction, message| {
+                bar.set_position((fraction * 100.0) as u64);
+                bar.set_message(message.to_owned());
+            })
+            .await?;
+        bar.finish_with_message("done");
+        Ok(job)
+    }
+
+    fn print_table(&self, one: Duration, eight: Duration, workers: usize, pages: usize) -> anyhow::Result<()> {
+        let rounds = AT_ONCE.div_ceil(workers);
+        let ideal = one * u32::try_from(rounds).unwrap_or(u32::MAX);
+        let share = 100.0 * ideal.as_secs_f64() / eight.as_secs_f64();
+        say(format_args!(
+            "\n  {pages} pages at {DPI} dpi, one document     {:>8}\n  \
+             eight documents at once           {:>8}\n  \
+             ideal on {workers:>2} workers ({rounds} rounds)    {:>8}\n  \
+             reached                           {share:>6.0} %\n",
+            seconds(one),
+            seconds(eight),
+            seconds(ideal),
+        ))?;
+        let sheet = self.out.join("index.html");
+        say(format_args!("{pages} page images in {}; open {} to see them all", self.out.display(), sheet.display()))
+    }
+
+    async fn stay(&self, server: &Server) -> anyhow::Result<()> {
+        let url = format!("http://{}", server.address());
+        let pdf = self.out.join("demo.pdf");
+        std::fs::write(&pdf, DOCUMENT)?;
+        say(format_args!(
+            "\nThe host goes on; stop it with Ctrl-C. In another terminal, try:\n\n  \
+             curl {url}/v1/kinds\n  \
+             curl -H 'Prefer: wait=10' {url}/v1/jobs -d '{{\"kind\": \"integrate\", \"input\": {{\"f\": \"sqrt(4-xs**2)\", \"a\": 0, \"b\": 2, \"c\": 0, \"d\": 2, \"size\": 1000}}}}'\n  \
+             curl '{url}/v1/kinds/pdf-to-png/jobs?dpi=100&first_page=3&last_page=3' --data-binary @{pdf}\n  \
+             curl {url}/v1/jobs?limit=1\n  \
+             curl {url}/v1/jobs/ID/artifacts/page-003.png -o page-003.png\n",
+            pdf = pdf.display(),
+        ))?;
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => Ok(stopped?),
+            reason = server.failed() => anyhow::bail!("the host ended because its store failed: {reason}"),
+        }
+    }
+}
+
+/// All pages on one page.
+fn write_contact_sheet(folder: &Path, pages: &[String]) -> anyhow::Result<()> {
+    let images: String =
+        pages.iter().map(|name| format!("<a href=\"{name}\"><img src=\"{name}\" alt=\"{name}\"></a>\n")).collect();
+    let sheet = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Dropforge demo</title>\n\
+         <style>body {{ background: #ddd; text-align: center }} img {{ width: 15rem; margin: .5rem; box-shadow: 0 2px 6px #0006 }}</style>\n\
+         {images}</html>\n"
+    );
+    std::fs::write(folder.join("index.html"), sheet).context("cannot write the contact sheet")
+}
+
+fn bar(name: &str) -> ProgressBar {
+    // The template is a constant that the library has accepted before.
+    let style = ProgressStyle::with_template("  {prefix:12} [{bar:40}] {elapsed:>4}  {msg}");
+    let bar = ProgressBar::new(100).with_prefix(name.to_owned());
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
+}
+
+fn spinner(message: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(message);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}
+
+fn say(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
 }

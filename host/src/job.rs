@@ -3,6 +3,9 @@
 //! Everything here is plain data and plain functions. No file in the project is below this one except
 //! [`crate::time`]; nothing here does I/O or reads a clock.
 
+mod failure;
+mod usage;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 pub use uuid::Uuid as JobId;
 
+pub use self::failure::{Code, Failure, Fault, shorten};
+pub use self::usage::{Bound, Usage};
 use crate::time::Time;
 
 /// Usage reports kept per job; older ones go first.
@@ -111,127 +116,6 @@ impl State {
     }
 }
 
-/// Whose doing a failure was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// The client's request.
-    Job,
-    /// The plugin's code.
-    Plugin,
-    /// The host, or something it depends on.
-    Host,
-}
-
-/// Why an attempt or a job failed. The names are part of the HTTP contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// The plugin refused the input or the parameters.
-    InvalidInput,
-    /// The plugin's permanent error, or a non-zero exit.
-    PluginError,
-    /// The plugin asked to be tried again later.
-    Transient,
-    /// The guest trapped: a panic, an abort, an illegal instruction, a stack overflow.
-    Trap,
-    /// The fuel budget is used up.
-    OutOfFuel,
-    /// The attempt's time is over.
-    DeadlineExceeded,
-    /// The guest asked for more memory than granted.
-    MemoryExceeded,
-    /// Result and artifacts together are larger than granted.
-    OutputTooLarge,
-    /// The guest needed something that was not granted.
-    Denied,
-    /// No plugin of that kind.
-    PluginMissing,
-    /// The plugin cannot be run.
-    PluginInvalid,
-    /// The job brought the host process down.
-    HostCrash,
-    /// A job this one depends on did not succeed.
-    ParentFailed,
-    /// It was not started before `expires_in` was over.
-    Expired,
-    /// Anything unrecognised. A host failure, never a success.
-    Internal,
-}
-
-impl Code {
-    /// The name in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Code::InvalidInput => "invalid_input",
-            Code::PluginError => "plugin_error",
-            Code::Transient => "transient",
-            Code::Trap => "trap",
-            Code::OutOfFuel => "out_of_fuel",
-            Code::DeadlineExceeded => "deadline_exceeded",
-            Code::MemoryExceeded => "memory_exceeded",
-            Code::OutputTooLarge => "output_too_large",
-            Code::Denied => "denied",
-            Code::PluginMissing => "plugin_missing",
-            Code::PluginInvalid => "plugin_invalid",
-            Code::HostCrash => "host_crash",
-            Code::ParentFailed => "parent_failed",
-            Code::Expired => "expired",
-            Code::Internal => "internal",
-        }
-    }
-
-    fn fault(self) -> Fault {
-        match self {
-            Code::InvalidInput | Code::ParentFailed | Code::Expired => Fault::Job,
-            Code::PluginMissing | Code::Internal => Fault::Host,
-            _ => Fault::Plugin,
-        }
-    }
-
-    /// Whether the host tries again by itself. A kind's settings may add more.
-    fn retryable(self) -> bool {
-        matches!(self, Code::Transient | Code::Internal)
-    }
-}
-
-/// Why a job failed, as clients see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What went wrong, for programs.
-    pub code: Code,
-    /// What went wrong, for people. At most [`Failure::MESSAGE_BYTES_MAX`] bytes.
-    pub message: String,
-    /// Whose doing it was.
-    pub fault: Fault,
-    /// Whether the host tries such a failure again while attempts are left.
-    pub retryable: bool,
-}
-
-impl Failure {
-    /// Longer messages are cut, visibly.
-    pub const MESSAGE_BYTES_MAX: usize = 1024;
-
-    /// A failure whose fault and retryability follow from its code.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: shorten(message.into(), Self::MESSAGE_BYTES_MAX),
-            fault: code.fault(),
-            retryable: code.retryable(),
-        }
-    }
-}
-
-/// Cuts a text at a character boundary so that it fits into `bytes_max`, and marks the cut.
-pub fn shorten(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8())));
-        text.push('…');
-    }
-    text
-}
-
 /// How far a running job says it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -239,55 +123,6 @@ pub struct Progress {
     pub fraction: f64,
     /// A few words, at most 256 bytes.
     pub message: String,
-}
-
-/// The bound that ended an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bound {
-    /// The fuel budget.
-    Fuel,
-    /// The wall clock.
-    Deadline,
-    /// The memory cap.
-    Memory,
-    /// The cap on result and artifacts.
-    Output,
-    /// The guest's stack.
-    Stack,
-    /// A cancel request.
-    Cancelled,
-    /// The host is stopping; the job will run again.
-    Interrupted,
-}
-
-/// What one attempt used. Every attempt that ended leaves one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Which attempt, from 1.
-    pub attempt: u32,
-    /// The bound that ended it, if one did.
-    pub bound: Option<Bound>,
-    /// Fuel consumed. A unit is roughly one WebAssembly instruction.
-    pub fuel: u64,
-    /// Processor time inside the guest and its host calls.
-    pub cpu_ms: u64,
-    /// Time from start to end.
-    pub wall_ms: u64,
-    /// Time spent waiting in host calls, off the processor.
-    pub parked_ms: u64,
-    /// Largest linear memory of all instances together.
-    pub memory_bytes_peak: u64,
-    /// Size of the input.
-    pub bytes_in: u64,
-    /// Size of result and artifacts.
-    pub bytes_out: u64,
-    /// SHA-256 of the plugin file that ran.
-    pub plugin_digest: String,
-    /// The guest's call stack where it trapped, innermost first.
-    pub backtrace: Vec<String>,
-    /// The last lines of the attempt's log.
-    pub log: Vec<String>,
 }
 
 /// A job as the store keeps it and clients see it.
@@ -338,6 +173,11 @@ pub enum Ended {
     Failed(Failure, Option<Duration>),
     /// The host is stopping: back to the queue, nothing counted.
     Interrupted,
+    /// The host process died while this job alone was under suspicion; at so many crashes it has failed.
+    Crashed {
+        /// The host's `crashes_max`.
+        crashes_max: u32,
+    },
 }
 
 /// Pauses between attempts: exponential, with jitter so that a crowd does not come back as a crowd.
@@ -367,6 +207,14 @@ impl Job {
                 self.state = State::Queued;
                 self.started_at = None;
                 self.progress = Progress::default();
+            }
+            Ended::Crashed { crashes_max } => {
+                self.crashes += 1;
+                if self.crashes >= crashes_max {
+                    let message = format!("the host process died {} times while it ran this job", self.crashes);
+                    self.failure = Some(Failure::new(Code::HostCrash, message));
+                    self.end(State::Failed, now);
+                }
             }
             Ended::Succeeded => {
                 self.attempts += 1;
@@ -402,6 +250,19 @@ impl Job {
     pub fn expired(mut self, now: Time) -> Job {
         self.failure = Some(Failure::new(Code::Expired, "the job was not started before expires_in was over"));
         self.end(State::Failed, now);
+        self
+    }
+
+    /// A failed or cancelled job, given another life under its old id.
+    pub fn reopened(mut self) -> Job {
+        self.state = State::Queued;
+        self.attempts = 0;
+        self.crashes = 0;
+        self.failure = None;
+        self.progress = Progress::default();
+        self.started_at = None;
+        self.finished_at = None;
+        self.expires_at = None;
         self
     }
 
@@ -476,15 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_brings_the_host_down_fails_at_the_last_crash() {
+        let crashed = |job: Job| job.after_attempt(Ended::Crashed { crashes_max: 2 }, BACKOFF, 0.0, Time(5));
+        let queued = Job { state: State::Queued, ..running(3) };
+        let once = crashed(queued);
+        assert_eq!((once.state, once.crashes, once.attempts), (State::Queued, 1, 0));
+        let twice = crashed(once);
+        assert_eq!(twice.state, State::Failed);
+        assert_eq!(twice.failure.map(|failure| failure.code), Some(Code::HostCrash));
+    }
+
+    #[test]
     fn pauses_double_up_to_the_longest_and_jitter_takes_at_most_half() {
         let pauses: Vec<u64> = (1..=8).map(|n| BACKOFF.pause(n, 0.0).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(BACKOFF.pause(u32::MAX, 1.0), Duration::from_secs(30));
-    }
-
-    #[test]
-    fn long_messages_are_cut_visibly_between_characters() {
-        let cut = shorten("ü".repeat(600), 1024);
-        assert!(cut.len() <= 1024 && cut.ends_with('…'));
     }
 }

@@ -13,11 +13,16 @@ use tokio::time::Instant;
 
 use crate::job::{Backoff, Job, JobId, Kind, Progress, State, Usage};
 use crate::running::{Running, Stop};
-use crate::store::{Artifact, Attempt, Claimed, Counts, Filter, NewJob, Options, Payload, Store, StoreError, Upload};
+use crate::store::{
+    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
+    StoreError, Upload,
+};
 use crate::time::Time;
 
 /// How often time is looked at when no scheduled job says when.
 const TICK: Duration = Duration::from_secs(1);
+/// Rounds of tidying per tick; what is left waits for the next.
+const RETAIN_ROUNDS_MAX: usize = 20;
 
 /// The queue's bounds and habits.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +31,12 @@ pub struct Settings {
     pub queue_max: u64,
     /// Pauses between attempts.
     pub backoff: Backoff,
+    /// Crashes of the host after which a guilty job has failed.
+    pub crashes_max: u32,
+    /// How long what is left of finished jobs.
+    pub retention: Retention,
+    /// How long an idempotency key is remembered.
+    pub keys_kept: Duration,
 }
 
 /// A job as a client wants it, checked.
@@ -49,6 +60,8 @@ pub struct Submission {
     pub expires_in: Option<Duration>,
     /// Labels.
     pub tags: Vec<String>,
+    /// The digests of the client's idempotency key and of its request, if it gave a key.
+    pub key: Option<([u8; 32], [u8; 32])>,
 }
 
 /// A job in a worker's hands.
@@ -132,9 +145,20 @@ impl Queue {
             expires_at: wanted.expires_in.map(|span| now.after(span)),
         };
         let new = NewJob { job, input: wanted.input, options: wanted.options };
-        let job = self.store.submit(new, self.settings.queue_max).await?;
+        let kept_until = now.after(self.settings.keys_kept);
+        let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
+        let job = self.store.submit(new, Admission { queue_max: self.settings.queue_max, key }).await?;
         self.announce(job.state);
         Ok(job)
+    }
+
+    /// Judges how the last process ended. To be called once, before the first claim.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
+            let (id, crashes) = (job.id, job.crashes);
+            tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
+        }
+        Ok(())
     }
 
     /// Waits for a job of one of these kinds. Kinds take turns, so a long queue of one does not hold up the others.
@@ -201,6 +225,18 @@ impl Queue {
         Ok(job)
     }
 
+    /// Gives a failed or cancelled job another life.
+    pub async fn retry(&self, id: JobId) -> Result<Job, StoreError> {
+        let job = self.store.retry(id).await?;
+        self.announce(job.state);
+        Ok(job)
+    }
+
+    /// Forgets a finished job.
+    pub async fn delete(&self, id: JobId) -> Result<(), StoreError> {
+        self.store.delete(id).await.map(drop)
+    }
+
     /// The job as it is now.
     pub fn get(&self, id: JobId) -> Result<Job, StoreError> {
         let job = self.store.get(id)?.ok_or(StoreError::NotFound)?;
@@ -253,7 +289,8 @@ impl Queue {
         self.running().values().for_each(|attempt| attempt.stop(Stop::Interrupted));
     }
 
-    /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time. Never returns.
+    /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
+    /// kept for too long. Never returns.
     pub async fn keep_time(&self) {
         loop {
             let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
@@ -263,11 +300,22 @@ impl Queue {
             if self.store.next_due(now).is_some_and(|due| due.is_zero()) {
                 self.work.notify_waiters();
             }
-            match self.store.expire(now).await {
-                Ok(expired) => expired.iter().for_each(|job| self.wake_waiters(job.id)),
-                Err(error) => tracing::error!(%error, "could not expire jobs"),
+            if let Err(error) = self.tidy(now).await {
+                tracing::error!(%error, "could not take away what is over");
+            }
+            // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
+            self.work.notify_one();
+        }
+    }
+
+    async fn tidy(&self, now: Time) -> Result<(), StoreError> {
+        self.store.expire(now).await?.iter().for_each(|job| self.wake_waiters(job.id));
+        for _ in 0..RETAIN_ROUNDS_MAX {
+            if !self.store.retain(&self.settings.retention, now).await? {
+                break;
             }
         }
+        Ok(())
     }
 
     fn announce(&self, state: State) {

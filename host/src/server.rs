@@ -16,7 +16,7 @@ use crate::job::Backoff;
 use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
 use crate::sandbox::{Capacity, Limits, Sandbox};
-use crate::store::Store;
+use crate::store::{self, Retention, Store};
 use crate::worker::{Workers, Workplace};
 
 /// How long requests that are being answered may take once the host is stopping.
@@ -42,8 +42,8 @@ impl Server {
         let listener =
             listener.with_context(|| format!("cannot listen on {}; try --listen 127.0.0.1:0", config.listen))?;
         let address = listener.local_addr()?;
-        let data = config.data.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&data)).await?;
+        let (data, settings) = (config.data.clone(), store_settings(config));
+        let store = tokio::task::spawn_blocking(move || Store::open(&data, &settings)).await?;
         let store = store.with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
         let sandbox =
             Sandbox::new(capacity(config)).map_err(anyhow::Error::from).context("cannot start the sandbox")?;
@@ -51,6 +51,7 @@ impl Server {
             .with_context(|| format!("cannot use the plugin folder {}", config.plugins.display()))?;
         let failed = store.failed();
         let queue = Arc::new(Queue::new(store, queue_settings(config)));
+        queue.recover().await.context("cannot take up where the last host stopped")?;
         let place = Workplace {
             queue: Arc::clone(&queue),
             plugins: Arc::clone(&plugins),
@@ -145,7 +146,19 @@ fn capacity(config: &Config) -> Capacity {
 
 fn queue_settings(config: &Config) -> queue::Settings {
     let backoff = Backoff { first: config.retry_pause.0, longest: config.retry_pause_max.0 };
-    queue::Settings { queue_max: config.queue_max, backoff }
+    let retention = Retention { age: config.keep.0, jobs_max: config.keep_jobs_max, bytes_max: config.keep_bytes_max };
+    queue::Settings {
+        queue_max: config.queue_max,
+        backoff,
+        crashes_max: config.crashes_max,
+        retention,
+        keys_kept: config.keep_keys.0,
+    }
+}
+
+fn store_settings(config: &Config) -> store::Settings {
+    let claims_max = jobs_per_thread(config) * config.worker_count();
+    store::Settings { claims_max, reserve_bytes: config.disk_reserve_bytes }
 }
 
 fn plugin_settings(config: &Config) -> plugins::Settings {

@@ -8,27 +8,35 @@
 //! simply ready again.
 
 mod blobs;
+mod changes;
 mod disk;
+mod error;
 mod index;
+mod inflight;
 mod record;
+mod recover;
+mod space;
 mod writer;
 
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
 use self::disk::{Disk, SharedDisk};
-pub use self::index::{Counts, Token};
+pub use self::error::StoreError;
+pub use self::index::{Counts, Retention, Token};
+pub use self::inflight::Mark;
 use self::record::{Part, Record, StoredArtifact};
+use self::space::Room;
 use self::writer::Change;
-use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, State, Usage};
+use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, State, USAGE_KEPT, Usage};
 use crate::time::Time;
 
 /// Changes waiting for the writer; beyond that callers wait to be heard.
@@ -38,68 +46,38 @@ const SCAN_MAX: usize = 20_000;
 /// Encoded parameters and arguments of one job.
 const OPTIONS_BYTES_MAX: usize = 64 * 1024;
 
-/// Why the store did not do what it was asked.
-#[derive(Debug)]
-pub enum StoreError {
-    /// No such job.
-    NotFound,
-    /// The claim is no longer valid: somebody else ended the job, or has it now.
-    Fenced,
-    /// As many unfinished jobs of the kind as allowed.
-    QueueFull {
-        /// How many that is.
-        queue_max: u64,
-    },
-    /// The request cannot be stored as it is.
-    Refused(String),
-    /// Something on disk is not what was written.
-    Damaged(String),
-    /// Another process has the folder.
-    Locked(PathBuf),
-    /// The disk failed. What was being written is not acknowledged.
-    Disk(io::Error),
-    /// An earlier commit failed, or the store is closing; nothing is accepted any more.
-    Closed,
+/// Jobs, contents and keys that one call of [`Store::retain`] takes at the most.
+const RETAIN_MAX: usize = 200;
+
+/// What a store has to know of its host.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Jobs in workers' hands at a time.
+    pub claims_max: usize,
+    /// Room on the disk that is kept for the outcomes of accepted jobs.
+    pub reserve_bytes: u64,
 }
 
-impl StoreError {
-    fn damaged(what: impl Into<String>) -> Self {
-        Self::Damaged(what.into())
-    }
+/// Under what conditions a job is accepted.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Unfinished jobs its kind may have, this one included.
+    pub queue_max: u64,
+    /// If the client gave one: the same key and request is the same job.
+    pub key: Option<IdempotencyKey>,
 }
 
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StoreError::NotFound => f.write_str("no such job"),
-            StoreError::Fenced => f.write_str("the claim is no longer valid"),
-            StoreError::QueueFull { queue_max } => write!(f, "the queue holds {queue_max} unfinished jobs already"),
-            StoreError::Refused(why) => f.write_str(why),
-            StoreError::Damaged(what) => write!(f, "the data folder is damaged: {what}"),
-            StoreError::Locked(path) => {
-                write!(f, "{} is in use by another dropforge process; stop it or choose another --data", path.display())
-            }
-            StoreError::Disk(error) => write!(f, "the disk failed: {error}"),
-            StoreError::Closed => f.write_str("the store is closed"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-impl From<io::Error> for StoreError {
-    fn from(error: io::Error) -> Self {
-        Self::Disk(error)
-    }
-}
-
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(error) => Self::Disk(error),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
+/// A client's idempotency key, as digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Of the key's scope and text.
+    pub name: [u8; 32],
+    /// Of everything the request asks for.
+    pub request: [u8; 32],
+    /// Now, and until when the key is remembered.
+    pub now: Time,
+    /// See `now`.
+    pub kept_until: Time,
 }
 
 /// Bytes and what they are.
@@ -169,6 +147,8 @@ pub struct Claimed {
     pub input: Payload,
     /// What else the plugin is told.
     pub options: Options,
+    /// To be set whenever its guest is about to run, so that a crash finds the guilty.
+    pub mark: Mark,
 }
 
 /// How an attempt ended, with everything needed to decide and record what comes next.
@@ -223,8 +203,8 @@ pub struct Store {
 
 impl Store {
     /// Opens the folder, which need not exist, and takes up where the last process stopped, however it stopped.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let disk = Arc::new(Disk::open(path)?);
+    pub fn open(path: &Path, settings: &Settings) -> Result<Self, StoreError> {
+        let disk = Arc::new(Disk::open(path, settings)?);
         let (changes, waiting) = mpsc::channel(CHANGES_WAITING_MAX);
         let writers_disk = Arc::clone(&disk);
         let write = move || {
@@ -238,13 +218,17 @@ impl Store {
         Ok(Self { disk, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)) })
     }
 
-    /// Accepts a job unless its kind has `queue_max` unfinished ones. Durable when this returns.
-    pub async fn submit(&self, job: NewJob, queue_max: u64) -> Result<Job, StoreError> {
-        self.change(|reply| Change::Submit { job: Box::new(job), queue_max, reply }).await
+    /// Accepts a job, or answers the job that was accepted with the same key before. Durable when this returns.
+    pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
+        self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
     }
 
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given. Costs no flush.
     pub fn claim(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<Claimed> {
+        // What could not be recorded at its end is better not begun.
+        if self.disk.space.room() == Room::None {
+            return Vec::new();
+        }
         let claims = self.disk.index().claim(free, total, now);
         claims.into_iter().filter_map(|(id, token)| self.read_claimed(id, token)).collect()
     }
@@ -259,6 +243,46 @@ impl Store {
     /// as it is.
     pub async fn cancel(&self, id: JobId, progress: Option<Progress>, now: Time) -> Result<Job, StoreError> {
         self.change(|reply| Change::Cancel { id, progress, now, reply }).await
+    }
+
+    /// Gives a failed or cancelled job another life under its old id.
+    pub async fn retry(&self, id: JobId) -> Result<Job, StoreError> {
+        self.change(|reply| Change::Retry { id, reply }).await
+    }
+
+    /// Forgets a finished job and all it left.
+    pub async fn delete(&self, id: JobId) -> Result<Job, StoreError> {
+        self.change(|reply| Change::Delete { id, reply }).await
+    }
+
+    /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more.
+    pub async fn retain(&self, retention: &Retention, now: Time) -> Result<bool, StoreError> {
+        let (overdue, names) = {
+            let mut index = self.disk.index();
+            (index.overdue(retention, now, RETAIN_MAX), index.take_overdue_keys(now, RETAIN_MAX))
+        };
+        let more =
+            overdue.jobs.len() == RETAIN_MAX || overdue.contents.len() == RETAIN_MAX || names.len() == RETAIN_MAX;
+        if !names.is_empty() {
+            self.change(|reply| Change::DropKeys { names, reply }).await?;
+        }
+        let deletes = overdue.jobs.into_iter().map(|id| self.delete(id));
+        let drops = overdue.contents.into_iter().map(|id| self.change(move |reply| Change::DropContent { id, reply }));
+        // All at once, so that they share their flushes.
+        let (deleted, dropped) = tokio::join!(join_all(deletes), join_all(drops));
+        for result in deleted.into_iter().chain(dropped) {
+            match result {
+                // A client was quicker: the job was reopened, or deleted.
+                Ok(_) | Err(StoreError::NotFound | StoreError::WrongState(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(more)
+    }
+
+    /// Whether new jobs would be refused for want of room on the disk.
+    pub fn is_short_of_room(&self) -> bool {
+        self.disk.space.room() != Room::Ample
     }
 
     /// Fails the jobs whose time to be started is over, and answers them.
@@ -284,14 +308,18 @@ impl Store {
     /// The reports of its last attempts, oldest first.
     pub fn usage(&self, id: JobId) -> Result<Vec<Usage>, StoreError> {
         let Some(record) = self.disk.load(id)? else { return Ok(Vec::new()) };
-        let first = record.usages.saturating_sub(crate::job::USAGE_KEPT as u32);
+        let first = record.usages.saturating_sub(USAGE_KEPT as u32);
         let reports = (first..record.usages).map(|number| record::read(&self.disk.db, &record::usage_key(id, number)));
         reports.filter_map(Result::transpose).collect()
     }
 
-    /// A succeeded job's result.
+    /// A succeeded job's result; [`StoreError::Gone`] once retention has taken it.
     pub fn output(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        let Some(stored) = self.disk.load(id)?.and_then(|record| record.output) else { return Ok(None) };
+        let Some(record) = self.disk.load(id)? else { return Ok(None) };
+        let Some(stored) = record.output else { return Ok(None) };
+        if record.content_gone {
+            return Err(StoreError::Gone);
+        }
         let content = record::read_content(&self.disk.db, &self.disk.blobs, id, Part::Output, &stored)?;
         Ok(Some(Payload { media_type: stored.media_type, content }))
     }
@@ -389,7 +417,8 @@ impl Store {
                 size => postcard::from_bytes(&record::read_bytes(&self.disk.db, id, Part::Options, size)?)
                     .map_err(|error| StoreError::damaged(error.to_string()))?,
             };
-            Ok::<_, StoreError>(Claimed { job: record.job, token, input, options })
+            let mark = self.disk.in_flight.slot(id, self.disk.index().is_suspect(id));
+            Ok::<_, StoreError>(Claimed { job: record.job, token, input, options, mark })
         };
         match read() {
             Ok(claimed) => Some(claimed),
@@ -403,6 +432,9 @@ impl Store {
 
     fn stored_artifacts(&self, id: JobId) -> Result<Vec<StoredArtifact>, StoreError> {
         let Some(record) = self.disk.load(id)? else { return Ok(Vec::new()) };
+        if record.content_gone {
+            return Err(StoreError::Gone);
+        }
         let entries = (0..record.artifacts).map(|number| {
             record::read(&self.disk.db, &record::artifact_key(id, number))?
                 .ok_or_else(|| StoreError::damaged(format!("job {id}: the record of artifact {number} is missing")))

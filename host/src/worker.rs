@@ -148,7 +148,7 @@ async fn execute(place: &Workplace, assignment: &Assignment, load: &Rc<Load>) ->
     finished
 }
 
-fn call(place: &Workplace, assignment: &Assignment, plugin: &Plugin, load: Rc<Load>) -> Call {
+fn call<'a>(place: &Workplace, assignment: &'a Assignment, plugin: &Plugin, load: Rc<Load>) -> Call<'a> {
     let claimed = &assignment.claimed;
     let blobs = place.queue.store().blobs();
     let new_upload: NewUpload = Box::new(move || blobs.upload());
@@ -163,6 +163,7 @@ fn call(place: &Workplace, assignment: &Assignment, plugin: &Plugin, load: Rc<Lo
         running: Arc::clone(&assignment.running),
         new_upload,
         on_park,
+        mark: &claimed.mark,
     }
 }
 

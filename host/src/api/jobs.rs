@@ -1,14 +1,16 @@
-//! One job, or many: look up, list, cancel.
+//! One job, or many: look up, list, cancel, retry, delete.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::problem::Problem;
 use super::view::JobView;
+use super::{Api, submit};
 use crate::job::{JobId, Kind, State as JobState};
 use crate::store::Filter;
 
@@ -25,6 +27,17 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> 
 pub(super) async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
     let job = api.queue.cancel(parse_id(&id)?).await?;
     Ok(Json(JobView::with_usage(job, &api.queue)?))
+}
+
+/// `POST /v1/jobs/{id}/retry`
+pub(super) async fn retry(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    submit::accepted(&api, api.queue.retry(parse_id(&id)?).await?)
+}
+
+/// `DELETE /v1/jobs/{id}`
+pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    api.queue.delete(parse_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /v1/jobs?kind=&state=&tag=&limit=&cursor=`

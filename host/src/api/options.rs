@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::problem::Problem;
 use crate::job::Kind;
 use crate::plugins::Plugin;
@@ -68,6 +70,14 @@ impl JobOptions {
         Ok(options)
     }
 
+    /// Digest of everything the request asks for: two requests with the same one want the same job.
+    pub(super) fn digest(&self, kind: &Kind, input: &Payload) -> [u8; 32] {
+        // The debug form names every field there is; a digest is only ever compared with those of this very version
+        // of the host, or within the day an idempotency key lives.
+        let text = format!("{kind} {:?} {:?} {:?}", input.media_type, input.content.sha256(), self);
+        Sha256::digest(text).into()
+    }
+
     /// Checks the values against each other, the plugin and its limits.
     pub(super) fn into_submission(self, plugin: &Plugin, input: Payload) -> Result<Submission, Problem> {
         let reject = |name: &str, detail: String| {
@@ -117,6 +127,7 @@ impl JobOptions {
             timeout: self.timeout,
             expires_in: self.expires_in,
             tags: self.tags,
+            key: None,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Every refusal as RFC 9457 problem+json. The only place where errors become HTTP statuses.
 
+use std::io::ErrorKind;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -133,6 +135,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, "The job failed", failure.message.clone()).with("failure", json!(failure))
     }
 
+    fn disk_full() -> Self {
+        let detail = "the host's disk has no room for new jobs; what was accepted goes on, try again later";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full", detail).retry_after(30)
+    }
+
     /// Something went wrong that the client cannot mend. The cause is in the log.
     pub(super) fn internal(detail: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The host failed", detail)
@@ -197,6 +204,28 @@ impl From<StoreError> for Problem {
                     "{queue_max} jobs of this kind are unfinished already, the most this host keeps; try again later"
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail).retry_after(5)
+            }
+            StoreError::KeyReused => {
+                let detail = "this Idempotency-Key came with another request before; take a new key for a new request";
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "idempotency_key_reused",
+                    "The key stands for another request",
+                    detail,
+                )
+                .in_parameter("Idempotency-Key", detail)
+            }
+            StoreError::Gone => {
+                let detail = "the job has ended, and what it left is no longer kept";
+                Self::new(StatusCode::GONE, "expired", "No longer kept", detail)
+            }
+            StoreError::WrongState(state) => {
+                let detail = format!("this is not possible for a job that is {}", state.as_str());
+                Self::new(StatusCode::CONFLICT, "wrong_state", "Not possible in this state", detail)
+            }
+            StoreError::DiskFull => Self::disk_full(),
+            StoreError::Disk(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                Self::disk_full()
             }
             error @ (StoreError::Closed | StoreError::Fenced) => {
                 tracing::error!(%error, "a request could not be served");

@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::options::JobOptions;
 use super::problem::Problem;
@@ -18,9 +19,12 @@ use super::view::JobView;
 use super::{Api, result};
 use crate::job::{Job, Kind, State as JobState};
 use crate::plugins::{FileState, Plugin};
+use crate::queue::Submission;
 use crate::store::{Payload, Upload};
 use crate::time::{Span, Time};
 
+/// Longest idempotency key.
+const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
 
@@ -115,7 +119,8 @@ async fn submit(
         let detail = "on_timeout=cancel says what happens after Prefer: wait=N; send that header as well";
         return Err(Problem::invalid_option(detail).in_parameter("on_timeout", detail));
     }
-    let job = api.queue.submit(options.into_submission(plugin, payload)?).await?;
+    let key = idempotency_key(headers)?.map(|name| (name, options.digest(&plugin.kind, &payload)));
+    let job = api.queue.submit(Submission { key, ..options.into_submission(plugin, payload)? }).await?;
     let Some(wait) = wait else { return accepted(api, job) };
     let waited = api.wait(job.id, wait).await?;
     let ended = if cancel_on_timeout && !waited.state.is_terminal() { api.queue.cancel(job.id).await? } else { waited };
@@ -128,6 +133,19 @@ async fn submit(
     response.headers_mut().insert(header::LOCATION, location);
     applied(&mut response, wait);
     Ok(response)
+}
+
+/// The digest of the client's key, which may be given bare or as a quoted string.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    if bare.is_empty() || bare.len() > KEY_BYTES_MAX {
+        let detail = format!("it has 1 to {KEY_BYTES_MAX} visible ASCII characters, bare or in double quotes");
+        let problem = Problem::malformed(format!("the Idempotency-Key field: {detail}"));
+        return Err(problem.in_parameter("Idempotency-Key", detail));
+    }
+    Ok(Some(Sha256::digest(bare).into()))
 }
 
 /// `202`: the job is on disk and will end.

@@ -16,6 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Sleep;
 
 use crate::running::{Running, Stop};
+use crate::store::Mark;
 
 /// Tells the thread's scheduler whether the guest is waiting in a host call (`true`) or wants the processor again.
 pub type OnPark = Box<dyn Fn(bool)>;
@@ -41,6 +42,7 @@ pub(super) struct Bounded<'a, F> {
     timer: Pin<Box<Sleep>>,
     running: &'a Running,
     on_park: &'a OnPark,
+    mark: &'a Mark,
     wakes: Arc<Wakes>,
     waker: Waker,
     parked_since: Option<Instant>,
@@ -53,12 +55,13 @@ impl<'a, F: Future> Bounded<'a, F> {
         deadline: Instant,
         running: &'a Running,
         on_park: &'a OnPark,
+        mark: &'a Mark,
         times: &'a mut Times,
     ) -> Self {
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let timer = Box::pin(tokio::time::sleep_until(deadline.into()));
-        Self { future, deadline, timer, running, on_park, wakes, waker, parked_since: None, times }
+        Self { future, deadline, timer, running, on_park, mark, wakes, waker, parked_since: None, times }
     }
 
     fn unpark(&mut self) {
@@ -91,7 +94,10 @@ impl<F: Future> Future for Bounded<'_, F> {
         this.wakes.woken.store(false, Ordering::Release);
         this.wakes.task.register(cx.waker());
         let started = thread_cpu_time();
+        // If the process dies in between, this job was inside a guest.
+        this.mark.set(true);
         let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
+        this.mark.set(false);
         this.times.cpu += thread_cpu_time().saturating_sub(started);
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Ok(output));
@@ -155,7 +161,8 @@ mod tests {
         let on_park: OnPark = Box::new(move |parked| seen.set(seen.get() + if parked { 1 } else { -1 }));
         let mut times = Times::default();
         let future = pin!(future);
-        let result = Bounded::new(future, Instant::now() + wait, running, &on_park, &mut times).await;
+        let mark = Mark::none();
+        let result = Bounded::new(future, Instant::now() + wait, running, &on_park, &mark, &mut times).await;
         (result, parks.get())
     }
 

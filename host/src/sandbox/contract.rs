@@ -168,6 +168,8 @@ impl host::Host for Guest {
             Level::Warn => "WARN",
             Level::Error => "ERROR",
         };
+        #[cfg(debug_assertions)]
+        crash_if_asked(&message);
         self.log.line(&format!("{level} {message}"));
         Ok(())
     }
@@ -217,6 +219,15 @@ impl host::Host for Guest {
 
     fn config(&mut self, _name: String) -> wasmtime::Result<Option<String>> {
         Ok(None)
+    }
+}
+
+/// Lets a test's guest bring the whole process down, as a bug of the engine would. Not part of a release.
+#[cfg(debug_assertions)]
+fn crash_if_asked(message: &str) {
+    static WORD: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    if WORD.get_or_init(|| std::env::var("DROPFORGE_TEST_CRASH_WORD").ok()).as_deref() == Some(message) {
+        std::process::abort();
     }
 }
 

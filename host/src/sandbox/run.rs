@@ -14,7 +14,7 @@ use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, Description, FUEL_SLICE, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
 use crate::running::{Running, Stop};
-use crate::store::{Options, Payload, Upload};
+use crate::store::{Mark, Options, Payload, Upload};
 use crate::time::Time;
 
 /// `describe` has little to do and gets little to do it with.
@@ -38,7 +38,7 @@ pub struct Limits {
 }
 
 /// One attempt of one job.
-pub struct Call {
+pub struct Call<'a> {
     /// The job's id.
     pub id: String,
     /// The job's kind.
@@ -57,6 +57,8 @@ pub struct Call {
     pub new_upload: NewUpload,
     /// Told when it waits and when it goes on.
     pub on_park: OnPark,
+    /// Set while its guest runs.
+    pub mark: &'a Mark,
 }
 
 /// A guest's result, before it is stored.
@@ -85,7 +87,7 @@ type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
 
 impl Sandbox {
     /// Runs a job. Never fails itself: whatever happens is in the report.
-    pub async fn run(&self, program: &Program, call: Call) -> Report {
+    pub async fn run(&self, program: &Program, call: Call<'_>) -> Report {
         let started = Instant::now();
         let deadline = started + call.limits.timeout;
         let bytes_in = call.input.content.size();
@@ -109,7 +111,7 @@ impl Sandbox {
                 let input = store.data_mut().push_input(call.input)?;
                 plugin.call_run(&mut store, &context, input).await
             });
-            Bounded::new(future, deadline, &call.running, &call.on_park, &mut times).await
+            Bounded::new(future, deadline, &call.running, &call.on_park, call.mark, &mut times).await
         };
         let mut usage = Usage {
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
@@ -157,7 +159,8 @@ impl Sandbox {
                 let plugin = program.plugin.instantiate_async(&mut store).await?;
                 plugin.call_describe(&mut store).await
             });
-            Bounded::new(future, Instant::now() + limits.timeout, &running, &on_park, &mut times).await
+            let deadline = Instant::now() + limits.timeout;
+            Bounded::new(future, deadline, &running, &on_park, &Mark::none(), &mut times).await
         };
         let over = match ended {
             Ok(Ok(descriptor)) => return description(descriptor),
@@ -166,7 +169,7 @@ impl Sandbox {
         };
         match over.ended {
             Ended::Failed(failure, _) => Err(NotAPlugin(format!("its `describe` failed: {}", failure.message))),
-            Ended::Succeeded | Ended::Interrupted => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
+            _ => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
         }
     }
 

@@ -191,6 +191,11 @@ impl Blobs {
         *self.0.counts().entry(sha256).or_insert(0) += 1;
     }
 
+    /// Lets go of a record's reference; the last one takes the file with it.
+    pub(super) fn release(&self, sha256: &[u8; 32]) {
+        self.0.release(sha256);
+    }
+
     /// Deletes every file that nothing refers to. Called once, at open, when all records have been counted.
     pub(super) fn sweep(&self) -> io::Result<u64> {
         let mut swept = 0;

@@ -4,6 +4,7 @@
 //! DIR/lock     held by the one host that uses the folder
 //! DIR/db/      the sled database: every record
 //! DIR/commit   the number of the newest durable commit, outside of sled
+//! DIR/inflight which jobs are inside a guest right now
 //! DIR/blobs/   large payloads, a file each
 //! DIR/tmp/     uploads under way; emptied at open
 //! ```
@@ -17,10 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::StoreError;
 use super::blobs::{self, Blobs};
 use super::index::Index;
-use super::record::{self, COMMIT_KEY, JOB_PREFIX, OPENS_KEY, Record, StoredArtifact, Writes};
+use super::inflight::{InFlight, Left};
+use super::record::{self, COMMIT_KEY, OPENS_KEY, Record, Writes};
+use super::recover;
+use super::space::Space;
+use super::{Settings, StoreError};
 use crate::job::JobId;
 
 /// Memory sled may use for pages it could read again.
@@ -30,6 +34,12 @@ const CACHE_BYTES: u64 = 64 << 20;
 pub(super) struct Disk {
     pub(super) db: sled::Db,
     pub(super) blobs: Blobs,
+    pub(super) space: Space,
+    pub(super) in_flight: Arc<InFlight>,
+    /// What the last process left in the in-flight file.
+    pub(super) left: Left,
+    /// How often this folder was opened, this time included.
+    pub(super) opens: u64,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
     index: Mutex<Index>,
@@ -41,7 +51,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Opens the folder, which need not exist yet, and rebuilds what lives in memory.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, settings: &Settings) -> Result<Self, StoreError> {
         fs::create_dir_all(path)?;
         let lock = lock(path)?;
         let db = open_sled(&path.join("db"))?;
@@ -56,7 +66,12 @@ impl Disk {
         }
         let blobs = Blobs::open(path)?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
+        let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
+            space: Space::new(path, settings.reserve_bytes),
+            in_flight: Arc::new(in_flight),
+            left,
+            opens,
             db_file: File::open(path.join("db").join("db"))?,
             db,
             blobs,
@@ -72,7 +87,7 @@ impl Disk {
         // The names of the files sled has just made must survive a power cut as well.
         blobs::sync_folder(&path.join("db"))?;
         blobs::sync_folder(path)?;
-        disk.rebuild()?;
+        recover::rebuild(&disk)?;
         Ok(disk)
     }
 
@@ -109,42 +124,6 @@ impl Disk {
         }?;
         index.overlay(&mut durable.job);
         Some(durable)
-    }
-
-    /// Fills the index and the blob counts from the records, then deletes the files nothing names.
-    fn rebuild(&self) -> Result<(), StoreError> {
-        let mut damaged = 0u64;
-        let mut index = self.index();
-        for entry in self.db.scan_prefix(JOB_PREFIX) {
-            let (key, sealed) = entry?;
-            match record::decode::<Record>(&sealed) {
-                Ok(record) => {
-                    index.put(&record.job);
-                    for stored in std::iter::once(&record.input).chain(&record.output) {
-                        stored.blob.into_iter().for_each(|sha256| self.blobs.retain(sha256));
-                    }
-                }
-                Err(error) => {
-                    damaged += 1;
-                    tracing::error!(job.id = ?record::job_id(&key), %error, "a job's record is damaged and is left out");
-                }
-            }
-        }
-        for entry in self.db.scan_prefix(record::ARTIFACT_PREFIX) {
-            match record::decode::<StoredArtifact>(&entry?.1) {
-                Ok(artifact) => artifact.stored.blob.into_iter().for_each(|sha256| self.blobs.retain(sha256)),
-                Err(error) => {
-                    damaged += 1;
-                    tracing::error!(%error, "an artifact's record is damaged and is left out");
-                }
-            }
-        }
-        // A damaged record may name any of the files, so all of them stay.
-        if damaged == 0 {
-            let swept = self.blobs.sweep()?;
-            tracing::debug!(swept, "deleted blobs that nothing refers to");
-        }
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! then the id: a step of priority is worth [`PRIORITY_STEP`] of waiting, so low priorities age past high ones by
 //! themselves and the order never has to be recomputed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,26 @@ impl Counts {
     }
 }
 
+/// What is left of finished jobs before retention takes them. Zero means no limit of that sort is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Results go after this long; the record after twice as long.
+    pub age: Duration,
+    /// Finished jobs kept; beyond that the oldest go, record and all.
+    pub jobs_max: usize,
+    /// Inputs, results and artifacts of finished jobs together; beyond that the oldest go.
+    pub bytes_max: u64,
+}
+
+/// What retention is to take, oldest first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Overdue {
+    /// Jobs to be forgotten altogether.
+    pub(super) jobs: Vec<JobId>,
+    /// Jobs whose content goes but whose record stays.
+    pub(super) contents: Vec<JobId>,
+}
+
 /// Where an unfinished job waits, or who has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -48,6 +68,7 @@ struct Entry {
     kind: Kind,
     priority: u8,
     expires_at: Option<Time>,
+    suspect: bool,
     place: Place,
 }
 
@@ -55,9 +76,16 @@ struct Entry {
 pub(super) struct Index {
     entries: HashMap<JobId, Entry>,
     ready: HashMap<Kind, BTreeSet<(i64, JobId)>>,
+    /// Ready jobs under suspicion of having brought a host down. One of them runs at a time.
+    suspects: BTreeSet<(i64, JobId)>,
+    isolated: Option<JobId>,
     scheduled: BTreeSet<(Time, JobId)>,
     expiring: BTreeSet<(Time, JobId)>,
     counts: HashMap<Kind, Counts>,
+    finished: BTreeSet<(Time, JobId)>,
+    contents: BTreeMap<(Time, JobId), u64>,
+    content_bytes: u64,
+    keys: BTreeSet<(Time, [u8; 32])>,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,
@@ -69,25 +97,71 @@ impl Index {
         Self { last_token: opens << 40, ..Self::default() }
     }
 
-    /// Takes up a job as its record now says, replacing what was known of it.
-    pub(super) fn put(&mut self, job: &Job) {
-        self.remove(job.id);
-        self.count(&job.kind, job.state, 1);
-        let place = match job.state {
-            State::Succeeded | State::Failed | State::Cancelled => return,
-            State::Scheduled => Place::Scheduled(job.run_at.unwrap_or(job.created_at)),
-            State::Queued | State::Running | State::Blocked => {
-                Place::Ready(shifted(job.run_at.unwrap_or(job.created_at), job.priority))
+    /// Replaces what is known of a job by what its record now says; either may be nothing.
+    pub(super) fn replace(&mut self, before: Option<&Record>, after: Option<&Record>) {
+        if let Some(before) = before {
+            self.remove(before.job.id);
+            if let Some(at) = finish_time(&before.job) {
+                self.count(&before.job.kind, before.job.state, -1);
+                self.finished.remove(&(at, before.job.id));
+                self.content_bytes -= self.contents.remove(&(at, before.job.id)).unwrap_or(0);
             }
+        }
+        if let Some(after) = after {
+            self.put(after);
+        }
+    }
+
+    fn put(&mut self, record: &Record) {
+        let job = &record.job;
+        self.count(&job.kind, job.state, 1);
+        if let Some(at) = finish_time(job) {
+            self.finished.insert((at, job.id));
+            if !record.content_gone {
+                self.contents.insert((at, job.id), record.bytes);
+                self.content_bytes += record.bytes;
+            }
+            return;
+        }
+        let due = job.run_at.unwrap_or(job.created_at);
+        let place = match job.state {
+            State::Scheduled => Place::Scheduled(due),
+            _ => Place::Ready(shifted(due, job.priority)),
         };
-        let entry = Entry { kind: job.kind.clone(), priority: job.priority, expires_at: job.expires_at, place };
+        let (kind, priority, expires_at) = (job.kind.clone(), job.priority, job.expires_at);
+        let entry = Entry { kind, priority, expires_at, suspect: record.suspect, place };
         self.link(job.id, &entry);
         self.entries.insert(job.id, entry);
     }
 
-    /// Forgets a finished job's place in the counts.
-    pub(super) fn uncount_finished(&mut self, kind: &Kind, state: State) {
-        self.count(kind, state, -1);
+    /// Remembers until when an idempotency key is kept.
+    pub(super) fn keep_key(&mut self, name: [u8; 32], until: Time) {
+        self.keys.insert((until, name));
+    }
+
+    /// Takes out up to `most` idempotency keys whose time is over.
+    pub(super) fn take_overdue_keys(&mut self, now: Time, most: usize) -> Vec<[u8; 32]> {
+        let overdue: Vec<_> = self.keys.iter().take_while(|(until, _)| *until <= now).take(most).copied().collect();
+        for key in &overdue {
+            self.keys.remove(key);
+        }
+        overdue.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Up to `most` finished jobs that retention is to take.
+    pub(super) fn overdue(&self, retention: &Retention, now: Time, most: usize) -> Overdue {
+        let surplus = self.finished.len().saturating_sub(retention.jobs_max);
+        let is_old = |at: Time, ages: u32| now.since(at) >= retention.age.saturating_mul(ages);
+        let jobs = self.finished.iter().enumerate().take_while(|(nth, (at, _))| *nth < surplus || is_old(*at, 2));
+        let jobs: Vec<JobId> = jobs.map(|(_, (_, id))| *id).take(most).collect();
+        let mut too_many = self.content_bytes.saturating_sub(retention.bytes_max);
+        let contents = self.contents.iter().take_while(|((at, _), bytes)| {
+            let takes = too_many > 0 || is_old(*at, 1);
+            too_many = too_many.saturating_sub(**bytes);
+            takes
+        });
+        let contents = contents.map(|((_, id), _)| *id).take(most).filter(|id| !jobs.contains(id)).collect();
+        Overdue { jobs, contents }
     }
 
     fn remove(&mut self, id: JobId) {
@@ -95,11 +169,15 @@ impl Index {
             self.unlink(id, &entry);
             self.count(&entry.kind, state_of(entry.place), -1);
         }
+        if self.isolated == Some(id) {
+            self.isolated = None;
+        }
     }
 
     fn link(&mut self, id: JobId, entry: &Entry) {
         match entry.place {
             Place::Scheduled(due) => drop(self.scheduled.insert((due, id))),
+            Place::Ready(key) if entry.suspect => drop(self.suspects.insert((key, id))),
             Place::Ready(key) => drop(self.ready.entry(entry.kind.clone()).or_default().insert((key, id))),
             Place::Running { .. } => return,
         }
@@ -111,6 +189,7 @@ impl Index {
     fn unlink(&mut self, id: JobId, entry: &Entry) {
         match entry.place {
             Place::Scheduled(due) => drop(self.scheduled.remove(&(due, id))),
+            Place::Ready(key) if entry.suspect => drop(self.suspects.remove(&(key, id))),
             Place::Ready(key) => {
                 if let Some(ready) = self.ready.get_mut(&entry.kind) {
                     ready.remove(&(key, id));
@@ -158,17 +237,38 @@ impl Index {
     pub(super) fn claim(&mut self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<(JobId, Token)> {
         self.promote(now);
         let mut claimed = Vec::new();
+        let suspect = self.next_suspect(free).filter(|_| total > 0);
+        if let Some(id) = suspect {
+            self.isolated = Some(id);
+            claimed.push((id, self.hand_out(id, now)));
+        }
         for (kind, slots) in free {
             for _ in 0..*slots {
                 let next = self.ready.get(kind).and_then(|ready| ready.first().copied());
                 let Some((_, id)) = next.filter(|_| claimed.len() < total) else { break };
-                self.last_token += 1;
-                let token = Token(self.last_token);
-                self.relocate(id, Place::Running { token, started_at: now });
-                claimed.push((id, token));
+                claimed.push((id, self.hand_out(id, now)));
             }
         }
         claimed
+    }
+
+    /// The suspect to run next, if none is running: alone among its kind of jobs, beside all others.
+    fn next_suspect(&self, free: &[(Kind, usize)]) -> Option<JobId> {
+        if self.isolated.is_some() {
+            return None;
+        }
+        let has_room = |id: &JobId| {
+            let kind = self.entries.get(id).map(|entry| &entry.kind);
+            free.iter().any(|(free, slots)| *slots > 0 && Some(free) == kind)
+        };
+        self.suspects.iter().map(|(_, id)| *id).find(has_room)
+    }
+
+    fn hand_out(&mut self, id: JobId, now: Time) -> Token {
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        self.relocate(id, Place::Running { token, started_at: now });
+        token
     }
 
     /// Whether this claim still holds.
@@ -193,6 +293,11 @@ impl Index {
         }
     }
 
+    /// Whether the job is being run under suspicion.
+    pub(super) fn is_suspect(&self, id: JobId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.suspect)
+    }
+
     /// The state of an unfinished job.
     pub(super) fn state(&self, id: JobId) -> Option<State> {
         self.entries.get(&id).map(|entry| state_of(entry.place))
@@ -214,6 +319,11 @@ impl Index {
     }
 }
 
+/// When a finished job ended; nothing for others.
+fn finish_time(job: &Job) -> Option<Time> {
+    job.state.is_terminal().then(|| job.finished_at.unwrap_or(job.created_at))
+}
+
 fn shifted(due: Time, priority: u8) -> i64 {
     let step = i64::try_from(PRIORITY_STEP.as_millis()).unwrap_or(i64::MAX);
     due.0.saturating_sub(i64::from(priority) * step)
@@ -229,6 +339,7 @@ fn state_of(place: Place) -> State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Stored;
     use super::*;
     use crate::job::Progress;
 
@@ -236,8 +347,8 @@ mod tests {
         Kind::new(name).expect("well-formed")
     }
 
-    fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Job {
-        Job {
+    fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Record {
+        let job = Job {
             id: JobId::from_u128(number),
             kind: kind(name),
             state: State::Queued,
@@ -255,7 +366,17 @@ mod tests {
             finished_at: None,
             timeout_ms: None,
             expires_at: None,
-        }
+        };
+        let input = Stored { media_type: String::new(), size: 10, blob: None };
+        let (output, content_gone, suspect) = (None, false, false);
+        Record { job, input, options_bytes: 0, output, artifacts: 0, usages: 0, bytes: 10, content_gone, suspect }
+    }
+
+    fn ended(number: u128, at: i64) -> Record {
+        let mut record = job(number, "a", 5, 0);
+        record.job.state = State::Succeeded;
+        record.job.finished_at = Some(Time(at));
+        record
     }
 
     fn order(index: &mut Index, name: &str, now: i64) -> Vec<u128> {
@@ -275,7 +396,10 @@ mod tests {
     #[test]
     fn a_scheduled_job_is_not_handed_out_before_its_time() {
         let mut index = Index::new(1);
-        index.put(&Job { state: State::Scheduled, run_at: Some(Time(500)), ..job(1, "a", 5, 0) });
+        let mut scheduled = job(1, "a", 5, 0);
+        scheduled.job.state = State::Scheduled;
+        scheduled.job.run_at = Some(Time(500));
+        index.put(&scheduled);
         assert_eq!((order(&mut index, "a", 499), index.next_due()), (vec![], Some(Time(500))));
         assert_eq!((order(&mut index, "a", 500), index.next_due()), (vec![1], None));
     }
@@ -286,7 +410,7 @@ mod tests {
         index.put(&job(1, "a", 5, 0));
         let (id, first) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
         assert!(index.holds(id, first));
-        index.put(&job(1, "a", 5, 0));
+        index.replace(Some(&job(1, "a", 5, 0)), Some(&job(1, "a", 5, 0)));
         assert!(!index.holds(id, first));
         let (_, second) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
         assert!(second > first && Index::new(8).last_token > second.0);
@@ -300,7 +424,39 @@ mod tests {
         index.claim(&[(kind("a"), 1)], 1, Time(0));
         let counts = index.counts(&kind("a"));
         assert_eq!((counts.of(State::Queued), counts.of(State::Running), counts.unfinished()), (0, 1, 1));
-        index.put(&Job { state: State::Succeeded, ..job(1, "a", 5, 0) });
-        assert_eq!((index.counts(&kind("a")).of(State::Succeeded), index.counts(&kind("a")).unfinished()), (1, 0));
+        index.replace(Some(&job(1, "a", 5, 0)), Some(&ended(1, 0)));
+        let counts = index.counts(&kind("a"));
+        assert_eq!((counts.of(State::Running), counts.of(State::Succeeded), counts.unfinished()), (0, 1, 0));
+        index.replace(Some(&ended(1, 0)), None);
+        assert_eq!(index.counts(&kind("a")), Counts::default());
+    }
+
+    #[test]
+    fn suspects_run_one_at_a_time_beside_the_others() {
+        let mut index = Index::new(1);
+        for number in 1..=2 {
+            index.put(&Record { suspect: true, ..job(number, "a", 5, 0) });
+        }
+        index.put(&job(3, "a", 5, 0));
+        assert_eq!(order(&mut index, "a", 0), [1, 3]);
+        let still_suspect = Record { suspect: true, ..job(1, "a", 5, 0) };
+        index.replace(Some(&still_suspect), Some(&ended(1, 0)));
+        assert_eq!(order(&mut index, "a", 0), [2]);
+    }
+
+    #[test]
+    fn retention_takes_the_oldest_by_age_count_and_bytes() {
+        let mut index = Index::new(1);
+        (1..=4).for_each(|number| index.put(&ended(number, number as i64 * 1_000)));
+        let overdue = |age_ms, jobs_max, bytes_max| {
+            let retention = Retention { age: Duration::from_millis(age_ms), jobs_max, bytes_max };
+            let Overdue { jobs, contents } = index.overdue(&retention, Time(5_000), 100);
+            let number = |ids: Vec<JobId>| ids.into_iter().map(|id| id.as_u128()).collect::<Vec<_>>();
+            (number(jobs), number(contents))
+        };
+        assert_eq!(overdue(1_000_000, 100, 100), (vec![], vec![]));
+        assert_eq!(overdue(2_000, 100, 100), (vec![1], vec![2, 3]));
+        assert_eq!(overdue(1_000_000, 3, 100), (vec![1], vec![]));
+        assert_eq!(overdue(1_000_000, 100, 25), (vec![], vec![1, 2]));
     }
 }

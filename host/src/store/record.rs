@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::blobs::{Blobs, Content};
 use crate::job::{Job, JobId};
+use crate::time::Time;
 
 /// No value in sled is larger.
 pub(super) const VALUE_BYTES_MAX: usize = 4096;
@@ -30,6 +31,18 @@ pub(super) const OPENS_KEY: &[u8] = b"m/opens";
 pub(super) const JOB_PREFIX: &[u8] = b"j";
 /// All records of artifacts.
 pub(super) const ARTIFACT_PREFIX: &[u8] = b"a";
+
+/// All idempotency keys.
+pub(super) const KEY_PREFIX: &[u8] = b"i";
+/// The open whose in-flight record was last judged.
+pub(super) const JUDGED_KEY: &[u8] = b"m/judged";
+
+/// An idempotency key, by the digest of its scope and text.
+pub(super) fn idempotency_key(name: &[u8; 32]) -> [u8; 33] {
+    let mut key = [b'i'; 33];
+    key[1..].copy_from_slice(name);
+    key
+}
 
 /// A job's record.
 pub(super) fn job_key(id: JobId) -> [u8; 17] {
@@ -114,6 +127,21 @@ pub(super) struct Record {
     pub(super) artifacts: u32,
     /// Usage reports written so far; the newest ten are still there.
     pub(super) usages: u32,
+    /// Input, output and artifacts together.
+    pub(super) bytes: u64,
+    /// Retention has taken input, output and artifacts away.
+    pub(super) content_gone: bool,
+    /// It was inside a guest when a host process died, and has not ended an attempt since.
+    pub(super) suspect: bool,
+}
+
+/// What an idempotency key stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeyRecord {
+    pub(super) id: JobId,
+    /// Digest of the request it came with.
+    pub(super) request: [u8; 32],
+    pub(super) kept_until: Time,
 }
 
 /// An artifact's record.
@@ -196,6 +224,26 @@ impl Writes {
             self.0.push((chunk_key(id, part, sequence)[..].into(), Some(seal(chunk)?.into())));
         }
         Ok(())
+    }
+
+    /// Removes what [`Writes::content`] or [`Writes::bytes`] wrote. A blob is released elsewhere, after the commit.
+    pub(super) fn remove_chunks(&mut self, id: JobId, part: Part, size: u64) {
+        let chunks = u32::try_from(size.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX);
+        for sequence in 0..chunks {
+            self.remove(&chunk_key(id, part, sequence));
+        }
+    }
+
+    /// Removes a payload's chunks, if it lies in chunks.
+    pub(super) fn remove_stored(&mut self, id: JobId, part: Part, stored: &Stored) {
+        if stored.blob.is_none() {
+            self.remove_chunks(id, part, stored.size);
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes over the writes of another.

@@ -9,27 +9,38 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::blobs::BlobHandle;
 use super::disk::Disk;
-use super::record::{self, Part, Record, Stored, StoredArtifact, Writes};
-use super::{Attempt, NewJob, StoreError, Token};
-use crate::job::{Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
+use super::record::{self, KeyRecord, Record, Writes};
+use super::space::Room;
+use super::{Admission, Attempt, NewJob, StoreError, Token};
+use crate::job::{Job, JobId, Progress};
 use crate::time::Time;
 
 /// More changes than this in one flush gain nothing: sled's own work dominates from here on.
 const GROUP_MAX: usize = 256;
+/// How often a full disk is looked at again.
+const ROOM_EVERY: Duration = Duration::from_millis(100);
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the rest of the store asks the writer to do.
 pub(super) enum Change {
-    Submit { job: Box<NewJob>, queue_max: u64, reply: Reply<Job> },
+    Submit { job: Box<NewJob>, admission: Admission, reply: Reply<Job> },
     Finish { id: JobId, token: Token, attempt: Box<Attempt>, reply: Reply<Job> },
     Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
+    Retry { id: JobId, reply: Reply<Job> },
     Expire { id: JobId, now: Time, reply: Reply<Job> },
+    Judge { id: JobId, charge: Option<u32>, now: Time, reply: Reply<Job> },
+    Judged { opens: u64, reply: Reply<()> },
+    DropContent { id: JobId, reply: Reply<Job> },
+    Delete { id: JobId, reply: Reply<Job> },
+    DropKeys { names: Vec<[u8; 32]>, reply: Reply<()> },
 }
 
 /// Runs until every sender is gone, or until a commit failed.
@@ -42,6 +53,11 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
         {
             group.add(change);
         }
+        // sled cannot go on after a write that found no room, so no write is started without. What was accepted
+        // waits here; new submissions are refused before they come this far.
+        while disk.space.room() == Room::None && !changes.is_closed() {
+            thread::sleep(ROOM_EVERY);
+        }
         if let Err(error) = group.commit() {
             // What sled holds in memory and what the disk holds may differ now, and a second flush could
             // claim success for pages the kernel already dropped. So nobody is told anything, and it ends here.
@@ -52,14 +68,23 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
     }
 }
 
-/// Changes on their way to one commit. Later ones see what earlier ones did.
-struct Group<'a> {
-    disk: &'a Disk,
-    writes: Writes,
+/// Changes on their way to one commit. Later ones see what earlier ones did; see `changes.rs` for what each does.
+pub(super) struct Group<'a> {
+    pub(super) disk: &'a Disk,
+    pub(super) writes: Writes,
     size: usize,
     before: HashMap<JobId, Option<Arc<Record>>>,
-    after: HashMap<JobId, Record>,
-    answers: Vec<(Reply<Job>, Job)>,
+    /// Jobs as this group leaves them; nothing for a deleted one.
+    after: HashMap<JobId, Option<Record>>,
+    pub(super) keys: HashMap<[u8; 32], KeyRecord>,
+    released: Vec<[u8; 32]>,
+    answers: Vec<Answer>,
+}
+
+/// What is told to whom once the commit is durable.
+enum Answer {
+    Job(Reply<Job>, Box<Job>),
+    Done(Reply<()>),
 }
 
 impl<'a> Group<'a> {
@@ -70,6 +95,8 @@ impl<'a> Group<'a> {
             size: 0,
             before: HashMap::new(),
             after: HashMap::new(),
+            keys: HashMap::new(),
+            released: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -77,170 +104,119 @@ impl<'a> Group<'a> {
     fn add(&mut self, change: Change) {
         self.size += 1;
         let (reply, result) = match change {
-            Change::Submit { job, queue_max, reply } => (reply, self.submit(*job, queue_max)),
+            Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
             Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
             Change::Cancel { id, progress, now, reply } => (reply, self.cancel(id, progress, now)),
+            Change::Retry { id, reply } => (reply, self.retry(id)),
             Change::Expire { id, now, reply } => (reply, self.expire(id, now)),
+            Change::Judge { id, charge, now, reply } => (reply, self.judge(id, charge, now)),
+            Change::DropContent { id, reply } => (reply, self.drop_content(id)),
+            Change::Delete { id, reply } => (reply, self.delete(id)),
+            Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
+            Change::DropKeys { names, reply } => {
+                names.iter().for_each(|name| self.writes.remove(&record::idempotency_key(name)));
+                return self.answers.push(Answer::Done(reply));
+            }
         };
         match result {
-            Ok(job) => self.answers.push((reply, job)),
+            Ok(job) => self.answers.push(Answer::Job(reply, Box::new(job))),
             // Nothing was changed, so there is nothing to wait for. If the caller has gone, nobody needs to know.
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
     }
 
-    fn submit(&mut self, new: NewJob, queue_max: u64) -> Result<Job, StoreError> {
-        let NewJob { job, input, options } = new;
-        let options = options.encode()?;
-        let waiting = self.disk.index().counts(&job.kind).unfinished();
-        let joining = self.before.iter().filter(|(id, before)| before.is_none() && self.joins(id, &job)).count();
-        if waiting + joining as u64 >= queue_max {
-            return Err(StoreError::QueueFull { queue_max });
+    fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
+        match self.writes.record(key, value) {
+            Ok(()) => self.answers.push(Answer::Done(reply)),
+            Err(error) => drop(reply.send(Err(error))),
         }
-        let record = Record {
-            input: Stored::of(&input.media_type, &input.content),
-            options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
-            output: None,
-            artifacts: 0,
-            usages: 0,
-            job,
-        };
-        let id = record.job.id;
-        let mut writes = Writes::default();
-        writes.content(id, Part::Input, &input.content)?;
-        writes.bytes(id, Part::Options, &options)?;
-        self.before.insert(id, None);
-        self.put(record, writes, input.content.into_blob().into_iter().collect())
-    }
-
-    fn joins(&self, id: &JobId, job: &Job) -> bool {
-        self.after.get(id).is_some_and(|after| after.job.kind == job.kind)
-    }
-
-    fn finish(&mut self, id: JobId, token: Token, attempt: Attempt) -> Result<Job, StoreError> {
-        let mut record = self.load(id)?;
-        let mut writes = Writes::default();
-        write_usage(&mut writes, &mut record, attempt.usage)?;
-        if record.job.state == State::Cancelled {
-            // The cancel is on disk already; of the attempt it stopped only the report is still wanted.
-            return self.put(record, writes, Vec::new());
-        }
-        if record.job.state.is_terminal() || self.is_changed(id) || !self.disk.index().holds(id, token) {
-            return Err(StoreError::Fenced);
-        }
-        record.job.progress = attempt.progress;
-        record.job.started_at = Some(attempt.started_at);
-        record.job = record.job.after_attempt(attempt.ended, attempt.backoff, attempt.jitter, attempt.now);
-        let mut blobs = Vec::new();
-        if record.job.state == State::Succeeded {
-            if let Some(output) = attempt.output {
-                writes.content(id, Part::Output, &output.content)?;
-                record.output = Some(Stored::of(&output.media_type, &output.content));
-                blobs.extend(output.content.into_blob());
-            }
-            for (number, artifact) in (0u32..).zip(attempt.artifacts) {
-                let content = artifact.payload.content;
-                writes.content(id, Part::Artifact(number), &content)?;
-                let stored = Stored::of(&artifact.payload.media_type, &content);
-                let entry = StoredArtifact { name: artifact.name, sha256: artifact.sha256, stored };
-                writes.record(&record::artifact_key(id, number), &entry)?;
-                record.artifacts = number + 1;
-                blobs.extend(content.into_blob());
-            }
-        }
-        self.put(record, writes, blobs)
-    }
-
-    fn cancel(&mut self, id: JobId, progress: Option<Progress>, now: Time) -> Result<Job, StoreError> {
-        let mut record = self.load(id)?;
-        if record.job.state.is_terminal() {
-            // Idempotent; still answered after the flush, since the state may come from this very group.
-            return Ok(record.job);
-        }
-        // An attempt under way leaves its traces: when it started, how far it came.
-        self.disk.index().overlay(&mut record.job);
-        record.job.progress = progress.unwrap_or(record.job.progress);
-        record.job = record.job.cancelled(now);
-        self.put(record, Writes::default(), Vec::new())
-    }
-
-    fn expire(&mut self, id: JobId, now: Time) -> Result<Job, StoreError> {
-        let mut record = self.load(id)?;
-        let started = self.disk.index().state(id) == Some(State::Running);
-        if started || record.job.state.is_terminal() {
-            return Err(StoreError::Fenced);
-        }
-        record.job = record.job.expired(now);
-        self.put(record, Writes::default(), Vec::new())
     }
 
     /// The job as this group leaves it so far.
-    fn load(&self, id: JobId) -> Result<Record, StoreError> {
+    pub(super) fn load(&self, id: JobId) -> Result<Record, StoreError> {
         match self.after.get(&id) {
-            Some(record) => Ok(record.clone()),
+            Some(record) => record.clone().ok_or(StoreError::NotFound),
             None => record::read(&self.disk.db, &record::job_key(id))?.ok_or(StoreError::NotFound),
         }
     }
 
     /// Whether an earlier change of this group moved the job, so that the index is out of date for it.
-    fn is_changed(&self, id: JobId) -> bool {
+    pub(super) fn is_changed(&self, id: JobId) -> bool {
         self.after.contains_key(&id)
     }
 
+    /// How many jobs of this kind the group adds.
+    pub(super) fn joining(&self, job: &Job) -> usize {
+        let joins = |(id, before): &(&JobId, &Option<Arc<Record>>)| {
+            before.is_none()
+                && self
+                    .after
+                    .get(id)
+                    .is_some_and(|after| after.as_ref().is_some_and(|after| after.job.kind == job.kind))
+        };
+        self.before.iter().filter(joins).count()
+    }
+
     /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
-    fn put(&mut self, record: Record, mut writes: Writes, blobs: Vec<BlobHandle>) -> Result<Job, StoreError> {
+    pub(super) fn put(&mut self, record: Record, mut writes: Writes, blobs: &[BlobHandle]) -> Result<Job, StoreError> {
         let id = record.job.id;
         writes.record(&record::job_key(id), &record)?;
-        if !self.before.contains_key(&id) {
-            let before = record::read(&self.disk.db, &record::job_key(id))?.map(Arc::new);
-            self.before.insert(id, before);
-        }
+        self.remember(id)?;
         self.writes.append(writes);
         for blob in blobs {
             self.disk.blobs.retain(blob.sha256());
         }
         let job = record.job.clone();
-        self.after.insert(id, record);
+        self.after.insert(id, Some(record));
         Ok(job)
+    }
+
+    /// Takes a job's record out with the commit.
+    pub(super) fn forget(&mut self, record: Record, mut writes: Writes) -> Result<Job, StoreError> {
+        let id = record.job.id;
+        self.remember(id)?;
+        writes.remove(&record::job_key(id));
+        self.writes.append(writes);
+        self.after.insert(id, None);
+        Ok(record.job)
+    }
+
+    /// Lets go of blobs once the commit is durable.
+    pub(super) fn release(&mut self, blobs: impl IntoIterator<Item = [u8; 32]>) {
+        self.released.extend(blobs);
+    }
+
+    /// Keeps what readers may see of a job until the commit is durable.
+    fn remember(&mut self, id: JobId) -> Result<(), StoreError> {
+        if !self.before.contains_key(&id) {
+            let before = record::read(&self.disk.db, &record::job_key(id))?.map(Arc::new);
+            self.before.insert(id, before);
+        }
+        Ok(())
     }
 
     /// Makes the changes durable, then visible, then known.
     fn commit(mut self) -> Result<(), StoreError> {
-        if !self.after.is_empty() {
+        if !self.writes.is_empty() {
             self.disk.index().in_flight = std::mem::take(&mut self.before);
             self.disk.commit(std::mem::take(&mut self.writes))?;
             let mut index = self.disk.index();
             for (id, before) in std::mem::take(&mut index.in_flight) {
-                if let Some(before) = before.filter(|before| before.job.state.is_terminal()) {
-                    index.uncount_finished(&before.job.kind, before.job.state);
-                }
-                if let Some(record) = self.after.get(&id) {
-                    index.put(&record.job);
+                if let Some(after) = self.after.get(&id) {
+                    index.replace(before.as_deref(), after.as_ref());
                 }
             }
+            self.keys.iter().for_each(|(name, key)| index.keep_key(*name, key.kept_until));
+            drop(index);
+            self.released.iter().for_each(|sha256| self.disk.blobs.release(sha256));
         }
-        for (reply, job) in self.answers {
+        for answer in self.answers {
             // A caller that has gone away needs no answer; what it asked for is done all the same.
-            drop(reply.send(Ok(job)));
+            match answer {
+                Answer::Job(reply, job) => drop(reply.send(Ok(*job))),
+                Answer::Done(reply) => drop(reply.send(Ok(()))),
+            }
         }
         Ok(())
     }
-}
-
-/// The newest reports stay; each fits into one value, so of a long one the log and the backtrace are shortened.
-fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Result<(), StoreError> {
-    let mut budget = 3_000;
-    for line in usage.backtrace.iter_mut().chain(usage.log.iter_mut().rev()) {
-        *line = shorten(std::mem::take(line), budget.min(240));
-        budget -= line.len().min(budget);
-    }
-    usage.backtrace.retain(|line| !line.is_empty() && line != "…");
-    usage.log.retain(|line| !line.is_empty() && line != "…");
-    let id = record.job.id;
-    writes.record(&record::usage_key(id, record.usages), &usage)?;
-    if let Some(oldest) = record.usages.checked_sub(USAGE_KEPT as u32) {
-        writes.remove(&record::usage_key(id, oldest));
-    }
-    record.usages += 1;
-    Ok(())
 }

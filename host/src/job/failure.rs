@@ -1,0 +1,135 @@
+//! What can go wrong with a job, whose doing it was, and whether trying again can help.
+
+use serde::{Deserialize, Serialize};
+
+/// Whose doing a failure was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The client's request.
+    Job,
+    /// The plugin's code.
+    Plugin,
+    /// The host, or something it depends on.
+    Host,
+}
+
+/// Why an attempt or a job failed. The names are part of the HTTP contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The plugin refused the input or the parameters.
+    InvalidInput,
+    /// The plugin's permanent error, or a non-zero exit.
+    PluginError,
+    /// The plugin asked to be tried again later.
+    Transient,
+    /// The guest trapped: a panic, an abort, an illegal instruction, a stack overflow.
+    Trap,
+    /// The fuel budget is used up.
+    OutOfFuel,
+    /// The attempt's time is over.
+    DeadlineExceeded,
+    /// The guest asked for more memory than granted.
+    MemoryExceeded,
+    /// Result and artifacts together are larger than granted.
+    OutputTooLarge,
+    /// The guest needed something that was not granted.
+    Denied,
+    /// No plugin of that kind.
+    PluginMissing,
+    /// The plugin cannot be run.
+    PluginInvalid,
+    /// The job brought the host process down.
+    HostCrash,
+    /// A job this one depends on did not succeed.
+    ParentFailed,
+    /// It was not started before `expires_in` was over.
+    Expired,
+    /// Anything unrecognised. A host failure, never a success.
+    Internal,
+}
+
+impl Code {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidInput => "invalid_input",
+            Code::PluginError => "plugin_error",
+            Code::Transient => "transient",
+            Code::Trap => "trap",
+            Code::OutOfFuel => "out_of_fuel",
+            Code::DeadlineExceeded => "deadline_exceeded",
+            Code::MemoryExceeded => "memory_exceeded",
+            Code::OutputTooLarge => "output_too_large",
+            Code::Denied => "denied",
+            Code::PluginMissing => "plugin_missing",
+            Code::PluginInvalid => "plugin_invalid",
+            Code::HostCrash => "host_crash",
+            Code::ParentFailed => "parent_failed",
+            Code::Expired => "expired",
+            Code::Internal => "internal",
+        }
+    }
+
+    fn fault(self) -> Fault {
+        match self {
+            Code::InvalidInput | Code::ParentFailed | Code::Expired => Fault::Job,
+            Code::PluginMissing | Code::Internal => Fault::Host,
+            _ => Fault::Plugin,
+        }
+    }
+
+    /// Whether the host tries again by itself. A kind's settings may add more.
+    fn retryable(self) -> bool {
+        matches!(self, Code::Transient | Code::Internal)
+    }
+}
+
+/// Why a job failed, as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong, for programs.
+    pub code: Code,
+    /// What went wrong, for people. At most [`Failure::MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// Whose doing it was.
+    pub fault: Fault,
+    /// Whether the host tries such a failure again while attempts are left.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// Longer messages are cut, visibly.
+    pub const MESSAGE_BYTES_MAX: usize = 1024;
+
+    /// A failure whose fault and retryability follow from its code.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: shorten(message.into(), Self::MESSAGE_BYTES_MAX),
+            fault: code.fault(),
+            retryable: code.retryable(),
+        }
+    }
+}
+
+/// Cuts a text at a character boundary so that it fits into `bytes_max`, and marks the cut.
+pub fn shorten(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8())));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_cut_visibly_between_characters() {
+        let cut = shorten("ü".repeat(600), 1024);
+        assert!(cut.len() <= 1024 && cut.ends_with('…'));
+    }
+}

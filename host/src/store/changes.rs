@@ -1,0 +1,229 @@
+//! What each change does to a job: checked against the newest state, then added to the group's commit.
+
+use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact, Writes};
+use super::space::Room;
+use super::writer::Group;
+use super::{Admission, Attempt, NewJob, StoreError, Token};
+use crate::job::{Backoff, Ended, Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
+use crate::time::Time;
+
+/// Bytes of log and backtrace in a usage report, so that it fits into one value.
+const USAGE_TEXT_BYTES_MAX: usize = 3_000;
+
+impl Group<'_> {
+    pub(super) fn submit(&mut self, new: NewJob, admission: &Admission) -> Result<Job, StoreError> {
+        if let Some(earlier) = self.answered_before(admission)? {
+            return Ok(earlier);
+        }
+        if self.disk.space.room() != Room::Ample {
+            return Err(StoreError::DiskFull);
+        }
+        let NewJob { job, input, options } = new;
+        let waiting = self.disk.index().counts(&job.kind).unfinished() + self.joining(&job) as u64;
+        if waiting >= admission.queue_max {
+            return Err(StoreError::QueueFull { queue_max: admission.queue_max });
+        }
+        let options = options.encode()?;
+        let (id, mut writes) = (job.id, Writes::default());
+        writes.content(id, Part::Input, &input.content)?;
+        writes.bytes(id, Part::Options, &options)?;
+        if let Some(key) = &admission.key {
+            let key_record = KeyRecord { id, request: key.request, kept_until: key.kept_until };
+            writes.record(&record::idempotency_key(&key.name), &key_record)?;
+            self.keys.insert(key.name, key_record);
+        }
+        let record = Record {
+            input: Stored::of(&input.media_type, &input.content),
+            options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
+            output: None,
+            artifacts: 0,
+            usages: 0,
+            bytes: input.content.size() + options.len() as u64,
+            content_gone: false,
+            suspect: false,
+            job,
+        };
+        self.put(record, writes, input.content.into_blob().as_slice())
+    }
+
+    /// The job that the same key was given for, if it was.
+    fn answered_before(&self, admission: &Admission) -> Result<Option<Job>, StoreError> {
+        let Some(key) = &admission.key else { return Ok(None) };
+        let earlier = match self.keys.get(&key.name) {
+            Some(earlier) => Some(earlier.clone()),
+            None => record::read::<KeyRecord>(&self.disk.db, &record::idempotency_key(&key.name))?,
+        };
+        let Some(earlier) = earlier.filter(|earlier| earlier.kept_until > key.now) else { return Ok(None) };
+        if earlier.request != key.request {
+            return Err(StoreError::KeyReused);
+        }
+        match self.load(earlier.id) {
+            Ok(mut record) => {
+                self.disk.index().overlay(&mut record.job);
+                Ok(Some(record.job))
+            }
+            // The job was deleted meanwhile; the request is a new one then.
+            Err(StoreError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn finish(&mut self, id: JobId, token: Token, attempt: Attempt) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        let mut writes = Writes::default();
+        write_usage(&mut writes, &mut record, attempt.usage)?;
+        if record.job.state == State::Cancelled {
+            // The cancel is on disk already; of the attempt it stopped only the report is still wanted.
+            return self.put(record, writes, &[]);
+        }
+        if record.job.state.is_terminal() || self.is_changed(id) || !self.disk.index().holds(id, token) {
+            return Err(StoreError::Fenced);
+        }
+        record.job.progress = attempt.progress;
+        record.job.started_at = Some(attempt.started_at);
+        // It came back, so it did not bring the host down. An interrupted one has not shown that yet.
+        record.suspect &= attempt.ended == Ended::Interrupted;
+        record.job = record.job.after_attempt(attempt.ended, attempt.backoff, attempt.jitter, attempt.now);
+        let mut blobs = Vec::new();
+        if record.job.state == State::Succeeded {
+            if let Some(output) = attempt.output {
+                writes.content(id, Part::Output, &output.content)?;
+                record.output = Some(Stored::of(&output.media_type, &output.content));
+                record.bytes += output.content.size();
+                blobs.extend(output.content.into_blob());
+            }
+            for (number, artifact) in (0u32..).zip(attempt.artifacts) {
+                let content = artifact.payload.content;
+                writes.content(id, Part::Artifact(number), &content)?;
+                let stored = Stored::of(&artifact.payload.media_type, &content);
+                let entry = StoredArtifact { name: artifact.name, sha256: artifact.sha256, stored };
+                writes.record(&record::artifact_key(id, number), &entry)?;
+                record.artifacts = number + 1;
+                record.bytes += content.size();
+                blobs.extend(content.into_blob());
+            }
+        }
+        self.put(record, writes, &blobs)
+    }
+
+    pub(super) fn cancel(&mut self, id: JobId, progress: Option<Progress>, now: Time) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        if record.job.state.is_terminal() {
+            // Idempotent; still answered after the flush, since the state may come from this very group.
+            return Ok(record.job);
+        }
+        // An attempt under way leaves its traces: when it started, how far it came.
+        self.disk.index().overlay(&mut record.job);
+        record.job.progress = progress.unwrap_or(record.job.progress);
+        record.job = record.job.cancelled(now);
+        record.suspect = false;
+        self.put(record, Writes::default(), &[])
+    }
+
+    pub(super) fn retry(&mut self, id: JobId) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        match record.job.state {
+            _ if record.content_gone => return Err(StoreError::Gone),
+            State::Failed | State::Cancelled => {}
+            state => return Err(StoreError::WrongState(state)),
+        }
+        record.job = record.job.reopened();
+        self.put(record, Writes::default(), &[])
+    }
+
+    pub(super) fn expire(&mut self, id: JobId, now: Time) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        let started = self.disk.index().state(id) == Some(State::Running);
+        if started || record.job.state.is_terminal() {
+            return Err(StoreError::Fenced);
+        }
+        record.job = record.job.expired(now);
+        self.put(record, Writes::default(), &[])
+    }
+
+    /// Puts a job under suspicion, and charges it with a crash if it was the only one that can have caused it.
+    pub(super) fn judge(&mut self, id: JobId, charge: Option<u32>, now: Time) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        if record.job.state.is_terminal() {
+            return Err(StoreError::Fenced);
+        }
+        record.suspect = true;
+        let mut writes = Writes::default();
+        if let Some(crashes_max) = charge {
+            // No pause follows a crash, so how long it would be does not matter.
+            let backoff = Backoff { first: std::time::Duration::ZERO, longest: std::time::Duration::ZERO };
+            record.job = record.job.after_attempt(Ended::Crashed { crashes_max }, backoff, 0.0, now);
+            writes.record(record::JUDGED_KEY, &self.disk.left.opens)?;
+        }
+        self.put(record, writes, &[])
+    }
+
+    /// Takes input, output and artifacts of a finished job away; the record stays.
+    pub(super) fn drop_content(&mut self, id: JobId) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        if !record.job.state.is_terminal() {
+            return Err(StoreError::WrongState(record.job.state));
+        }
+        let mut writes = Writes::default();
+        self.remove_content(&mut record, &mut writes)?;
+        self.put(record, writes, &[])
+    }
+
+    /// Takes a finished job away altogether.
+    pub(super) fn delete(&mut self, id: JobId) -> Result<Job, StoreError> {
+        let mut record = self.load(id)?;
+        if !record.job.state.is_terminal() {
+            return Err(StoreError::WrongState(record.job.state));
+        }
+        let mut writes = Writes::default();
+        self.remove_content(&mut record, &mut writes)?;
+        for number in record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages {
+            writes.remove(&record::usage_key(id, number));
+        }
+        self.forget(record, writes)
+    }
+
+    fn remove_content(&mut self, record: &mut Record, writes: &mut Writes) -> Result<(), StoreError> {
+        if record.content_gone {
+            return Ok(());
+        }
+        let id = record.job.id;
+        let mut blobs = Vec::new();
+        writes.remove_stored(id, Part::Input, &record.input);
+        writes.remove_chunks(id, Part::Options, u64::from(record.options_bytes));
+        blobs.extend(record.input.blob);
+        if let Some(output) = &record.output {
+            writes.remove_stored(id, Part::Output, output);
+            blobs.extend(output.blob);
+        }
+        for number in 0..record.artifacts {
+            let key = record::artifact_key(id, number);
+            if let Some(artifact) = record::read::<StoredArtifact>(&self.disk.db, &key)? {
+                writes.remove_stored(id, Part::Artifact(number), &artifact.stored);
+                blobs.extend(artifact.stored.blob);
+            }
+            writes.remove(&key);
+        }
+        self.release(blobs);
+        record.content_gone = true;
+        Ok(())
+    }
+}
+
+/// The newest reports stay; each fits into one value, so of a long one the log and the backtrace are shortened.
+fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Result<(), StoreError> {
+    let mut budget = USAGE_TEXT_BYTES_MAX;
+    for line in usage.backtrace.iter_mut().chain(usage.log.iter_mut().rev()) {
+        *line = shorten(std::mem::take(line), budget.min(240));
+        budget -= line.len().min(budget);
+    }
+    usage.backtrace.retain(|line| !line.is_empty() && line != "…");
+    usage.log.retain(|line| !line.is_empty() && line != "…");
+    let id = record.job.id;
+    writes.record(&record::usage_key(id, record.usages), &usage)?;
+    if let Some(oldest) = record.usages.checked_sub(USAGE_KEPT as u32) {
+        writes.remove(&record::usage_key(id, oldest));
+    }
+    record.usages += 1;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What an open does with what the last process left: rebuild memory from the records, and judge a crash.
+
+use super::disk::Disk;
+use super::inflight::Left;
+use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Record, StoredArtifact};
+use super::{Store, StoreError};
+use crate::job::{Job, JobId};
+use crate::store::writer::Change;
+use crate::time::Time;
+
+/// Fills the index and the blob counts from the records, then deletes the files nothing names.
+pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
+    let mut damaged = 0u64;
+    let mut complain = |what: &str, id: Option<JobId>, error: &StoreError| {
+        damaged += 1;
+        tracing::error!(job.id = ?id, %error, "{what} is damaged and is left out; `dropforge verify` says more");
+    };
+    let mut index = disk.index();
+    for entry in disk.db.scan_prefix(JOB_PREFIX) {
+        let (key, sealed) = entry?;
+        match record::decode::<Record>(&sealed) {
+            Ok(record) => {
+                index.replace(None, Some(&record));
+                if !record.content_gone {
+                    let stored = std::iter::once(&record.input).chain(&record.output);
+                    stored.filter_map(|stored| stored.blob).for_each(|sha256| disk.blobs.retain(sha256));
+                }
+            }
+            Err(error) => complain("a job's record", record::job_id(&key), &error),
+        }
+    }
+    for entry in disk.db.scan_prefix(record::ARTIFACT_PREFIX) {
+        match record::decode::<StoredArtifact>(&entry?.1) {
+            Ok(artifact) => artifact.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
+            Err(error) => complain("an artifact's record", None, &error),
+        }
+    }
+    for entry in disk.db.scan_prefix(KEY_PREFIX) {
+        let (key, sealed) = entry?;
+        match record::decode::<KeyRecord>(&sealed) {
+            Ok(kept) => {
+                if let Ok(name) = key[1..].try_into() {
+                    index.keep_key(name, kept.kept_until);
+                }
+            }
+            Err(error) => complain("an idempotency key", None, &error),
+        }
+    }
+    // A damaged record may name any of the files, so all of them stay.
+    if damaged == 0 {
+        let swept = disk.blobs.sweep()?;
+        tracing::debug!(swept, "deleted blobs that nothing refers to");
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Judges how the last process ended, and answers the jobs that were inside a guest when it died. To be called
+    /// once, before the first claim.
+    ///
+    /// Those jobs are suspects and will run one at a time among themselves. Only a job that was being run so when the
+    /// process died again is charged with the crash: at `crashes_max` of them it fails. After a reboot nobody is suspected.
+    pub async fn recover(&self, crashes_max: u32, now: Time) -> Result<Vec<Job>, StoreError> {
+        let disk = &self.disk;
+        let Left { opens, same_boot, marked } = &disk.left;
+        let judged: u64 = record::read(&disk.db, record::JUDGED_KEY)?.unwrap_or(0);
+        let mut suspects = Vec::new();
+        if *same_boot && *opens > judged {
+            // The charged one comes last: its charge and the note that it was passed are one commit.
+            for (id, alone) in
+                marked.iter().filter(|(_, alone)| !alone).chain(marked.iter().filter(|(_, alone)| *alone))
+            {
+                let charge = alone.then_some(crashes_max);
+                match self.change(|reply| Change::Judge { id: *id, charge, now, reply }).await {
+                    Ok(job) => suspects.push(job),
+                    // It ended in the instant before the process did.
+                    Err(StoreError::Fenced | StoreError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        // The judgement is on disk before the evidence goes, and is noted so that it is not passed twice.
+        self.change(|reply| Change::Judged { opens: *opens, reply }).await?;
+        disk.in_flight.begin(disk.opens);
+        Ok(suspects)
+    }
+}
