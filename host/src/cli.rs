@@ -1,15 +1,11 @@
 //! The command line: what can be typed, and which part carries it out.
 
-use std::io::Write;
-use std::path::PathBuf;
+mod data;
+mod serve;
 
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Flags};
 use crate::demo;
-use crate::server::Server;
 
 /// Drop a .wasm file into a folder; get a durable, asynchronous HTTP job API for it.
 #[derive(Debug, Parser)]
@@ -22,32 +18,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a host: watch the plugin folder, accept jobs, run them
-    Serve(Serve),
+    Serve(serve::Serve),
     /// See it work: render a PDF once and eight times at once, through a real host
     Demo(demo::Demo),
-}
-
-/// Every flag is also a variable, DROPFORGE_LISTEN and so on, and a key of the config file.
-#[derive(Debug, Args)]
-struct Serve {
-    /// Address and port; port 0 takes a free one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// Folder where jobs are kept; made if it is not there [default: dropforge-data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Folder where plugins are dropped; made if it is not there [default: plugins]
-    #[arg(long, value_name = "DIR")]
-    plugins: Option<PathBuf>,
-    /// Threads that run jobs [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
-    /// TOML file with these and further settings
-    #[arg(long, value_name = "FILE", env = "DROPFORGE_CONFIG")]
-    config: Option<PathBuf>,
-    /// Listen beyond this machine although anybody there may run jobs
-    #[arg(long)]
-    insecure: bool,
+    /// Check a data folder that no host is using: every record, reference and blob
+    Verify(data::Verify),
+    /// Write a data folder that no host is using as NDJSON
+    Export(data::Export),
+    /// Fill a new data folder from an export
+    Import(data::Import),
+    /// Make the database of a data folder that no host is using as small as what is in it
+    Compact(data::Compact),
 }
 
 impl Cli {
@@ -56,43 +37,10 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Demo(demo) => demo.run().await,
+            Command::Verify(verify) => verify.run(),
+            Command::Export(export) => export.run(),
+            Command::Import(import) => import.run(),
+            Command::Compact(compact) => compact.run(),
         }
     }
-}
-
-impl Serve {
-    async fn run(self) -> anyhow::Result<()> {
-        let flags = Flags {
-            listen: self.listen,
-            insecure: self.insecure.then_some(true),
-            data: self.data,
-            plugins: self.plugins,
-            workers: self.workers,
-        };
-        let config = Config::load(&flags, self.config.as_deref())?;
-        crate::logging::start(&config.log)?;
-        // Ready to be stopped before there is anything to stop.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let server = Server::start(&config).await?;
-        announce(&server)?;
-        let failure = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
-            reason = server.failed() => Some(reason),
-        };
-        tracing::info!("stopping");
-        server.stop().await?;
-        match failure {
-            None => Ok(()),
-            Some(reason) => anyhow::bail!("the host ended because its store failed: {reason}"),
-        }
-    }
-}
-
-/// The one line on standard output, for people and for programs that started us.
-fn announce(server: &Server) -> anyhow::Result<()> {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "listening on http://{}", server.address()).context("cannot write to standard output")?;
-    output.flush().context("cannot write to standard output")
 }

@@ -9,6 +9,7 @@
 
 mod blobs;
 mod changes;
+mod compact;
 mod disk;
 mod error;
 mod index;
@@ -16,6 +17,8 @@ mod inflight;
 mod record;
 mod recover;
 mod space;
+mod transfer;
+mod verify;
 mod writer;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -29,12 +32,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
+pub use self::compact::compact;
 use self::disk::{Disk, SharedDisk};
 pub use self::error::StoreError;
 pub use self::index::{Counts, Retention, Token};
 pub use self::inflight::Mark;
 use self::record::{Part, Record, StoredArtifact};
 use self::space::Room;
+pub use self::transfer::{TransferError, export, import};
+pub use self::verify::{Verdict, verify};
 use self::writer::Change;
 use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, State, USAGE_KEPT, Usage};
 use crate::time::Time;
@@ -122,6 +128,10 @@ impl Options {
             )));
         }
         Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        postcard::from_bytes(bytes).map_err(|error| StoreError::damaged(format!("a job's options: {error}")))
     }
 }
 
@@ -414,8 +424,7 @@ impl Store {
             let input = Payload { media_type: record.input.media_type, content };
             let options = match u64::from(record.options_bytes) {
                 0 => Options::default(),
-                size => postcard::from_bytes(&record::read_bytes(&self.disk.db, id, Part::Options, size)?)
-                    .map_err(|error| StoreError::damaged(error.to_string()))?,
+                size => Options::decode(&record::read_bytes(&self.disk.db, id, Part::Options, size)?)?,
             };
             let mark = self.disk.in_flight.slot(id, self.disk.index().is_suspect(id));
             Ok::<_, StoreError>(Claimed { job: record.job, token, input, options, mark })

@@ -79,6 +79,11 @@ impl Content {
     }
 }
 
+/// Opens any file for reading in pieces.
+pub(super) fn open_file(path: &Path) -> io::Result<ContentReader> {
+    File::open(path).map(ContentReader::File)
+}
+
 /// Reads a [`Content`]. A file stays readable even after its blob is deleted.
 #[derive(Debug)]
 pub enum ContentReader {

@@ -10,6 +10,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::blobs::{self, Blobs};
+use super::compact;
 use super::index::Index;
 use super::inflight::{InFlight, Left};
 use super::record::{self, COMMIT_KEY, OPENS_KEY, Record, Writes};
@@ -54,6 +56,7 @@ impl Disk {
     pub(super) fn open(path: &Path, settings: &Settings) -> Result<Self, StoreError> {
         fs::create_dir_all(path)?;
         let lock = lock(path)?;
+        compact::mend(path)?;
         let db = open_sled(&path.join("db"))?;
         let commits = CommitFile::open(&path.join("commit"))?;
         let last_commit: u64 = record::read(&db, COMMIT_KEY)?.unwrap_or(0);
@@ -127,7 +130,7 @@ impl Disk {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -136,7 +139,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
+pub(super) fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     // sled 0.34 panics on some kinds of damage; for us that is one more way of saying that it cannot be opened.
     match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
@@ -151,7 +154,7 @@ fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
 /// Two slots, written in turn, so that one is whole even if the other was being written when the power went. Not synced
 /// by itself: the number may then come up too low, which only weakens the check, never too high.
 #[derive(Debug)]
-struct CommitFile {
+pub(super) struct CommitFile {
     file: File,
     acknowledged: u64,
 }
@@ -159,18 +162,24 @@ struct CommitFile {
 impl CommitFile {
     const SLOT_BYTES: usize = 12;
 
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        let mut slots = [0; 2 * Self::SLOT_BYTES];
-        // A new or shorter file reads as zeros, which no checksum matches.
-        let _ = file.read_at(&mut slots, 0)?;
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        Ok(Self { acknowledged: Self::acknowledged_in(path)?, file })
+    }
+
+    /// The number in the file; 0 if there is none.
+    pub(super) fn acknowledged_in(path: &Path) -> Result<u64, StoreError> {
+        let slots = match fs::read(path) {
+            Ok(slots) => slots,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
         let numbers = slots.chunks_exact(Self::SLOT_BYTES).filter_map(|slot| {
             let (number, checksum) = slot.split_at(8);
             let valid = checksum == crc32fast::hash(number).to_le_bytes();
             number.try_into().ok().filter(|_| valid).map(u64::from_le_bytes)
         });
-        let acknowledged = numbers.max().unwrap_or(0);
-        Ok(Self { file, acknowledged })
+        Ok(numbers.max().unwrap_or(0))
     }
 
     fn acknowledge(&self, number: u64) -> Result<(), StoreError> {

@@ -1,0 +1,146 @@
+//! `dropforge verify | export | import | compact`: a data folder without a host.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::store;
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The data folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Say what was found as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    /// Fails, so that the exit code says it, if anything is wrong.
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let bar = bar();
+        let verdict = store::verify(&self.folder, |looked_at, total| {
+            bar.set_length(total);
+            bar.set_position(looked_at);
+        })?;
+        bar.finish_and_clear();
+        let mut output = stdout().lock();
+        if self.json {
+            let found = json!({
+                "jobs": verdict.jobs, "succeeded": verdict.succeeded, "failed": verdict.failed,
+                "cancelled": verdict.cancelled, "pending": verdict.pending, "blobs": verdict.blobs,
+                "unnamed_blobs": verdict.unnamed_blobs, "problems": verdict.problems,
+            });
+            writeln!(output, "{found}")?;
+        } else {
+            for problem in &verdict.problems {
+                writeln!(output, "{problem}")?;
+            }
+            writeln!(
+                output,
+                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} blobs",
+                verdict.jobs, verdict.succeeded, verdict.failed, verdict.cancelled, verdict.pending, verdict.blobs
+            )?;
+        }
+        match verdict.problems.len() {
+            0 => Ok(()),
+            count => {
+                bail!("{count} problems in {}; restore it from a backup, or export what is left", self.folder.display())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// The data folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The file to write, which must not exist; - for standard output
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+}
+
+impl Export {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        must_be_data_folder(&self.folder)?;
+        let jobs = if self.file == Path::new("-") {
+            store::export(&self.folder, &mut BufWriter::new(stdout().lock()))?
+        } else {
+            let file = File::create_new(&self.file).with_context(|| format!("cannot make {}", self.file.display()))?;
+            let mut output = BufWriter::new(file);
+            let jobs = store::export(&self.folder, &mut output)?;
+            output.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+            jobs
+        };
+        writeln!(std::io::stderr(), "exported {jobs} jobs")?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The export; - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The data folder to make; it must be empty or not exist
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl Import {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut input: Box<dyn BufRead> = if self.file == Path::new("-") {
+            Box::new(stdin().lock())
+        } else {
+            let file = File::open(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
+            Box::new(BufReader::new(file))
+        };
+        let jobs = store::import(&self.folder, &mut input)?;
+        writeln!(std::io::stderr(), "imported {jobs} jobs into {}", self.folder.display())?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Compact {
+    /// The data folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl Compact {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        must_be_data_folder(&self.folder)?;
+        let bar = bar();
+        let (before, after) = store::compact(&self.folder, |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        })?;
+        bar.finish_and_clear();
+        writeln!(stdout(), "{before} bytes before, {after} bytes now")?;
+        Ok(())
+    }
+}
+
+/// Opening makes a folder; a misspelt name must not.
+fn must_be_data_folder(folder: &Path) -> anyhow::Result<()> {
+    if !folder.join("db").is_dir() {
+        bail!("{} is no data folder: it has no db in it", folder.display());
+    }
+    Ok(())
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("  {wide_bar} {pos}/{len} records  {eta}");
+    let bar = ProgressBar::new(0);
+    // The template is a constant that the library has accepted before.
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
