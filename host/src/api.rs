@@ -2,7 +2,9 @@
 //!
 //! One file per resource. Nothing here touches the disk or a guest; refusals become statuses in `problem.rs` alone.
 
+mod body;
 mod jobs;
+mod json_job;
 mod options;
 mod problem;
 mod result;

@@ -1,4 +1,41 @@
 //! Dropforge: drop a `.wasm` file into a folder, get a durable, asynchronous HTTP job API for it.
+//!
+//! # The path of a job
+//!
+//! ```text
+//! POST /v1/jobs -> api -> queue -> store            202 + id, once the record is on disk
+//!                           |
+//!                 worker  claim -> plugins (kind -> component) -> sandbox (one call, limited)
+//!                           |
+//!                         queue -> store            outcome stored, waiters told
+//! GET /v1/jobs/{id} -> api -> queue -> store
+//! ```
+//!
+//! # Who does what
+//!
+//! Imports go down this table, never up.
+//!
+//! | file | it does | it never |
+//! | --- | --- | --- |
+//! | `main` | parse, run, choose the exit code | decides anything about jobs |
+//! | [`cli`] | say what can be typed; a file per command | does the work itself |
+//! | [`demo`] | show a real host at work, as a client of it | uses anything but HTTP to do so |
+//! | [`server`] | build the parts, serve, stop them in order | knows routes |
+//! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo` and `server` |
+//! | [`logging`] | start the log, for people or for machines | decides what is worth a line |
+//! | [`api`] | speak HTTP, a file per resource; map refusals to statuses | touch disk or guests |
+//! | [`worker`] | one thread's loop: claim, execute, finish | let a panic past a job |
+//! | [`plugins`] | the plugin folder as a table of kinds: watch, check, swap | serve a file it has not checked |
+//! | [`sandbox`] | run one call under limits and name what went wrong | keep anything between calls |
+//! | [`queue`] | submit, claim, finish, look up; fairness; wake workers and waiters | name sled |
+//! | [`store`] | records on disk, each transition all or nothing; check, move and compact them | decide policy |
+//! | [`running`] | what an attempt and its watchers share: progress, the request to stop | outlive the attempt |
+//! | [`priority`] | put a thread behind those that serve | raise one |
+//! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
+//! | [`time`] | moments and durations as they travel | measure deadlines |
+//!
+//! One place per outside world: axum in `api`, wasmtime in `sandbox`, sled in `store`. The truth about a job is on disk; what is in
+//! memory may vanish at any moment and nothing is lost.
 #![deny(unsafe_code)]
 
 pub mod api;

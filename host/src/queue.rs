@@ -3,14 +3,17 @@
 //! Knows who is running what in this process, wakes workers when there is work and clients when their job has
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
+mod waiters;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::waiters::Waiters;
 use crate::job::{Backoff, Job, JobId, Kind, Progress, State, Usage};
 use crate::running::{Running, Stop};
 use crate::store::{
@@ -94,17 +97,10 @@ pub struct Queue {
     store: Store,
     settings: Settings,
     running: Mutex<HashMap<JobId, Arc<Running>>>,
-    waiters: Mutex<HashMap<JobId, Vec<Waiter>>>,
-    next_waiter: AtomicU64,
+    waiters: Waiters,
     turn: AtomicUsize,
     work: Notify,
     due: Notify,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    number: u64,
-    wake: oneshot::Sender<()>,
 }
 
 impl Queue {
@@ -114,8 +110,7 @@ impl Queue {
             store,
             settings,
             running: Mutex::default(),
-            waiters: Mutex::default(),
-            next_waiter: AtomicU64::new(0),
+            waiters: Waiters::default(),
             turn: AtomicUsize::new(0),
             work: Notify::new(),
             due: Notify::new(),
@@ -206,7 +201,7 @@ impl Queue {
         let result = self.store.finish(id, claimed.token, attempt).await;
         self.forget_running(id, &running);
         match result {
-            Ok(job) if job.state.is_terminal() => self.wake_waiters(id),
+            Ok(job) if job.state.is_terminal() => self.waiters.wake(id),
             Ok(job) => self.announce(job.state),
             Err(error) => tracing::warn!(job.id = %id, %error, "the end of an attempt was not recorded"),
         }
@@ -221,7 +216,7 @@ impl Queue {
         if let Some(attempt) = attempt.filter(|_| job.state == State::Cancelled) {
             attempt.stop(Stop::Cancelled);
         }
-        self.wake_waiters(id);
+        self.waiters.wake(id);
         Ok(job)
     }
 
@@ -247,14 +242,14 @@ impl Queue {
     pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Job, StoreError> {
         let end = Instant::now() + wait;
         // Registered before looking, so that an end in between is not missed.
-        let (registration, ended) = Registration::new(self, id);
+        let (place, ended) = self.waiters.join(id);
         let job = self.get(id)?;
         if job.state.is_terminal() {
             return Ok(job);
         }
         // Both ways out lead to the same look at the job.
         let _ = tokio::time::timeout_at(end, ended).await;
-        drop(registration);
+        drop(place);
         self.get(id)
     }
 
@@ -309,7 +304,7 @@ impl Queue {
     }
 
     async fn tidy(&self, now: Time) -> Result<(), StoreError> {
-        self.store.expire(now).await?.iter().for_each(|job| self.wake_waiters(job.id));
+        self.store.expire(now).await?.iter().for_each(|job| self.waiters.wake(job.id));
         for _ in 0..RETAIN_ROUNDS_MAX {
             if !self.store.retain(&self.settings.retention, now).await? {
                 break;
@@ -343,48 +338,9 @@ impl Queue {
         }
     }
 
-    fn wake_waiters(&self, id: JobId) {
-        for waiter in self.waiters().remove(&id).unwrap_or_default() {
-            // One that has given up in this moment needs no waking.
-            let _ = waiter.wake.send(());
-        }
-    }
-
-    // Both maps stay usable if a thread panicked: each change is a single step.
+    // The map stays usable if a thread panicked: each change is a single step.
     fn running(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn waiters(&self) -> MutexGuard<'_, HashMap<JobId, Vec<Waiter>>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Someone's place among those who wait for a job; given up when dropped, also when a client goes away.
-struct Registration<'a> {
-    queue: &'a Queue,
-    id: JobId,
-    number: u64,
-}
-
-impl<'a> Registration<'a> {
-    fn new(queue: &'a Queue, id: JobId) -> (Self, oneshot::Receiver<()>) {
-        let (wake, ended) = oneshot::channel();
-        let number = queue.next_waiter.fetch_add(1, Ordering::Relaxed);
-        queue.waiters().entry(id).or_default().push(Waiter { number, wake });
-        (Self { queue, id, number }, ended)
-    }
-}
-
-impl Drop for Registration<'_> {
-    fn drop(&mut self) {
-        let mut waiters = self.queue.waiters();
-        if let Some(others) = waiters.get_mut(&self.id) {
-            others.retain(|waiter| waiter.number != self.number);
-            if others.is_empty() {
-                waiters.remove(&self.id);
-            }
-        }
     }
 }
 

@@ -12,14 +12,19 @@ mod changes;
 mod compact;
 mod disk;
 mod error;
+mod exchange;
+mod export;
+mod import;
 mod index;
 mod inflight;
 mod record;
 mod recover;
+mod retained;
 mod space;
 mod transfer;
 mod verify;
 mod writer;
+mod writes;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -28,180 +33,35 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
 pub use self::compact::compact;
 use self::disk::{Disk, SharedDisk};
 pub use self::error::StoreError;
-pub use self::index::{Counts, Retention, Token};
+pub use self::exchange::{
+    Admission, Artifact, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
+};
+pub use self::export::export;
+pub use self::import::import;
+pub use self::index::{Counts, Token};
 pub use self::inflight::Mark;
 use self::record::{Part, Record, StoredArtifact};
+pub use self::retained::Retention;
 use self::space::Room;
-pub use self::transfer::{TransferError, export, import};
+pub use self::transfer::TransferError;
 pub use self::verify::{Verdict, verify};
 use self::writer::Change;
-use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, State, USAGE_KEPT, Usage};
+use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
 use crate::time::Time;
 
 /// Changes waiting for the writer; beyond that callers wait to be heard.
 const CHANGES_WAITING_MAX: usize = 1024;
 /// Records looked at for one page of a list. A page may come out short and still have a next one.
 const SCAN_MAX: usize = 20_000;
-/// Encoded parameters and arguments of one job.
-const OPTIONS_BYTES_MAX: usize = 64 * 1024;
 
 /// Jobs, contents and keys that one call of [`Store::retain`] takes at the most.
 const RETAIN_MAX: usize = 200;
-
-/// What a store has to know of its host.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Jobs in workers' hands at a time.
-    pub claims_max: usize,
-    /// Room on the disk that is kept for the outcomes of accepted jobs.
-    pub reserve_bytes: u64,
-}
-
-/// Under what conditions a job is accepted.
-#[derive(Debug, Clone, Default)]
-pub struct Admission {
-    /// Unfinished jobs its kind may have, this one included.
-    pub queue_max: u64,
-    /// If the client gave one: the same key and request is the same job.
-    pub key: Option<IdempotencyKey>,
-}
-
-/// A client's idempotency key, as digests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdempotencyKey {
-    /// Of the key's scope and text.
-    pub name: [u8; 32],
-    /// Of everything the request asks for.
-    pub request: [u8; 32],
-    /// Now, and until when the key is remembered.
-    pub now: Time,
-    /// See `now`.
-    pub kept_until: Time,
-}
-
-/// Bytes and what they are.
-#[derive(Debug, Clone)]
-pub struct Payload {
-    /// Such as `application/json`; at most 255 bytes.
-    pub media_type: String,
-    /// The bytes.
-    pub content: Content,
-}
-
-/// A file a job wrote.
-#[derive(Debug, Clone)]
-pub struct Artifact {
-    /// Unique within the job.
-    pub name: String,
-    /// Address of the content.
-    pub sha256: [u8; 32],
-    /// The file.
-    pub payload: Payload,
-}
-
-/// What a client passes to the plugin besides the input.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// Names and values, in the client's order.
-    pub parameters: Vec<(String, String)>,
-    /// Extra command-line arguments.
-    pub arguments: Vec<String>,
-}
-
-impl Options {
-    fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        if *self == Self::default() {
-            return Ok(Vec::new());
-        }
-        let bytes = postcard::to_stdvec(self).map_err(|error| StoreError::Refused(error.to_string()))?;
-        if bytes.len() > OPTIONS_BYTES_MAX {
-            return Err(StoreError::Refused(format!(
-                "parameters and arguments take {} bytes; {OPTIONS_BYTES_MAX} is the most",
-                bytes.len()
-            )));
-        }
-        Ok(bytes)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        postcard::from_bytes(bytes).map_err(|error| StoreError::damaged(format!("a job's options: {error}")))
-    }
-}
-
-/// A job to be accepted. Its `state` says whether it is queued or scheduled.
-#[derive(Debug)]
-pub struct NewJob {
-    /// The record as clients will see it.
-    pub job: Job,
-    /// What the plugin will read.
-    pub input: Payload,
-    /// What else the plugin is told.
-    pub options: Options,
-}
-
-/// A job handed to a worker.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The job, in state running.
-    pub job: Job,
-    /// Needed to finish it.
-    pub token: Token,
-    /// What the plugin reads.
-    pub input: Payload,
-    /// What else the plugin is told.
-    pub options: Options,
-    /// To be set whenever its guest is about to run, so that a crash finds the guilty.
-    pub mark: Mark,
-}
-
-/// How an attempt ended, with everything needed to decide and record what comes next.
-#[derive(Debug)]
-pub struct Attempt {
-    /// How it ended.
-    pub ended: Ended,
-    /// What it used.
-    pub usage: Usage,
-    /// Its newest progress.
-    pub progress: Progress,
-    /// Its result; kept if it succeeded.
-    pub output: Option<Payload>,
-    /// Its files; kept if it succeeded.
-    pub artifacts: Vec<Artifact>,
-    /// When it started.
-    pub started_at: Time,
-    /// When it ended.
-    pub now: Time,
-    /// Pauses between attempts.
-    pub backoff: Backoff,
-    /// From 0.0 to 1.0, different for every attempt.
-    pub jitter: f64,
-}
-
-/// Which jobs a list is about. Empty means all.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only of this kind.
-    pub kind: Option<Kind>,
-    /// Only in this state.
-    pub state: Option<State>,
-    /// Only with this tag.
-    pub tag: Option<String>,
-}
-
-impl Filter {
-    fn admits(&self, job: &Job) -> bool {
-        self.kind.as_ref().is_none_or(|kind| *kind == job.kind)
-            && self.state.is_none_or(|state| state == job.state)
-            && self.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
-    }
-}
 
 /// The jobs of one data folder. Dropped, it finishes what it was asked and closes the folder.
 #[derive(Debug)]
@@ -268,8 +128,8 @@ impl Store {
     /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more.
     pub async fn retain(&self, retention: &Retention, now: Time) -> Result<bool, StoreError> {
         let (overdue, names) = {
-            let mut index = self.disk.index();
-            (index.overdue(retention, now, RETAIN_MAX), index.take_overdue_keys(now, RETAIN_MAX))
+            let retained = &mut self.disk.index().retained;
+            (retained.overdue(retention, now, RETAIN_MAX), retained.take_overdue_keys(now, RETAIN_MAX))
         };
         let more =
             overdue.jobs.len() == RETAIN_MAX || overdue.contents.len() == RETAIN_MAX || names.len() == RETAIN_MAX;

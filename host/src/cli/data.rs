@@ -51,7 +51,7 @@ impl Verify {
         match verdict.problems.len() {
             0 => Ok(()),
             count => {
-                bail!("{count} problems in {}; restore it from a backup, or export what is left", self.folder.display())
+                bail!("{count} problems in {}; restore it from a backup", self.folder.display())
             }
         }
     }

@@ -1,8 +1,9 @@
 //! What each change does to a job: checked against the newest state, then added to the group's commit.
 
-use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact, Writes};
+use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::space::Room;
 use super::writer::Group;
+use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, StoreError, Token};
 use crate::job::{Backoff, Ended, Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
 use crate::time::Time;

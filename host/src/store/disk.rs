@@ -23,9 +23,10 @@ use super::blobs::{self, Blobs};
 use super::compact;
 use super::index::Index;
 use super::inflight::{InFlight, Left};
-use super::record::{self, COMMIT_KEY, OPENS_KEY, Record, Writes};
+use super::record::{self, COMMIT_KEY, OPENS_KEY, Record};
 use super::recover;
 use super::space::Space;
+use super::writes::Writes;
 use super::{Settings, StoreError};
 use crate::job::JobId;
 

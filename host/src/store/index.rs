@@ -4,11 +4,12 @@
 //! then the id: a step of priority is worth [`PRIORITY_STEP`] of waiting, so low priorities age past high ones by
 //! themselves and the order never has to be recomputed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
+use super::retained::Retained;
 use crate::job::{Job, JobId, Kind, State};
 use crate::time::Time;
 
@@ -33,26 +34,6 @@ impl Counts {
     pub fn unfinished(&self) -> u64 {
         State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.of(state)).sum()
     }
-}
-
-/// What is left of finished jobs before retention takes them. Zero means no limit of that sort is reached.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Results go after this long; the record after twice as long.
-    pub age: Duration,
-    /// Finished jobs kept; beyond that the oldest go, record and all.
-    pub jobs_max: usize,
-    /// Inputs, results and artifacts of finished jobs together; beyond that the oldest go.
-    pub bytes_max: u64,
-}
-
-/// What retention is to take, oldest first.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Overdue {
-    /// Jobs to be forgotten altogether.
-    pub(super) jobs: Vec<JobId>,
-    /// Jobs whose content goes but whose record stays.
-    pub(super) contents: Vec<JobId>,
 }
 
 /// Where an unfinished job waits, or who has it.
@@ -82,10 +63,8 @@ pub(super) struct Index {
     scheduled: BTreeSet<(Time, JobId)>,
     expiring: BTreeSet<(Time, JobId)>,
     counts: HashMap<Kind, Counts>,
-    finished: BTreeSet<(Time, JobId)>,
-    contents: BTreeMap<(Time, JobId), u64>,
-    content_bytes: u64,
-    keys: BTreeSet<(Time, [u8; 32])>,
+    /// What finished jobs left, and idempotency keys.
+    pub(super) retained: Retained,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,
@@ -103,8 +82,7 @@ impl Index {
             self.remove(before.job.id);
             if let Some(at) = finish_time(&before.job) {
                 self.count(&before.job.kind, before.job.state, -1);
-                self.finished.remove(&(at, before.job.id));
-                self.content_bytes -= self.contents.remove(&(at, before.job.id)).unwrap_or(0);
+                self.retained.remove(before.job.id, at);
             }
         }
         if let Some(after) = after {
@@ -116,12 +94,8 @@ impl Index {
         let job = &record.job;
         self.count(&job.kind, job.state, 1);
         if let Some(at) = finish_time(job) {
-            self.finished.insert((at, job.id));
-            if !record.content_gone {
-                self.contents.insert((at, job.id), record.bytes);
-                self.content_bytes += record.bytes;
-            }
-            return;
+            let bytes = (!record.content_gone).then_some(record.bytes);
+            return self.retained.add(job.id, at, bytes);
         }
         let due = job.run_at.unwrap_or(job.created_at);
         let place = match job.state {
@@ -132,36 +106,6 @@ impl Index {
         let entry = Entry { kind, priority, expires_at, suspect: record.suspect, place };
         self.link(job.id, &entry);
         self.entries.insert(job.id, entry);
-    }
-
-    /// Remembers until when an idempotency key is kept.
-    pub(super) fn keep_key(&mut self, name: [u8; 32], until: Time) {
-        self.keys.insert((until, name));
-    }
-
-    /// Takes out up to `most` idempotency keys whose time is over.
-    pub(super) fn take_overdue_keys(&mut self, now: Time, most: usize) -> Vec<[u8; 32]> {
-        let overdue: Vec<_> = self.keys.iter().take_while(|(until, _)| *until <= now).take(most).copied().collect();
-        for key in &overdue {
-            self.keys.remove(key);
-        }
-        overdue.into_iter().map(|(_, name)| name).collect()
-    }
-
-    /// Up to `most` finished jobs that retention is to take.
-    pub(super) fn overdue(&self, retention: &Retention, now: Time, most: usize) -> Overdue {
-        let surplus = self.finished.len().saturating_sub(retention.jobs_max);
-        let is_old = |at: Time, ages: u32| now.since(at) >= retention.age.saturating_mul(ages);
-        let jobs = self.finished.iter().enumerate().take_while(|(nth, (at, _))| *nth < surplus || is_old(*at, 2));
-        let jobs: Vec<JobId> = jobs.map(|(_, (_, id))| *id).take(most).collect();
-        let mut too_many = self.content_bytes.saturating_sub(retention.bytes_max);
-        let contents = self.contents.iter().take_while(|((at, _), bytes)| {
-            let takes = too_many > 0 || is_old(*at, 1);
-            too_many = too_many.saturating_sub(**bytes);
-            takes
-        });
-        let contents = contents.map(|((_, id), _)| *id).take(most).filter(|id| !jobs.contains(id)).collect();
-        Overdue { jobs, contents }
     }
 
     fn remove(&mut self, id: JobId) {
@@ -442,21 +386,5 @@ mod tests {
         let still_suspect = Record { suspect: true, ..job(1, "a", 5, 0) };
         index.replace(Some(&still_suspect), Some(&ended(1, 0)));
         assert_eq!(order(&mut index, "a", 0), [2]);
-    }
-
-    #[test]
-    fn retention_takes_the_oldest_by_age_count_and_bytes() {
-        let mut index = Index::new(1);
-        (1..=4).for_each(|number| index.put(&ended(number, number as i64 * 1_000)));
-        let overdue = |age_ms, jobs_max, bytes_max| {
-            let retention = Retention { age: Duration::from_millis(age_ms), jobs_max, bytes_max };
-            let Overdue { jobs, contents } = index.overdue(&retention, Time(5_000), 100);
-            let number = |ids: Vec<JobId>| ids.into_iter().map(|id| id.as_u128()).collect::<Vec<_>>();
-            (number(jobs), number(contents))
-        };
-        assert_eq!(overdue(1_000_000, 100, 100), (vec![], vec![]));
-        assert_eq!(overdue(2_000, 100, 100), (vec![1], vec![2, 3]));
-        assert_eq!(overdue(1_000_000, 3, 100), (vec![1], vec![]));
-        assert_eq!(overdue(1_000_000, 100, 25), (vec![], vec![1, 2]));
     }
 }

@@ -19,7 +19,7 @@ use crate::time::Time;
 /// No value in sled is larger.
 pub(super) const VALUE_BYTES_MAX: usize = 4096;
 /// How payloads are cut; with the envelope safely below [`VALUE_BYTES_MAX`].
-const CHUNK_BYTES: usize = 4000;
+pub(super) const CHUNK_BYTES: usize = 4000;
 const VERSION: u8 = 1;
 const ENVELOPE_BYTES: usize = 5;
 
@@ -66,7 +66,8 @@ pub(super) enum Part {
     Artifact(u32),
 }
 
-fn chunk_key(id: JobId, part: Part, sequence: u32) -> [u8; 26] {
+/// A piece of a payload.
+pub(super) fn chunk_key(id: JobId, part: Part, sequence: u32) -> [u8; 26] {
     let (tag, number) = match part {
         Part::Input => (0, 0),
         Part::Options => (1, 0),
@@ -194,77 +195,7 @@ pub(super) fn read<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Opt
     db.get(key)?.map(|sealed| decode(&sealed)).transpose()
 }
 
-/// Writes that will become part of one atomic batch.
-#[derive(Debug, Default)]
-pub(super) struct Writes(Vec<(sled::IVec, Option<sled::IVec>)>);
-
-impl Writes {
-    /// Sets a key to a record in its envelope.
-    pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
-        self.0.push((key.into(), Some(encode(record)?.into())));
-        Ok(())
-    }
-
-    /// Removes a key.
-    pub(super) fn remove(&mut self, key: &[u8]) {
-        self.0.push((key.into(), None));
-    }
-
-    /// Writes an inline payload, cut into chunks. Blobs lie elsewhere and are on disk already.
-    pub(super) fn content(&mut self, id: JobId, part: Part, content: &Content) -> Result<(), StoreError> {
-        if let Content::Inline(bytes) = content {
-            self.bytes(id, part, bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Writes bytes, cut into chunks.
-    pub(super) fn bytes(&mut self, id: JobId, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
-        for (sequence, chunk) in (0u32..).zip(bytes.chunks(CHUNK_BYTES)) {
-            self.0.push((chunk_key(id, part, sequence)[..].into(), Some(seal(chunk)?.into())));
-        }
-        Ok(())
-    }
-
-    /// Removes what [`Writes::content`] or [`Writes::bytes`] wrote. A blob is released elsewhere, after the commit.
-    pub(super) fn remove_chunks(&mut self, id: JobId, part: Part, size: u64) {
-        let chunks = u32::try_from(size.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX);
-        for sequence in 0..chunks {
-            self.remove(&chunk_key(id, part, sequence));
-        }
-    }
-
-    /// Removes a payload's chunks, if it lies in chunks.
-    pub(super) fn remove_stored(&mut self, id: JobId, part: Part, stored: &Stored) {
-        if stored.blob.is_none() {
-            self.remove_chunks(id, part, stored.size);
-        }
-    }
-
-    /// Whether there is nothing to write.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Takes over the writes of another.
-    pub(super) fn append(&mut self, mut other: Writes) {
-        self.0.append(&mut other.0);
-    }
-
-    /// The batch, in the order of writing.
-    pub(super) fn into_batch(self) -> sled::Batch {
-        let mut batch = sled::Batch::default();
-        for (key, value) in self.0 {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch
-    }
-}
-
-/// Reads what [`Writes::content`] wrote, or opens the blob.
+/// Reads what [`super::writes::Writes::content`] wrote, or opens the blob.
 pub(super) fn read_content(
     db: &sled::Db,
     blobs: &Blobs,
@@ -278,7 +209,7 @@ pub(super) fn read_content(
     }
 }
 
-/// Reads what [`Writes::bytes`] wrote.
+/// Reads what [`super::writes::Writes::bytes`] wrote.
 pub(super) fn read_bytes(db: &sled::Db, id: JobId, part: Part, size: u64) -> Result<Bytes, StoreError> {
     let size = usize::try_from(size).ok().filter(|size| *size <= Content::INLINE_BYTES_MAX * 2);
     let size = size.ok_or_else(|| StoreError::damaged("a payload claims an impossible size"))?;

@@ -40,7 +40,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         match record::decode::<KeyRecord>(&sealed) {
             Ok(kept) => {
                 if let Ok(name) = key[1..].try_into() {
-                    index.keep_key(name, kept.kept_until);
+                    index.retained.keep_key(name, kept.kept_until);
                 }
             }
             Err(error) => complain("an idempotency key", None, &error),

@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::blobs::BlobHandle;
 use super::disk::Disk;
-use super::record::{self, KeyRecord, Record, Writes};
+use super::record::{self, KeyRecord, Record};
 use super::space::Room;
+use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, StoreError, Token};
 use crate::job::{Job, JobId, Progress};
 use crate::time::Time;
@@ -206,7 +207,7 @@ impl<'a> Group<'a> {
                     index.replace(before.as_deref(), after.as_ref());
                 }
             }
-            self.keys.iter().for_each(|(name, key)| index.keep_key(*name, key.kept_until));
+            self.keys.iter().for_each(|(name, key)| index.retained.keep_key(*name, key.kept_until));
             drop(index);
             self.released.iter().for_each(|sha256| self.disk.blobs.release(sha256));
         }

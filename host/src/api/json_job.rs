@@ -1,0 +1,101 @@
+//! The body of `POST /v1/jobs`, taken apart.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::options::JobOptions;
+use super::problem::Problem;
+use crate::time::{Span, Time};
+
+/// The body of `POST /v1/jobs`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonJob<'a> {
+    kind: String,
+    // Kept as the client wrote it: what the plugin reads is exactly what was sent.
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(default)]
+    parameters: Map<String, Value>,
+    #[serde(default)]
+    args: Vec<String>,
+    priority: Option<u64>,
+    delay: Option<Span>,
+    run_at: Option<Time>,
+    timeout: Option<Span>,
+    max_attempts: Option<u64>,
+    expires_in: Option<Span>,
+    #[serde(default)]
+    tags: Vec<String>,
+    after: Option<Value>,
+    webhook: Option<Value>,
+}
+
+/// A job as it was asked for.
+pub(super) struct ParsedJob {
+    pub(super) kind: String,
+    pub(super) options: JobOptions,
+}
+
+/// Reads the body: the job, and its input exactly as the client wrote it.
+pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let job: JsonJob<'_> = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let cause = error.inner().to_string();
+        if error.inner().is_data() {
+            Problem::malformed(format!("the body does not describe a job: {cause}")).at(pointer, cause)
+        } else {
+            Problem::malformed(format!("the body is not JSON: {cause}"))
+        }
+    })?;
+    json.end().map_err(|error| Problem::malformed(format!("the body goes on after the JSON: {error}")))?;
+    for (name, given) in [("after", &job.after), ("webhook", &job.webhook)] {
+        if given.is_some() {
+            let detail = format!("{name} is not supported yet by this version; leave it out");
+            return Err(Problem::invalid_option(detail.clone()).at(format!("/{name}"), detail));
+        }
+    }
+    let options = JobOptions {
+        parameters: job.parameters.into_iter().map(parameter).collect::<Result<Vec<_>, _>>()?.concat(),
+        args: job.args,
+        priority: job.priority,
+        delay: job.delay.map(|span| span.0),
+        run_at: job.run_at,
+        timeout: job.timeout.map(|span| span.0),
+        max_attempts: job.max_attempts,
+        expires_in: job.expires_in.map(|span| span.0),
+        tags: job.tags,
+        cancel_on_timeout: false,
+    };
+    let input = job.input.map_or("null", RawValue::get).as_bytes().to_vec();
+    Ok((ParsedJob { kind: job.kind, options }, input))
+}
+
+/// A parameter of a JSON submit as text; a list gives the name several times.
+fn parameter((name, value): (String, Value)) -> Result<Vec<(String, String)>, Problem> {
+    let text = |value: Value| match value {
+        Value::String(text) => Ok((name.clone(), text)),
+        Value::Number(_) | Value::Bool(_) => Ok((name.clone(), value.to_string())),
+        _ => {
+            let detail = "a parameter is a string, a number, true or false, or a list of those";
+            Err(Problem::malformed(format!("parameters.{name}: {detail}")).at(format!("/parameters/{name}"), detail))
+        }
+    };
+    match value {
+        Value::Array(values) => values.into_iter().map(text).collect(),
+        single => text(single).map(|pair| vec![pair]),
+    }
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let segment = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
+    };
+    path.iter().map(segment).collect()
+}

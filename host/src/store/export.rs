@@ -1,0 +1,109 @@
+//! A data folder written as NDJSON; see `transfer.rs` for the lines.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::disk::Disk;
+use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::transfer::{ArtifactLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
+use super::{Content, Options, Settings, StoreError};
+use crate::job::{JobId, USAGE_KEPT};
+
+/// Bytes of a large content on one line.
+const BLOB_LINE_BYTES: usize = 192 * 1024;
+
+/// Writes everything in the folder to `output`, and answers the number of jobs. The folder must not be in use.
+pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError> {
+    let disk = Disk::open(path, &Settings { claims_max: 0, reserve_bytes: 0 })?;
+    write_line(output, &Line::Header { format: FORMAT })?;
+    let mut jobs = 0;
+    for entry in disk.db.scan_prefix(record::JOB_PREFIX) {
+        let record: Record = record::decode(&entry.map_err(StoreError::from)?.1)?;
+        let line =
+            Exporter { disk: &disk, output, id: record.job.id, content_gone: record.content_gone }.job(record)?;
+        write_line(output, &Line::Job(Box::new(line)))?;
+        jobs += 1;
+    }
+    for entry in disk.db.scan_prefix(record::KEY_PREFIX) {
+        let (key, sealed) = entry.map_err(StoreError::from)?;
+        let KeyRecord { id, request, kept_until } = record::decode(&sealed)?;
+        let (name, request) = (hex::encode(&key[1..]), hex::encode(request));
+        write_line(output, &Line::Key { name, id, request, kept_until })?;
+    }
+    write_line(output, &Line::End { jobs })?;
+    output.flush()?;
+    Ok(jobs)
+}
+
+struct Exporter<'a> {
+    disk: &'a Disk,
+    output: &'a mut dyn Write,
+    id: JobId,
+    content_gone: bool,
+}
+
+impl Exporter<'_> {
+    fn job(&mut self, record: Record) -> Result<JobLine, TransferError> {
+        let (disk, id) = (self.disk, self.id);
+        let options = match u64::from(record.options_bytes) {
+            size if size > 0 && !self.content_gone => {
+                Options::decode(&record::read_bytes(&disk.db, id, Part::Options, size)?)?
+            }
+            _ => Options::default(),
+        };
+        let mut artifacts = Vec::new();
+        for number in 0..record.artifacts {
+            let key = record::artifact_key(id, number);
+            // Gone with the content, if that is gone.
+            let Some(artifact) = record::read::<StoredArtifact>(&disk.db, &key)? else { continue };
+            let payload = self.payload(Part::Artifact(number), &artifact.stored)?;
+            artifacts.push(ArtifactLine { name: artifact.name, sha256: hex::encode(artifact.sha256), payload });
+        }
+        let numbers = record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages;
+        let usage = numbers.filter_map(|number| record::read(&disk.db, &record::usage_key(id, number)).transpose());
+        Ok(JobLine {
+            usage: usage.collect::<Result<_, StoreError>>()?,
+            parameters: options.parameters,
+            arguments: options.arguments,
+            input: self.payload(Part::Input, &record.input)?,
+            output: record.output.as_ref().map(|output| self.payload(Part::Output, output)).transpose()?,
+            artifacts,
+            usages: record.usages,
+            content_gone: record.content_gone,
+            suspect: record.suspect,
+            job: record.job,
+        })
+    }
+
+    fn payload(&mut self, part: Part, stored: &Stored) -> Result<PayloadLine, TransferError> {
+        let mut line = PayloadLine { media_type: stored.media_type.clone(), size: stored.size, blob: None, data: None };
+        if self.content_gone {
+            return Ok(line);
+        }
+        match record::read_content(&self.disk.db, &self.disk.blobs, self.id, part, stored)? {
+            Content::Inline(bytes) => line.data = Some(BASE64.encode(bytes)),
+            large => {
+                let sha256 = hex::encode(large.sha256());
+                let mut reader = large.open(0).map_err(StoreError::from)?;
+                loop {
+                    let chunk = reader.next_chunk(BLOB_LINE_BYTES).map_err(StoreError::from)?;
+                    if chunk.is_empty() {
+                        break;
+                    }
+                    write_line(self.output, &Line::Blob { sha256: sha256.clone(), data: BASE64.encode(chunk) })?;
+                }
+                line.blob = Some(sha256);
+            }
+        }
+        Ok(line)
+    }
+}
+
+fn write_line(output: &mut dyn Write, line: &Line) -> Result<(), TransferError> {
+    serde_json::to_writer(&mut *output, line).map_err(io::Error::from)?;
+    output.write_all(b"\n")?;
+    Ok(())
+}

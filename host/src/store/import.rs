@@ -1,0 +1,206 @@
+//! A new data folder from NDJSON; see `transfer.rs` for the lines.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::blobs::{BlobHandle, Upload};
+use super::disk::Disk;
+use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
+use super::writes::Writes;
+use super::{Content, Options, Settings, StoreError};
+use crate::job::JobId;
+
+/// Jobs per commit.
+const JOBS_PER_COMMIT: u64 = 256;
+
+/// Fills a new folder from an export, and answers the number of jobs. What is there already is never touched; after an
+/// error the new folder is incomplete and should be deleted.
+pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError> {
+    if path.exists() && path.read_dir()?.next().is_some() {
+        return Err(TransferError::NotEmpty);
+    }
+    let disk = Disk::open(path, &Settings { claims_max: 0, reserve_bytes: 0 })?;
+    let mut importer = Importer {
+        disk: &disk,
+        writes: Writes::default(),
+        uploads: HashMap::new(),
+        held: Vec::new(),
+        jobs: 0,
+        ended: false,
+    };
+    for (number, line) in (1u64..).zip(input.lines()) {
+        importer.line(number, &line?).map_err(|what| match what {
+            Wrong::Line(what) => TransferError::Line(number, what),
+            Wrong::Store(error) => TransferError::Store(error),
+        })?;
+    }
+    if !importer.ended {
+        return Err(TransferError::Line(0, "the file has no end line: it was cut short".to_owned()));
+    }
+    importer.commit()?;
+    Ok(importer.jobs)
+}
+
+enum Wrong {
+    Line(String),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Wrong {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(what: &str) -> Self {
+        Self::Line(what.to_owned())
+    }
+}
+
+struct Importer<'a> {
+    disk: &'a Disk,
+    writes: Writes,
+    /// Large contents of the job that comes next.
+    uploads: HashMap<String, Upload>,
+    /// Keeps files until the records that name them are on disk.
+    held: Vec<BlobHandle>,
+    jobs: u64,
+    ended: bool,
+}
+
+impl Importer<'_> {
+    fn line(&mut self, number: u64, text: &str) -> Result<(), Wrong> {
+        let line: Line = serde_json::from_str(text).map_err(|error| Wrong::Line(error.to_string()))?;
+        if self.ended {
+            return Err("there is more after the end line".into());
+        }
+        match line {
+            Line::Header { format: FORMAT } if number == 1 => Ok(()),
+            Line::Header { .. } => Err("this header is not that of an export this version reads".into()),
+            _ if number == 1 => Err("this is no export: it does not begin with a header line".into()),
+            Line::Blob { sha256, data } => {
+                let bytes = unbase64(&data)?;
+                let upload = self.uploads.entry(sha256).or_insert_with(|| self.disk.blobs.upload());
+                Ok(upload.write(&bytes)?)
+            }
+            Line::Job(job) => self.job(*job),
+            Line::Key { name, id, request, kept_until } => {
+                let record = KeyRecord { id, request: digest(&request)?, kept_until };
+                Ok(self.writes.record(&record::idempotency_key(&digest(&name)?), &record)?)
+            }
+            Line::End { jobs } if jobs == self.jobs => {
+                self.ended = true;
+                Ok(())
+            }
+            Line::End { jobs } => Err(Wrong::Line(format!("{jobs} jobs were exported, but {} are here", self.jobs))),
+        }
+    }
+
+    fn job(&mut self, line: JobLine) -> Result<(), Wrong> {
+        let id = line.job.id;
+        let mut blobs = HashMap::new();
+        for (sha256, upload) in std::mem::take(&mut self.uploads) {
+            let Content::Blob(blob) = upload.finish()? else { return Err("a blob is too small to be one".into()) };
+            if hex::encode(blob.sha256()) != sha256 {
+                return Err(Wrong::Line(format!("blob {sha256} does not have the content of that name")));
+            }
+            blobs.insert(sha256, blob);
+        }
+        let options = Options { parameters: line.parameters, arguments: line.arguments }.encode()?;
+        let input = self.payload(id, Part::Input, line.input, &blobs, line.content_gone)?;
+        self.writes.bytes(id, Part::Options, &options)?;
+        let mut bytes = input.size + options.len() as u64;
+        let mut output = None;
+        if let Some(payload) = line.output {
+            output = Some(self.payload(id, Part::Output, payload, &blobs, line.content_gone)?);
+            bytes += output.as_ref().map_or(0, |output| output.size);
+        }
+        let mut artifacts = 0;
+        for artifact in line.artifacts {
+            let stored = self.payload(id, Part::Artifact(artifacts), artifact.payload, &blobs, false)?;
+            bytes += stored.size;
+            let entry = StoredArtifact { name: artifact.name, sha256: digest(&artifact.sha256)?, stored };
+            self.writes.record(&record::artifact_key(id, artifacts), &entry)?;
+            artifacts += 1;
+        }
+        let first = line.usages.saturating_sub(u32::try_from(line.usage.len()).unwrap_or(u32::MAX));
+        for (number, usage) in (first..).zip(&line.usage) {
+            self.writes.record(&record::usage_key(id, number), usage)?;
+        }
+        let record = Record {
+            job: line.job,
+            input,
+            options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
+            output,
+            artifacts,
+            usages: line.usages,
+            bytes,
+            content_gone: line.content_gone,
+            suspect: line.suspect,
+        };
+        self.writes.record(&record::job_key(id), &record)?;
+        self.held.extend(blobs.into_values());
+        self.jobs += 1;
+        if self.jobs.is_multiple_of(JOBS_PER_COMMIT) { self.commit().map_err(Wrong::Store) } else { Ok(()) }
+    }
+
+    fn payload(
+        &mut self,
+        id: JobId,
+        part: Part,
+        line: PayloadLine,
+        blobs: &HashMap<String, BlobHandle>,
+        content_gone: bool,
+    ) -> Result<Stored, Wrong> {
+        let mut stored = Stored { media_type: line.media_type, size: line.size, blob: None };
+        match (line.data, line.blob) {
+            (Some(data), None) => {
+                let bytes = unbase64(&data)?;
+                stored.size = bytes.len() as u64;
+                self.writes.bytes(id, part, &bytes)?;
+            }
+            (None, Some(sha256)) => {
+                let blob = self.blob(&sha256, blobs)?;
+                stored.blob = Some(blob);
+            }
+            (None, None) if content_gone => {}
+            _ => return Err("a content has either data or a blob".into()),
+        }
+        Ok(stored)
+    }
+
+    /// The address of a blob that came with this job, counted as named by a record.
+    fn blob(&self, sha256: &str, blobs: &HashMap<String, BlobHandle>) -> Result<[u8; 32], Wrong> {
+        let blob = blobs.get(sha256).ok_or_else(|| Wrong::Line(format!("blob {sha256} is missing before this job")))?;
+        self.disk.blobs.retain(blob.sha256());
+        Ok(blob.sha256())
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.disk.commit(std::mem::take(&mut self.writes))?;
+        self.held.clear();
+        Ok(())
+    }
+}
+
+fn unbase64(text: &str) -> Result<Vec<u8>, Wrong> {
+    BASE64.decode(text).map_err(|error| Wrong::Line(format!("a content is not base 64: {error}")))
+}
+
+fn digest(text: &str) -> Result<[u8; 32], Wrong> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(|error| Wrong::Line(format!("{text:?} is no digest: {error}")))?;
+    Ok(digest)
+}

@@ -1,0 +1,78 @@
+//! Writes on their way into one atomic batch.
+
+use serde::Serialize;
+
+use super::blobs::Content;
+use super::error::StoreError;
+use super::record::{CHUNK_BYTES, Part, Stored, chunk_key, encode, seal};
+use crate::job::JobId;
+
+/// Writes that will become part of one atomic batch.
+#[derive(Debug, Default)]
+pub(super) struct Writes(Vec<(sled::IVec, Option<sled::IVec>)>);
+
+impl Writes {
+    /// Sets a key to a record in its envelope.
+    pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
+        self.0.push((key.into(), Some(encode(record)?.into())));
+        Ok(())
+    }
+
+    /// Removes a key.
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.push((key.into(), None));
+    }
+
+    /// Writes an inline payload, cut into chunks. Blobs lie elsewhere and are on disk already.
+    pub(super) fn content(&mut self, id: JobId, part: Part, content: &Content) -> Result<(), StoreError> {
+        if let Content::Inline(bytes) = content {
+            self.bytes(id, part, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes, cut into chunks.
+    pub(super) fn bytes(&mut self, id: JobId, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
+        for (sequence, chunk) in (0u32..).zip(bytes.chunks(CHUNK_BYTES)) {
+            self.0.push((chunk_key(id, part, sequence)[..].into(), Some(seal(chunk)?.into())));
+        }
+        Ok(())
+    }
+
+    /// Removes what [`Writes::content`] or [`Writes::bytes`] wrote. A blob is released elsewhere, after the commit.
+    pub(super) fn remove_chunks(&mut self, id: JobId, part: Part, size: u64) {
+        let chunks = u32::try_from(size.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX);
+        for sequence in 0..chunks {
+            self.remove(&chunk_key(id, part, sequence));
+        }
+    }
+
+    /// Removes a payload's chunks, if it lies in chunks.
+    pub(super) fn remove_stored(&mut self, id: JobId, part: Part, stored: &Stored) {
+        if stored.blob.is_none() {
+            self.remove_chunks(id, part, stored.size);
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over the writes of another.
+    pub(super) fn append(&mut self, mut other: Writes) {
+        self.0.append(&mut other.0);
+    }
+
+    /// The batch, in the order of writing.
+    pub(super) fn into_batch(self) -> sled::Batch {
+        let mut batch = sled::Batch::default();
+        for (key, value) in self.0 {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch
+    }
+}
