@@ -90,13 +90,18 @@ impl Store {
 
     /// Accepts a job, or answers the job that was accepted with the same key before. Durable when this returns.
     pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
+        // Said at once, and not only when the writer, which may be waiting for room, comes to it. A key that was used before
+        // still gets its answer there, as long as the writer does not wait.
+        if self.disk.space.room() > Room::Scarce {
+            return Err(StoreError::DiskFull);
+        }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
     }
 
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given. Costs no flush.
     pub fn claim(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<Claimed> {
         // What could not be recorded at its end is better not begun.
-        if self.disk.space.room() == Room::None {
+        if self.disk.space.room() >= Room::Freeing {
             return Vec::new();
         }
         let claims = self.disk.index().claim(free, total, now);

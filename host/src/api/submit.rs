@@ -17,7 +17,7 @@ use super::{Api, body, json_job, result};
 use crate::job::{Job, Kind, State as JobState};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
-use crate::store::Payload;
+use crate::store::{Payload, StoreError};
 
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
@@ -140,8 +140,12 @@ pub(super) fn location(job: &Job) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/jobs/{}", job.id)).expect("an id is hexadecimal digits and dashes")
 }
 
-/// The plugin that serves a kind, or why there is none.
+/// The plugin that serves a kind, or why nothing can be submitted to it now.
 fn serving(api: &Api, name: &str) -> Result<Arc<Plugin>, Problem> {
+    // Before the body is read: it would only make the room scarcer.
+    if api.queue.store().is_short_of_room() {
+        return Err(StoreError::DiskFull.into());
+    }
     let kind = Kind::new(name).ok_or_else(|| Problem::unknown_kind(name))?;
     if let Some(plugin) = api.plugins.serving(&kind) {
         return Ok(plugin);

@@ -4,21 +4,21 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-/// A measurement is good for this long.
-const MEASURE_EVERY: Duration = Duration::from_millis(50);
-/// Below this nothing is written at all: enough for one group of changes and what sled rewrites for it.
-const LAST_BYTES: u64 = 16 << 20;
+/// Below this no outcome is written: enough for one group of changes and what sled rewrites for it.
+const OUTCOME_BYTES: u64 = 16 << 20;
+/// Below this nothing at all is written.
+const FREEING_BYTES: u64 = 4 << 20;
 
 /// What may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Room {
     /// Everything.
     Ample,
     /// Outcomes of accepted jobs; nothing new.
     Scarce,
+    /// Only what makes room: deletions.
+    Freeing,
     /// Nothing.
     None,
 }
@@ -27,31 +27,19 @@ pub(super) enum Room {
 pub(super) struct Space {
     path: PathBuf,
     reserve_bytes: u64,
-    measured: Mutex<Option<(Instant, Room)>>,
 }
 
 impl Space {
     /// Watches the disk that holds `path`; the last `reserve_bytes` are for outcomes.
     pub(super) fn new(path: &Path, reserve_bytes: u64) -> Self {
-        Self { path: path.to_owned(), reserve_bytes, measured: Mutex::default() }
+        Self { path: path.to_owned(), reserve_bytes }
     }
 
-    /// How much room there is.
+    /// How much room there is. Asked anew each time: it costs about a microsecond.
     pub(super) fn room(&self) -> Room {
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        match *measured {
-            Some((at, room)) if at.elapsed() < MEASURE_EVERY => room,
-            _ => {
-                let room = self.measure();
-                *measured = Some((Instant::now(), room));
-                room
-            }
-        }
-    }
-
-    fn measure(&self) -> Room {
         match free_bytes(&self.path) {
-            Ok(free) if free < LAST_BYTES.min(self.reserve_bytes) => Room::None,
+            Ok(free) if free < FREEING_BYTES.min(self.reserve_bytes / 2) => Room::None,
+            Ok(free) if free < OUTCOME_BYTES.min(self.reserve_bytes) => Room::Freeing,
             Ok(free) if free < self.reserve_bytes => Room::Scarce,
             Ok(_) => Room::Ample,
             Err(error) => {

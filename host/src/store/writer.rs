@@ -56,7 +56,7 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
         }
         // sled cannot go on after a write that found no room, so no write is started without. What was accepted
         // waits here; new submissions are refused before they come this far.
-        while disk.space.room() == Room::None && !changes.is_closed() {
+        while !group.fits(disk.space.room()) && !changes.is_closed() {
             thread::sleep(ROOM_EVERY);
         }
         if let Err(error) = group.commit() {
@@ -79,6 +79,8 @@ pub(super) struct Group<'a> {
     after: HashMap<JobId, Option<Record>>,
     pub(super) keys: HashMap<[u8; 32], KeyRecord>,
     released: Vec<[u8; 32]>,
+    /// Whether every change so far makes room.
+    only_frees: bool,
     answers: Vec<Answer>,
 }
 
@@ -98,12 +100,17 @@ impl<'a> Group<'a> {
             after: HashMap::new(),
             keys: HashMap::new(),
             released: Vec::new(),
+            only_frees: true,
             answers: Vec::new(),
         }
     }
 
     fn add(&mut self, change: Change) {
         self.size += 1;
+        self.only_frees &= matches!(
+            change,
+            Change::DropContent { .. } | Change::Delete { .. } | Change::DropKeys { .. } | Change::Submit { .. }
+        );
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
             Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
@@ -124,6 +131,12 @@ impl<'a> Group<'a> {
             // Nothing was changed, so there is nothing to wait for. If the caller has gone, nobody needs to know.
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
+    }
+
+    /// Whether there is room to write the group. Its submissions do not count: with so little room they were refused.
+    fn fits(&self, room: Room) -> bool {
+        let limit = if self.only_frees { Room::None } else { Room::Freeing };
+        self.writes.is_empty() || room < limit
     }
 
     fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
