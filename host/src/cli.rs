@@ -5,7 +5,7 @@ mod serve;
 
 use clap::{Parser, Subcommand};
 
-use crate::demo;
+use crate::{bench, demo};
 
 /// Drop a .wasm file into a folder; get a durable, asynchronous HTTP job API for it.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Serve(serve::Serve),
     /// See it work: render a PDF once and eight times at once, through a real host
     Demo(demo::Demo),
+    /// Measure how fast this host is here, beside what its parts can do alone
+    Bench(bench::Bench),
     /// Check a data folder that no host is using: every record, reference and blob
     Verify(data::Verify),
     /// Write a data folder that no host is using as NDJSON
@@ -37,6 +39,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Demo(demo) => demo.run().await,
+            Command::Bench(bench) => bench.run().await,
             Command::Verify(verify) => verify.run(),
             Command::Export(export) => export.run(),
             Command::Import(import) => import.run(),

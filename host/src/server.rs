@@ -71,6 +71,11 @@ impl Server {
         self.address
     }
 
+    /// How many durable commits its store has made, over all its life.
+    pub fn commits(&self) -> u64 {
+        self.queue.store().commits()
+    }
+
     /// Returns, with the reason, once the host can no longer keep its promises and has to end.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();

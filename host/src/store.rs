@@ -258,6 +258,11 @@ impl Store {
         self.disk.blobs.clone()
     }
 
+    /// How many durable commits were made, over all the folder's life.
+    pub fn commits(&self) -> u64 {
+        self.disk.commits()
+    }
+
     /// Turns to the reason once a commit has failed. The process should end then and be started again.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.disk.failed.subscribe()

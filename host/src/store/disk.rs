@@ -100,6 +100,11 @@ impl Disk {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of the newest durable commit.
+    pub(super) fn commits(&self) -> u64 {
+        self.last_commit.load(Ordering::Relaxed)
+    }
+
     /// Writes all of it or nothing, and returns when a power cut could not take it back.
     pub(super) fn commit(&self, mut writes: Writes) -> Result<(), StoreError> {
         let number = self.last_commit.load(Ordering::Relaxed) + 1;

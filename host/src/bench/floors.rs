@@ -1,0 +1,90 @@
+//! What the parts can do alone: HTTP without a store, and the store without HTTP.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+
+use super::load::{Load, Request};
+use super::{Counters, NO_OP_INPUT, QUEUE_MAX, Sample};
+use crate::job::{Job, JobId, Kind, Progress, State};
+use crate::store::{Admission, Content, NewJob, Options, Payload, Settings, Store};
+use crate::time::Time;
+
+/// A bare axum server that parses the JSON it gets and gives it back.
+pub(super) async fn echo(connections: usize, duration: Duration) -> anyhow::Result<Sample> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let listener = listener.tap_io(|stream| {
+        // Only the figure would suffer.
+        let _ = stream.set_nodelay(true);
+    });
+    let echo = |body: Bytes| async move {
+        let value: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        axum::Json(value)
+    };
+    let server = tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(echo))).await });
+    let sample = Load { address, connections, duration }.run(Request::Echo).await;
+    server.abort();
+    sample
+}
+
+/// The store alone: so many submitters, each with its next job when the last is durable.
+pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Duration) -> anyhow::Result<Sample> {
+    let settings = Settings { claims_max: 0, reserve_bytes: 0 };
+    let store = Arc::new(Store::open(&folder.join("data"), &settings)?);
+    let before = Counters::with(store.commits())?;
+    let end = Instant::now() + duration;
+    let tasks = (0..submitters).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            while Instant::now() < end {
+                let started = Instant::now();
+                store.submit(job()?, Admission { queue_max: QUEUE_MAX, key: None }).await?;
+                latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+            }
+            anyhow::Ok(latencies)
+        })
+    });
+    let mut latencies = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        latencies.append(&mut task.await??);
+    }
+    let mut sample = Sample::new(latencies, duration);
+    before.until(&Counters::with(store.commits())?, &mut sample, duration);
+    tokio::task::spawn_blocking(move || store.close()).await?;
+    Ok(sample)
+}
+
+fn job() -> anyhow::Result<NewJob> {
+    let kind = Kind::new("message").ok_or_else(|| anyhow::anyhow!("a good name"))?;
+    let now = Time::now();
+    let job = Job {
+        id: JobId::now_v7(),
+        kind,
+        state: State::Queued,
+        priority: 5,
+        attempts: 0,
+        max_attempts: 3,
+        crashes: 0,
+        interruptions: 0,
+        progress: Progress::default(),
+        failure: None,
+        tags: Vec::new(),
+        created_at: now,
+        run_at: None,
+        started_at: None,
+        finished_at: None,
+        timeout_ms: None,
+        expires_at: None,
+    };
+    let content = Content::Inline(NO_OP_INPUT.into());
+    let input = Payload { media_type: "application/json".to_owned(), content };
+    Ok(NewJob { job, input, options: Options::default() })
+}
