@@ -427,7 +427,7 @@ def plasma(w, h, phase):
             a = math.sin(9 * u + phase) + math.sin(7 * v - phase)
             b = math.sin(11 * math.hypot(u - 0.4, v - 0.6) - phase) + math.sin(5 * (u + v))
             for shift in (0, 2.1, 4.2):
-                pixels.append(int(127.5 + 127 * math.sin(1.7 * (a + b) + shift)))
+                pixels.append(int(142 + 92 * math.sin(1.4 * (a + b) + shift)))
     return pixels
 
 
@@ -689,6 +689,26 @@ def submit(page, file):
         "A client with ten thousand jobs need not even send ten thousand requests; one file with a job on each line "
         "will do, and comes back with a line for each. An `Idempotency-Key` makes it safe to send the same thing twice after "
         "a broken connection: the second time is answered with the first job."), size=11.6, leading=16.6)
+    group_commit(page, 96)
+
+
+def group_commit(page, y):
+    """Dots are requests; each takes the colour of the flush that makes it safe."""
+    chance = random.Random(21)
+    left, flush, gap = MARGIN + 52, 74, 6
+    page.text(MARGIN, y + 47, "arrive", "sans-italic", 8.8, GREY)
+    page.text(MARGIN, y + 10, "flush", "sans-italic", 8.8, GREY)
+    for i in range(5):
+        x = left + i * (flush + gap)
+        colour = COLOURS[i]
+        for _ in range(0 if i == 0 else 9 + 3 * i):
+            page.fill(colour)
+            page.circle(x - flush - gap + chance.random() * flush, y + 40 + chance.random() * 22, 1.9)
+        page.fill(colour)
+        page.rounded(x, y, flush, 26, 4)
+        page.text(x + flush / 2, y + 9, f"{chance.randint(3, 6)} ms", "sans-bold", 9, WHITE, "center")
+    page.fill(COLOURS[0])
+    page.circle(left - 6, y + 50, 1.9)
 
 
 def durability(page, file):
@@ -753,7 +773,7 @@ def sandbox(page, file):
         page.line([(MARGIN + 8, y - 62), (MARGIN + 8, y - 2)])
     page.paragraph(MARGIN + 26, y - 16, COLUMN - 60, (
         "\u201cA guest may lie, spin, recurse, allocate, trap, or return too much. It fails its own job and nothing else.\u201d"),
-        "serif-italic-quote", 16.5, 22, TEAL, justify=False)
+        "serif-italic", 16.5, 22, TEAL, justify=False)
     y -= 92
     y = page.paragraph(MARGIN, y, COLUMN, (
         "Each job gets a fresh instance: its own memory, its own tables, its own clock to race. When it ends, all of that is "
@@ -815,7 +835,7 @@ def fuel(page, file):
     page.text(MARGIN + 184, mid - 4, "i", "serif-italic", 10, NAVY)
     page.raw_text(MARGIN + 204, mid, b"\xa3", "symbol", 17, NAVY)
     page.text(MARGIN + 228, mid, "timeout", "serif-italic", 17, NAVY)
-    page.raw_text(MARGIN + 290, mid, b"\xd7", "symbol", 17, NAVY)
+    page.raw_text(MARGIN + 290, mid, b"\xb4", "symbol", 17, NAVY)
     page.text(MARGIN + 304, mid, "25 000 000", "serif", 17, NAVY)
     page.text(MARGIN + 388, mid, "per ms", "serif-italic", 17, NAVY)
     y -= 92
@@ -849,7 +869,7 @@ def timeline(page, y):
         page.stroke(INK, 1)
         page.op("[3 3] 0 d")
         page.line([(x, 104), (x, y - 18)])
-    page.text(x + 6, y - 14, "deadline of `endless`".replace("`", "\u2019"), "sans-italic", 8.8)
+    page.text(x + 6, y - 14, "the deadline of \u201cendless\u201d", "sans-italic", 8.8)
     page.stroke(GREY, 0.6)
     page.line([(left, 100), (right, 100)])
     for i in range(11):
@@ -862,8 +882,8 @@ def charts(page, file):
     y = heading(page, "Five", "In numbers")
     bars(page, MARGIN, 470, COLUMN, 170)
     lines(page, MARGIN, 262, COLUMN * 0.60, 140)
-    pie(page, WIDTH - MARGIN - 84, 322, 74)
-    y = page.paragraph(MARGIN, 212, COLUMN, (
+    pie(page, WIDTH - MARGIN - 84, 338, 66)
+    y = page.paragraph(MARGIN, 204, COLUMN, (
         "Above, how long seventeen pages take to draw, page by page, in a sandbox and out of it; below left, how many jobs are "
         "waiting on an ordinary day and how many are done; below right, what became of the last thousand. The figures are made "
         "up, like those of most charts, but _they are made up the same way every time_."), size=11.2, leading=15.6)
@@ -906,7 +926,7 @@ def lines(page, x, y, w, h):
         with page.saved():
             page.alpha(0.22)
             page.fill(colour)
-            page.op(x, y, x + w, y + h, "m") if False else page.line([(x, y), *points, (x + w, y)], "h f")
+            page.line([(x, y), *points, (x + w, y)], "h f")
         page.stroke(colour, 2)
         page.smooth(points)
     for hour in range(0, 25, 6):
@@ -990,3 +1010,313 @@ def lanes_drawing(page, y):
     page.fill(ROSE)
     page.circle(WIDTH - MARGIN - 34, y - 1.5 * height, 30)
     page.text(WIDTH - MARGIN - 34, y - 1.5 * height - 3, "worker", "sans-bold", 10.5, WHITE, "center")
+
+
+def currents(page, file):
+    with page.saved():
+        page.op(0, 0, WIDTH, HEIGHT, "re W n")
+        page.shade(axial(file, 0, HEIGHT, 0, 0, (0.99, 0.97, 0.93), (0.91, 0.95, 0.95)))
+    heading(page, "Seven", "Currents")
+    for i in range(64):
+        share = i / 63
+        points = []
+        for k in range(25):
+            x = WIDTH * k / 24
+            swing = math.sin(k / 24 * 5.2 + 3.1 * share) * 78 * (1 - 0.45 * share) + math.sin(k / 24 * 11 - 5 * share) * 22
+            points.append((x, 600 - 430 * share + swing))
+        with page.saved():
+            page.alpha(0.75)
+            page.stroke(mix(mix(TEAL, NAVY, min(1, share * 2)), ORANGE, max(0, share * 2 - 1)), 0.5 + 2.2 * math.sin(math.pi * share) ** 2)
+            page.smooth(points)
+    for (x, y, r), colour in zip([(430, 560, 62), (150, 420, 44), (470, 300, 34), (120, 190, 26)], [ORANGE, GOLD, ROSE, TEAL]):
+        with page.saved():
+            page.alpha(0.55, "Multiply")
+            page.fill(colour)
+            page.circle(x, y, r)
+    with page.saved():
+        page.alpha(0.86)
+        page.fill(WHITE)
+        page.rounded(MARGIN, 596, 250, 84, 8)
+    page.paragraph(MARGIN + 14, 660, 222, (
+        "Sixty-four curves of twenty-five points each, joined so smoothly that nobody sees the joints. Jobs should run "
+        "through a host like this: side by side, without touching."), size=10.6, leading=14.6)
+
+
+def wheels(page, file):
+    y = heading(page, "Eight", "Wheels in wheels")
+    page.paragraph(MARGIN, y, COLUMN, (
+        "A wheel rolls inside a ring, with a pen through one of its holes. _Each figure is a single line that comes back to "
+        "where it began._ So does a job that is interrupted: it starts again from its input, and ends in the same place."),
+        size=11.6, leading=16.6)
+    figures = [(33, 58, TEAL), (41, 84, ORANGE), (57, 36, NAVY), (63, 80, ROSE), (71, 55, GOLD), (47, 99, (0.42, 0.55, 0.77)),
+               (83, 62, (0.49, 0.66, 0.42)), (27, 40, TEAL), (59, 70, ORANGE)]
+    for i, (inner, pen, colour) in enumerate(figures):
+        x = MARGIN + COLUMN / 6 + (i % 3) * COLUMN / 3
+        middle = 532 - (i // 3) * 168
+        size = 72 / ((100 - inner + pen) / 100)
+        if i % 2 == 0:
+            with page.saved():
+                page.alpha(0.10)
+                page.fill(colour)
+                page.circle(x, middle, 78)
+        page.stroke(colour, 0.55)
+        page.smooth(spirograph(100, inner, pen, inner, 16 * max(inner, 45), x, middle, size), closed=True)
+        page.text(x, middle - 86, f"{inner} in 100, pen at {pen}", "mono", 7, GREY, "center")
+
+
+def light(page, file):
+    y = heading(page, "Nine", "Light and colour")
+    swatches = [
+        (axial(file, MARGIN, 0, MARGIN + COLUMN, 0, NAVY, TEAL, GOLD, ORANGE, ROSE), "five colours on a line"),
+        (axial(file, MARGIN, y - 100, MARGIN + COLUMN, y - 20, (0, 0, 0), (1, 1, 1)), "black to white, askew"),
+        (axial(file, MARGIN, 0, MARGIN + COLUMN, 0, *[c for i in range(8) for c in (mix(WHITE, TEAL, i / 7), mix(WHITE, ROSE, i / 7))]), "sixteen stops"),
+    ]
+    for shading, label in swatches:
+        with page.saved():
+            page.rounded(MARGIN, y - 38, COLUMN, 46, 7, "W n")
+            page.shade(shading)
+        page.text(MARGIN + COLUMN, y - 50, label, "sans-italic", 8.5, GREY, "right")
+        y -= 66
+    y -= 8
+    for i, colour in enumerate([ORANGE, TEAL, ROSE, GOLD, NAVY]):
+        x, r = MARGIN + 47.5 + i * 95, 40
+        with page.saved():
+            page.circle(x, y - 40, r, "W n")
+            page.shade(radial(file, x - 13, y - 26, 2, x, y - 40, r, mix(WHITE, colour, 0.15), colour, mix(colour, (0, 0, 0), 0.72)))
+    page.text(WIDTH / 2, y - 96, "Balls that are discs: a radial gradient, its focus off the middle", "sans-italic", 8.5, GREY, "center")
+    y -= 122
+    modes = ["Normal", "Multiply", "Screen", "Overlay", "Difference", "Darken", "Lighten", "HardLight"]
+    for i, mode in enumerate(modes):
+        x, top = MARGIN + 59 + (i % 4) * 119, y - 46 - (i // 4) * 124
+        page.rect(x - 52, top - 47, 104, 94, (0.60, 0.64, 0.69))
+        for k, colour in enumerate([(0.90, 0.30, 0.24), (0.20, 0.66, 0.42), (0.22, 0.42, 0.86)]):
+            angle = math.pi / 2 + k * 2 * math.pi / 3
+            with page.saved():
+                page.alpha(0.85, mode)
+                page.fill(colour)
+                page.circle(x + 17 * math.cos(angle), top + 17 * math.sin(angle) - 3, 26)
+        page.text(x, top - 60, mode, "mono", 8.5, GREY, "center")
+
+
+SEA = palette_of([(0.01, 0.02, 0.08), (0.05, 0.20, 0.38), (0.10, 0.55, 0.58), (0.93, 0.90, 0.66), (0.96, 0.60, 0.20), (0.52, 0.13, 0.24)])
+FIRE = palette_of([(0.04, 0.01, 0.06), (0.35, 0.05, 0.22), (0.82, 0.25, 0.18), (0.98, 0.72, 0.25), (1.0, 0.98, 0.82)])
+
+
+def deep(page, file):
+    y = heading(page, "Ten", "Deep water")
+    page.paragraph(MARGIN, y, COLUMN, (
+        "Take a point, square it, add where you came from, and again. Most points run away; those that never do are drawn black. "
+        "How _long_ each took to leave is the colour. Nobody can tell beforehand, and so it is with programs: the only way to "
+        "learn whether one ends is to run it, *with a limit*."), size=11.6, leading=16.6)
+    page.image(indexed(file, 840, 560, escape_time(840, 560, (-0.65, 0), 3.3, 90), SEA), MARGIN, 296, COLUMN, COLUMN * 2 / 3)
+    views = [((-0.7436, 0.1319), 0.012, "seahorses"), ((-1.7687, 0.0017), 0.045, "a small copy"), ((-0.1011, 0.9563), 0.045, "an antenna")]
+    w = (COLUMN - 24) / 3
+    for i, (centre, span, label) in enumerate(views):
+        x = MARGIN + i * (w + 12)
+        picture = indexed(file, 300, 300, escape_time(300, 300, centre, span, 150), FIRE if i == 1 else SEA)
+        page.image(picture, x, 126, w, w)
+        page.stroke(WHITE, 3)
+        page.op(x + 6, 132, w - 12, w - 12, "re S")
+        page.text(x + w / 2, 112, f"{label}, {3.3 / span:,.0f}\u00d7", "sans-italic", 8.5, GREY, "center")
+
+
+def masks(page, file):
+    page.rect(0, 0, WIDTH, HEIGHT, (0.975, 0.97, 0.955))
+    y = heading(page, "Eleven", "Through a mask")
+    page.paragraph(MARGIN, y, COLUMN, (
+        "These pictures carry a second one that says how much of them is to be seen. Where two overlap, both are: a renderer "
+        "has to keep a whole picture of _how opaque_ beside the picture of _what colour_."), size=11.6, leading=16.6)
+    round_mask = grey(file, 360, 360, vignette(360, 360))
+    flowers = [grey(file, 320, 320, flower(320, 320, petals)) for petals in (5, 8)]
+    julia = escape_time(360, 360, (0, 0), 3.0, 90, complex(-0.8, 0.156))
+    rabbit = escape_time(360, 360, (0, 0), 2.9, 90, complex(-0.123, 0.745))
+    page.image(rgb(file, 360, 360, plasma(360, 360, 0.4), round_mask), MARGIN - 20, 370, 300, 300)
+    page.image(rgb(file, 320, 320, plasma(320, 320, 2.2), flowers[0]), 292, 372, 250, 250)
+    page.image(indexed(file, 360, 360, julia, FIRE, round_mask), 180, 200, 260, 260)
+    page.image(indexed(file, 360, 360, rabbit, SEA, flowers[1]), MARGIN - 14, 106, 236, 236)
+    with page.saved():
+        page.alpha(0.6)
+        page.image(rgb(file, 200, 200, plasma(200, 200, 4.6), flowers[1]), 356, 98, 190, 190)
+
+
+def evening(page, file):
+    y = heading(page, "Twelve", "Evening")
+    page.image(rgb(file, 800, 491, landscape(800, 491)), 0, y - 365 + 18, WIDTH, 365)
+    bottom = y - 365 + 18
+    w = (COLUMN - 16) * 0.58
+    h = w * 0.75
+    page.image(rgb(file, 440, 330, spheres(440, 330)), MARGIN, bottom - 18 - h, w, h)
+    x = MARGIN + w + 18
+    page.text(x, bottom - 30, "Outdoors, indoors", "sans-bold", 12.5, TEAL)
+    page.paragraph(x, bottom - 50, COLUMN - w - 18, (
+        "Above, six ranges of hills, each paler than the one before it, and a sun. To the left, five balls on a floor; every "
+        "point of the picture was found by following a line of sight until it met something, and from there on again. "
+        "It takes a few thousand steps for each point, and *not one of them needs to trust the others*."),
+        size=10.8, leading=14.8)
+
+
+def retries(page, file):
+    y = heading(page, "Thirteen", "Retries")
+    y = page.paragraph(MARGIN, y, COLUMN, (
+        "To try again is right when the world may have changed, and wrong when it cannot have. A service that was down may be "
+        "up in a minute; a letter that is no number will not become one. So a plugin that fails says _which it was_, and "
+        "the host believes it."), size=11.6, leading=16.6)
+    y = table(page, y - 8, [
+        ("what happened", "code", "whose doing", "again?"),
+        ("the input makes no sense", "invalid_input", "the job\u2019s", "no"),
+        ("a service did not answer", "transient", "nobody\u2019s", "yes"),
+        ("the plugin hit an impossible case", "trap", "the plugin\u2019s", "no"),
+        ("it ran and ran", "deadline_exceeded", "the job\u2019s", "no"),
+        ("it wanted more memory than it had", "memory_exceeded", "the plugin\u2019s", "no"),
+        ("the host process died, again and again", "host_crash", "the plugin\u2019s", "no"),
+        ("the disk of the host is broken", "internal", "the host\u2019s", "yes"),
+    ])
+    y = page.paragraph(MARGIN, y - 16, COLUMN, (
+        "Between two attempts the host waits, twice as long each time, and never quite as long as it planned: a little chance is "
+        "mixed in, for otherwise a thousand jobs that failed together would come back together. If the plugin knows better, "
+        "because the service said when to come back, its advice counts."), size=11.6, leading=16.6)
+    backoff(page, y - 14)
+
+
+def table(page, y, rows):
+    columns = [0, 206, 326, 414]
+    for i, row in enumerate(rows):
+        if i == 0:
+            page.fill(NAVY)
+            page.rounded(MARGIN, y - 19, COLUMN, 24, 4)
+        elif i % 2 == 0:
+            page.rect(MARGIN, y - 17, COLUMN, 22, PALE)
+        for column, text in zip(columns, row):
+            font = "sans-bold" if i == 0 else "mono" if column == 206 else "serif"
+            colour = WHITE if i == 0 else ROSE if text == "no" else TEAL if text == "yes" else INK
+            page.text(MARGIN + 12 + column, y - 11, text, font, 9.5 if font != "serif" else 11, colour)
+        y -= 22
+    return y
+
+
+def backoff(page, y):
+    base, left, right = 124, MARGIN + 10, WIDTH - MARGIN - 6
+    page.text(MARGIN, y, "Five attempts", "sans-bold", 12.5, TEAL)
+    page.stroke(GREY, 0.8)
+    page.arrow(left - 10, base, right + 6, base, GREY, 0.8)
+    chance, t, wait, height = random.Random(5), 0.0, 1.0, y - base - 26
+    places = []
+    for _ in range(5):
+        places.append(t)
+        t += wait * chance.uniform(0.75, 1.0) + 0.35
+        wait *= 2
+    scale = (right - left - 30) / places[-1]
+    for i, place in enumerate(places):
+        x = left + place * scale
+        last = i == 4
+        page.fill(TEAL if last else ROSE)
+        page.rounded(x, base, 22, height * (0.88 if last else 0.60), 3)
+        page.text(x + 11, base + height * (0.88 if last else 0.60) + 6, str(i + 1), "sans-bold", 11, INK, "center")
+        if i:
+            before = left + places[i - 1] * scale + 22
+            page.stroke(ORANGE, 1)
+            middle = (before + x) / 2
+            page.op(before + 1, base + 4, "m", middle - (x - before) / 4, base + 14 + 20 * i, middle + (x - before) / 4, base + 14 + 20 * i, x - 1, base + 4, "c S")
+            page.text(middle, base - 14, f"{2 ** (i - 1)} s", "sans", 9, GREY, "center")
+
+
+def states(page, file):
+    y = heading(page, "Fourteen", "States")
+    page.paragraph(MARGIN, y, COLUMN, (
+        "A job is in one of seven states, and there are few ways from one to another. The three at the bottom are final: what has "
+        "ended stays ended, and only a person who asks for it by name can open a failed or cancelled job again."),
+        size=11.6, leading=16.6)
+    top = y - 112
+    places = {
+        "submit": (237, top + 14, GREY, "a request"), "scheduled": (MARGIN, top - 88, (0.42, 0.55, 0.77), "not before a time"),
+        "blocked": (415, top - 88, (0.42, 0.55, 0.77), "not before its parents"), "queued": (237, top - 88, TEAL, "ready to go"),
+        "running": (237, top - 204, ORANGE, "inside a guest"), "succeeded": (MARGIN, top - 330, (0.33, 0.56, 0.32), "a result"),
+        "failed": (237, top - 330, ROSE, "a reason"), "cancelled": (415, top - 330, GREY, "as asked"),
+    }
+    w, h = 120, 46
+    for label, (x, here, colour, note) in places.items():
+        box(page, x, here, w, h, label, colour, note)
+    page.arrow(297, top + 14, 297, top - 40)
+    page.arrow(262, top + 14, 140, top - 40)
+    page.arrow(332, top + 14, 454, top - 40)
+    page.arrow(MARGIN + w, top - 65, 235, top - 65)
+    page.arrow(415, top - 65, 359, top - 65)
+    page.arrow(284, top - 88, 284, top - 156)
+    page.arrow(310, top - 158, 310, top - 90, GREY, 0.9)
+    page.text(316, top - 126, "crash, shutdown", "sans-italic", 8.5, GREY)
+    page.text(279, top - 126, "a worker is free", "sans-italic", 8.5, GREY, "right")
+    page.arrow(257, top - 204, 140, top - 282)
+    page.arrow(297, top - 204, 297, top - 282)
+    page.arrow(337, top - 204, 454, top - 282)
+    page.stroke(GREY, 0.9)
+    for side, label, where in [(1, "try again later", MARGIN + 60), (-1, "waits for children", 475)]:
+        edge = 235 if side == 1 else 359
+        page.op(edge, top - 184, "m", where + 6 * side, top - 184, where, top - 160, where, top - 100, "c S")
+        page.arrow(where, top - 104, where, top - 91, GREY, 0.9)
+        page.text(where + 14 * side, top - 198, label, "sans-italic", 8.5, GREY, "left" if side == 1 else "right")
+    page.paragraph(MARGIN, 168, COLUMN, (
+        "Three counters go with it, and they are never mixed up: *attempts* that ended on their own, *crashes* of the whole "
+        "process that were this job\u2019s doing, and *interruptions* that were not. Only the first two can use up a job\u2019s "
+        "chances."), size=11.6, leading=16.6)
+
+
+def specimen(page, file):
+    y = heading(page, "Fifteen", "The type")
+    sentence = "Quick wafting zephyrs vex bold Jim, 0123456789"
+    for font in list(FONTS)[:12]:
+        page.text(MARGIN, y, FONTS[font], "mono", 7.5, GREY)
+        size = 15.5 if not font.startswith("mono") else 12
+        page.text(MARGIN + 124, y, sentence, font, size, INK)
+        y -= 25.5
+    page.text(MARGIN, y, "Symbol", "mono", 7.5, GREY)
+    page.raw_text(MARGIN + 124, y, bytes(range(0x61, 0x7B)), "symbol", 15.5, TEAL)
+    y -= 25.5
+    page.raw_text(MARGIN + 124, y, b"\xa3\xb3\xb9\xbb\xb1\xb4\xb8\xa5\xb6\xd1\xd6\xe5\xd5\xf2\xce\xc7\xc8\xd8\xd9\xda\xdb\xde", "symbol", 15.5, TEAL)
+    y -= 25.5
+    page.text(MARGIN, y, "ZapfDingbats", "mono", 7.5, GREY)
+    page.raw_text(MARGIN + 124, y, bytes(range(0x21, 0x36)), "dingbats", 15.5, ORANGE)
+    y -= 40
+    page.text(MARGIN, y - 8, "Aa", "serif", 92 * 0.62, NAVY)
+    for i, size in enumerate((6, 7, 8, 9, 10, 12, 14, 18)):
+        page.text(MARGIN + 124, y + 22 - sum((6, 7, 8, 9, 10, 12, 14, 18)[:i]) * 1.25, f"{size} points are enough", "serif-italic", size, INK)
+    y -= 112
+    page.fill(NAVY)
+    page.rounded(MARGIN, 96, COLUMN, y - 88, 8)
+    page.text(WIDTH / 2, (y + 100) / 2 + 7, "202, and it will be done.", "serif-bold-italic", 25, WHITE, "center")
+    page.text(WIDTH / 2, (y + 100) / 2 - 14, "That is all a client should have to know.", "serif-italic", 12.5, (0.80, 0.88, 0.90), "center")
+
+
+# ------------------------------------------------------------------------------------------------ putting it together
+
+CHAPTERS = [title, contents, submit, durability, sandbox, fuel, charts, queues, currents, wheels, light, deep, masks,
+            evening, retries, states, specimen]
+
+
+def main():
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("demo.pdf")
+    assert len(CHAPTERS) == PAGES
+    file = File()
+    root, tree = file.add(), file.add()
+    info = file.add("<< /Title (Dropforge: the life of a job) /Producer (make-demo-pdf.py) >>")
+    encoded = {name: "" if name in ("symbol", "dingbats") else " /Encoding /WinAnsiEncoding" for name in FONTS}
+    fonts = " ".join(
+        f"/{name} {file.add(f'<< /Type /Font /Subtype /Type1 /BaseFont /{base}{encoded[name]} >>')} 0 R"
+        for name, base in FONTS.items()
+    )
+    kids = []
+    for index, draw in enumerate(CHAPTERS, 1):
+        page = Page(file)
+        draw(page, file)
+        footer(page, index, *([WHITE, (0.62, 0.80, 0.82)] if draw is title else []))
+        content = file.stream("", "\n".join(page.ops).encode("latin-1"))
+        kids.append(file.add(
+            f"<< /Type /Page /Parent {tree} 0 R /MediaBox [0 0 {WIDTH} {HEIGHT}] /Contents {content} 0 R "
+            f"/Resources << /Font << {fonts} >> {page.resources()} >> >>"
+        ))
+    file.put(root, f"<< /Type /Catalog /Pages {tree} 0 R >>")
+    file.put(tree, f"<< /Type /Pages /Count {len(kids)} /Kids [{' '.join(f'{kid} 0 R' for kid in kids)}] >>")
+    print(f"{path}: {len(kids)} pages, {file.write(path, root, info)} bytes")
+
+
+if __name__ == "__main__":
+    main()
