@@ -10,23 +10,25 @@ mod problem;
 mod result;
 mod submit;
 mod view;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{Method, Uri};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use self::problem::Problem;
-use crate::job::{Job, JobId, Kind};
+use crate::job::Kind;
 use crate::plugins::Plugins;
 use crate::queue::Queue;
-use crate::store::StoreError;
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -51,23 +53,18 @@ pub struct Api {
     pub stopping: watch::Receiver<bool>,
 }
 
-impl Api {
-    /// How long the client wants to wait for a job's end (RFC 7240), within what is allowed.
-    fn preferred_wait(&self, headers: &HeaderMap) -> Option<Duration> {
-        let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-        let seconds = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
-            let (name, value) = preference.split(';').next()?.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
-        })?;
-        Some(Duration::from_secs(seconds).min(self.limits.wait_max))
-    }
+/// The variable parts of a path. Like axum's `Path`, but refuses with a problem.
+struct Segments<T>(T);
 
-    /// The job when it has ended, the time is over, or the host is stopping.
-    async fn wait(&self, id: JobId, wait: Duration) -> Result<Job, StoreError> {
-        let mut stopping = self.stopping.clone();
-        tokio::select! {
-            job = self.queue.wait(id, wait) => job,
-            _ = stopping.wait_for(|stopping| *stopping) => self.queue.get(id),
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(segments)) => Ok(Self(segments)),
+            // What is no text names nothing we have.
+            Err(_) if parts.uri.path().starts_with("/v1/jobs/") => Err(Problem::unknown_job()),
+            Err(_) => Err(Problem::not_found(parts.uri.path())),
         }
     }
 }
@@ -99,7 +96,7 @@ async fn kinds(State(api): State<Arc<Api>>) -> Json<Value> {
     Json(json!({"kinds": kinds}))
 }
 
-async fn kind(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+async fn kind(State(api): State<Arc<Api>>, Segments(name): Segments<String>) -> Result<Json<Value>, Problem> {
     let plugin = Kind::new(&name).and_then(|kind| api.plugins.serving(&kind));
     let plugin = plugin.ok_or_else(|| Problem::unknown_kind(&name))?;
     Ok(Json(view::kind(&plugin, &api.queue)))

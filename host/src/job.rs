@@ -17,6 +17,8 @@ pub use self::failure::{Code, Failure, Fault, shorten};
 pub use self::usage::{Bound, Usage};
 use crate::time::Time;
 
+/// A plugin cannot put its next attempt off for longer.
+const ADVICE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Usage reports kept per job; older ones go first.
 pub const USAGE_KEPT: usize = 10;
 
@@ -204,6 +206,8 @@ impl Job {
         match ended {
             Ended::Interrupted => {
                 self.interruptions += 1;
+                // It was started in time.
+                self.expires_at = None;
                 self.state = State::Queued;
                 self.started_at = None;
                 self.progress = Progress::default();
@@ -226,9 +230,10 @@ impl Job {
                 let again = failure.retryable && self.attempts < self.max_attempts;
                 self.failure = Some(failure);
                 if again {
-                    let pause = backoff.pause(self.attempts, jitter).max(advice.unwrap_or_default());
+                    let pause = backoff.pause(self.attempts, jitter).max(advice.unwrap_or_default().min(ADVICE_MAX));
                     self.state = State::Scheduled;
                     self.run_at = Some(now.after(pause));
+                    self.expires_at = None;
                     self.started_at = None;
                     self.progress = Progress::default();
                 } else {

@@ -5,6 +5,7 @@
 //! own, at low priority.
 
 mod folder;
+mod kept;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ use crate::store::Blobs;
 pub struct Settings {
     /// The folder.
     pub folder: PathBuf,
+    /// Where the last good file of each kind is kept.
+    pub kept: PathBuf,
     /// A larger file is rejected.
     pub file_bytes_max: u64,
     /// Limits of a kind that wishes nothing.

@@ -292,7 +292,7 @@ impl Queue {
             // Woken early when a job was scheduled; it may be due before the others.
             let _ = tokio::time::timeout(pause, self.due.notified()).await;
             let now = Time::now();
-            if self.store.next_due(now).is_some_and(|due| due.is_zero()) {
+            if self.store.promote(now) {
                 self.work.notify_waiters();
             }
             if let Err(error) = self.tidy(now).await {
@@ -304,7 +304,13 @@ impl Queue {
     }
 
     async fn tidy(&self, now: Time) -> Result<(), StoreError> {
-        self.store.expire(now).await?.iter().for_each(|job| self.waiters.wake(job.id));
+        for job in self.store.expire(now).await? {
+            // Claimed while its end was being written: nothing it does counts any more.
+            if let Some(attempt) = self.running().get(&job.id) {
+                attempt.stop(Stop::Cancelled);
+            }
+            self.waiters.wake(job.id);
+        }
         for _ in 0..RETAIN_ROUNDS_MAX {
             if !self.store.retain(&self.settings.retention, now).await? {
                 break;

@@ -1,8 +1,9 @@
 //! What a running attempt and those who watch it share: its progress, and the request to stop.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 
@@ -26,6 +27,7 @@ pub struct Running {
     stop: AtomicU8,
     // A parked guest is woken by a stop; a computing one looks at every slice of fuel anyway.
     waker: AtomicWaker,
+    deadline: OnceLock<Instant>,
     progress: Mutex<Progress>,
 }
 
@@ -48,6 +50,17 @@ impl Running {
             1 => Some(Stop::Cancelled),
             _ => Some(Stop::Interrupted),
         }
+    }
+
+    /// Sets, once, when the attempt's time is over.
+    pub fn start(&self, deadline: Instant) {
+        // It is started once; a second deadline would not count.
+        let _ = self.deadline.set(deadline);
+    }
+
+    /// Whether the attempt is to stop, or its time is over.
+    pub fn is_over(&self) -> bool {
+        self.stop_requested().is_some() || self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
     }
 
     /// Has `waker` woken at the next [`stop`](Self::stop). Look at [`stop_requested`](Self::stop_requested)

@@ -26,6 +26,10 @@ pub use self::streams::Draft;
 const FUEL_SLICE: u64 = 1_000_000;
 /// Core instances, memories and tables a component may consist of, per slot of the pool.
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
+/// The most of them one component may have.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
+/// Memories one component may have.
+const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again.
 const KEEP_RESIDENT_BYTES: usize = 64 << 20;
 /// The most a guest may hand to the host in one call; also the largest result that need not be an artifact.
@@ -135,6 +139,10 @@ fn config(capacity: Capacity) -> Config {
     let core_instances = capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT);
     pool.total_component_instances(capacity.guests_max)
         .total_core_instances(core_instances)
+        // Nobody's component may take the place of the others'.
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .total_memories(capacity.guests_max.saturating_mul(2))
         .total_tables(core_instances)
         .total_stacks(capacity.guests_max)

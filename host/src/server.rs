@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,6 +38,7 @@ pub struct Server {
 impl Server {
     /// Opens the data folder, starts to watch the plugin folder, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        raise_file_limit();
         // The address first: if it is taken, nothing has been touched.
         let listener = TcpListener::bind(config.listen).await;
         let listener =
@@ -139,6 +141,15 @@ fn serve(
     tokio::spawn(async move { serving.await })
 }
 
+/// Connections and large payloads are open files; the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "could not raise the limit of open files");
+    }
+}
+
 fn jobs_per_thread(config: &Config) -> usize {
     1 + (config.parked_jobs_max as usize).div_ceil(config.worker_count())
 }
@@ -173,6 +184,7 @@ fn plugin_settings(config: &Config) -> plugins::Settings {
         |timeout, memory_bytes, output_bytes| Limits { timeout, fuel: fuel(timeout), memory_bytes, output_bytes };
     plugins::Settings {
         folder: config.plugins.clone(),
+        kept: config.data.join("plugins"),
         file_bytes_max: config.plugin_file_bytes_max,
         limits: limits(config.timeout.0, config.memory_bytes, config.output_bytes),
         limits_max: limits(config.timeout_max.0, config.memory_bytes_max, config.output_bytes_max),

@@ -28,6 +28,7 @@ mod writes;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub use self::export::export;
 pub use self::import::import;
 pub use self::index::{Counts, Token};
 pub use self::inflight::Mark;
-use self::record::{Part, Record, StoredArtifact};
+use self::record::{Part, Record, Stored, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;
 pub use self::transfer::TransferError;
@@ -139,7 +140,7 @@ impl Store {
         let more =
             overdue.jobs.len() == RETAIN_MAX || overdue.contents.len() == RETAIN_MAX || names.len() == RETAIN_MAX;
         if !names.is_empty() {
-            self.change(|reply| Change::DropKeys { names, reply }).await?;
+            self.change(|reply| Change::DropKeys { names, now, reply }).await?;
         }
         let deletes = overdue.jobs.into_iter().map(|id| self.delete(id));
         let drops = overdue.contents.into_iter().map(|id| self.change(move |reply| Change::DropContent { id, reply }));
@@ -195,7 +196,7 @@ impl Store {
         if record.content_gone {
             return Err(StoreError::Gone);
         }
-        let content = record::read_content(&self.disk.db, &self.disk.blobs, id, Part::Output, &stored)?;
+        let content = self.read_content(id, Part::Output, &stored)?;
         Ok(Some(Payload { media_type: stored.media_type, content }))
     }
 
@@ -211,8 +212,7 @@ impl Store {
         let Some((number, entry)) = (0u32..).zip(artifacts).find(|(_, entry)| entry.name == name) else {
             return Ok(None);
         };
-        let part = Part::Artifact(number);
-        let content = record::read_content(&self.disk.db, &self.disk.blobs, id, part, &entry.stored)?;
+        let content = self.read_content(id, Part::Artifact(number), &entry.stored)?;
         let payload = Payload { media_type: entry.stored.media_type, content };
         Ok(Some(Artifact { name: entry.name, sha256: entry.sha256, payload }))
     }
@@ -248,6 +248,11 @@ impl Store {
         self.disk.index().counts(kind)
     }
 
+    /// Makes scheduled jobs ready whose time has come, and says whether there were any.
+    pub fn promote(&self, now: Time) -> bool {
+        self.disk.index().promote(now)
+    }
+
     /// How long until a scheduled job becomes ready.
     pub fn next_due(&self, now: Time) -> Option<Duration> {
         self.disk.index().next_due().map(|due| due.since(now))
@@ -270,6 +275,7 @@ impl Store {
 
     /// Finishes every change that was asked for and stops accepting more. Blocks.
     pub fn close(&self) {
+        self.disk.closing.store(true, Ordering::Relaxed);
         drop(self.changes.lock().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
@@ -318,7 +324,24 @@ impl Store {
             record::read(&self.disk.db, &record::artifact_key(id, number))?
                 .ok_or_else(|| StoreError::damaged(format!("job {id}: the record of artifact {number} is missing")))
         });
-        entries.collect()
+        entries.collect::<Result<_, _>>().map_err(|error| self.gone_or(id, error))
+    }
+
+    fn read_content(&self, id: JobId, part: Part, stored: &Stored) -> Result<Content, StoreError> {
+        let content = record::read_content(&self.disk.db, &self.disk.blobs, id, part, stored);
+        content.map_err(|error| self.gone_or(id, error))
+    }
+
+    /// What it means that a piece of a job's content is missing: if the content was taken away while it was being
+    /// read, it is gone; else something is wrong.
+    fn gone_or(&self, id: JobId, error: StoreError) -> StoreError {
+        // Past what readers may see, since pieces and record change in one batch: the pieces vanish from here before
+        // that batch is durable.
+        match record::read::<Record>(&self.disk.db, &record::job_key(id)) {
+            Ok(Some(record)) if !record.content_gone => error,
+            Ok(_) => StoreError::Gone,
+            Err(damaged) => damaged,
+        }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::sandbox::{Call, Draft, NewUpload, OnPark, Output, Report, Sandbox};
 use crate::store::{Artifact, Content, Payload};
 use crate::time::Time;
 
+/// Artifacts of one job kept in the database together; the others get files of their own, however small.
+const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
+
 /// The threads that run jobs, until stopped.
 pub struct Workers {
     stop: watch::Sender<bool>,
@@ -89,6 +92,28 @@ impl Load {
             self.changed.notified().await;
         }
     }
+
+    async fn until_busy(&self) {
+        while self.computing.get() == 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// A job counted as wanting the processor, until dropped.
+struct Computing(Rc<Load>);
+
+impl Computing {
+    fn new(load: &Rc<Load>) -> Self {
+        load.parked(false);
+        Self(Rc::clone(load))
+    }
+}
+
+impl Drop for Computing {
+    fn drop(&mut self) {
+        self.0.parked(true);
+    }
 }
 
 async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
@@ -97,19 +122,25 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
     let mut jobs = JoinSet::new();
     loop {
         let next = async {
-            load.until_idle().await;
             while jobs.len() >= place.jobs_per_thread_max {
                 jobs.join_next().await;
             }
-            place.queue.claim(&kinds).await
+            loop {
+                load.until_idle().await;
+                // A job that was waiting may want the processor while this thread waits for another.
+                tokio::select! {
+                    biased;
+                    () = load.until_busy() => {}
+                    assignment = place.queue.claim(&kinds) => return assignment,
+                }
+            }
         };
         let assignment = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        load.parked(false);
-        jobs.spawn_local(attempt(place.clone(), assignment, Rc::clone(&load)));
+        jobs.spawn_local(attempt(place.clone(), assignment, Computing::new(&load)));
         // Ended ones are let go as they come; their results are recorded already.
         while jobs.try_join_next().is_some() {}
     }
@@ -119,11 +150,11 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 }
 
 /// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
-async fn attempt(place: Workplace, assignment: Assignment, load: Rc<Load>) {
+async fn attempt(place: Workplace, assignment: Assignment, computing: Computing) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, &load)).catch_unwind().await;
+    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind().await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
         host_failure("the host panicked while it ran the job")
@@ -132,17 +163,18 @@ async fn attempt(place: Workplace, assignment: Assignment, load: Rc<Load>) {
     finished.usage.attempt = assignment.claimed.job.attempts + 1;
     span.in_scope(|| tracing::debug!(ended = ?finished.ended, wall_ms = finished.usage.wall_ms, "attempt ended"));
     // The flush is waited for, but the thread is free for the next job.
-    load.parked(true);
     place.queue.finish(assignment, finished).await;
 }
 
-async fn execute(place: &Workplace, assignment: &Assignment, load: &Rc<Load>) -> Finished {
+async fn execute(place: &Workplace, assignment: &Assignment, computing: Computing) -> Finished {
     let claimed = &assignment.claimed;
     // Claimed a moment ago for a kind that served then; the file may be gone since.
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
         return interrupted();
     };
-    let report = place.sandbox.run(&plugin.program, call(place, assignment, &plugin, Rc::clone(load))).await;
+    let report = place.sandbox.run(&plugin.program, call(place, assignment, &plugin, Rc::clone(&computing.0))).await;
+    // Its files are made durable on another thread; this one takes the next job.
+    drop(computing);
     let mut finished = keep(report).await;
     finished.usage.plugin_digest.clone_from(&plugin.digest);
     finished
@@ -170,10 +202,12 @@ fn call<'a>(place: &Workplace, assignment: &'a Assignment, plugin: &Plugin, load
 /// Makes what a guest wrote durable, so that its record can name it.
 async fn keep(report: Report) -> Finished {
     let Report { ended, usage, output, drafts } = report;
-    let large = |draft: &Draft| draft.upload.size() > Content::INLINE_BYTES_MAX as u64;
-    let result_is_large =
-        matches!(&output, Some(Output::Bytes(_, upload)) if upload.size() > Content::INLINE_BYTES_MAX as u64);
-    let kept = if result_is_large || drafts.iter().any(large) {
+    let result_bytes = match &output {
+        Some(Output::Bytes(_, upload)) => upload.size(),
+        _ => 0,
+    };
+    let bytes = result_bytes + drafts.iter().map(|draft| draft.upload.size()).sum::<u64>();
+    let kept = if bytes > Content::INLINE_BYTES_MAX as u64 {
         // Syncing files takes milliseconds each; other jobs of this thread go on meanwhile.
         let kept = tokio::task::spawn_blocking(move || keep_files(output, drafts)).await;
         kept.unwrap_or_else(|_| Err(std::io::Error::other("the thread that stores files panicked")))
@@ -190,8 +224,12 @@ async fn keep(report: Report) -> Finished {
 
 fn keep_files(output: Option<Output>, drafts: Vec<Draft>) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
     let mut artifacts = Vec::with_capacity(drafts.len());
+    let mut inline_bytes = 0;
     for Draft { name, media_type, upload } in drafts {
-        let content = upload.finish()?;
+        // All that is inline goes into one commit, which others wait for.
+        inline_bytes += upload.size();
+        let content =
+            if inline_bytes > INLINE_BYTES_PER_JOB_MAX { upload.finish_as_blob()? } else { upload.finish()? };
         artifacts.push(Artifact { name, sha256: content.sha256(), payload: Payload { media_type, content } });
     }
     let output = match output {

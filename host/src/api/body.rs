@@ -1,12 +1,18 @@
 //! Takes request bodies in: whole into memory, or piece by piece to where payloads go.
 
-use axum::body::{Body, Bytes};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
 
 use super::problem::Problem;
 use crate::store::{Payload, StoreError, Upload};
 
+/// Of a body that is too large, so much is read and thrown away before the answer, and for so long: many clients only
+/// listen once they have sent everything, and would find a closed connection instead.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARDING_MAX: Duration = Duration::from_secs(10);
 const OCTETS: &str = "application/octet-stream";
 
 /// What curl sends by default says nothing about a file, so it counts as nothing said.
@@ -23,14 +29,16 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 pub(super) async fn read_whole(body: Body, headers: &HeaderMap, most: u64, advice: &str) -> Result<Bytes, Problem> {
-    check_length(headers, most, advice)?;
     let mut chunks = body.into_data_stream();
+    if is_longer(headers, most) {
+        return Err(refuse(chunks, headers, most, advice).await);
+    }
     let mut whole: Vec<u8> = Vec::new();
     let mut first = Bytes::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
         if (whole.len() + first.len() + chunk.len()) as u64 > most {
-            return Err(Problem::too_large(most, advice));
+            return Err(refuse(chunks, headers, most, advice).await);
         }
         // Most bodies are one chunk, which needs no copy.
         if first.is_empty() && whole.is_empty() {
@@ -46,24 +54,42 @@ pub(super) async fn read_whole(body: Body, headers: &HeaderMap, most: u64, advic
 }
 
 pub(super) async fn stream(mut upload: Upload, body: Body, headers: &HeaderMap, most: u64) -> Result<Upload, Problem> {
-    check_length(headers, most, "")?;
     let mut chunks = body.into_data_stream();
+    if is_longer(headers, most) {
+        return Err(refuse(chunks, headers, most, "").await);
+    }
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
         if upload.size() + chunk.len() as u64 > most {
-            return Err(Problem::too_large(most, ""));
+            drop(upload);
+            return Err(refuse(chunks, headers, most, "").await);
         }
         upload = write(upload, chunk).await?;
     }
     Ok(upload)
 }
 
-fn check_length(headers: &HeaderMap, most: u64, advice: &str) -> Result<(), Problem> {
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<u64>().ok());
-    if length.is_some_and(|length| length > most) { Err(Problem::too_large(most, advice)) } else { Ok(()) }
+fn is_longer(headers: &HeaderMap, most: u64) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > most)
+}
+
+/// The refusal of a body that is too large, once the client is likely to listen.
+async fn refuse(mut chunks: BodyDataStream, headers: &HeaderMap, most: u64, advice: &str) -> Problem {
+    // A client that asks first has not begun to send.
+    if !headers.contains_key(header::EXPECT) {
+        let discard = async {
+            let mut discarded = 0;
+            while let Some(Ok(chunk)) = chunks.next().await
+                && discarded < DISCARDED_BYTES_MAX
+            {
+                discarded += chunk.len();
+            }
+        };
+        // Whether it was all or not, the answer is the same.
+        let _ = tokio::time::timeout(DISCARDING_MAX, discard).await;
+    }
+    Problem::too_large(most, advice)
 }
 
 /// Takes up bytes; on a thread that may block if they go to a file.

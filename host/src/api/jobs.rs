@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::view::JobView;
-use super::{Api, submit};
+use super::{Api, Segments, submit};
 use crate::job::{JobId, Kind, State as JobState};
 use crate::store::Filter;
 
@@ -18,24 +18,27 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1000;
 
 /// `GET /v1/jobs/{id}`
-pub(super) async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
+pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<JobView>, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
     Ok(Json(JobView::with_usage(job, &api.queue)?))
 }
 
 /// `POST /v1/jobs/{id}/cancel`. A finished job is answered as it is.
-pub(super) async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+) -> Result<Json<JobView>, Problem> {
     let job = api.queue.cancel(parse_id(&id)?).await?;
     Ok(Json(JobView::with_usage(job, &api.queue)?))
 }
 
 /// `POST /v1/jobs/{id}/retry`
-pub(super) async fn retry(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn retry(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Response, Problem> {
     submit::accepted(&api, api.queue.retry(parse_id(&id)?).await?)
 }
 
 /// `DELETE /v1/jobs/{id}`
-pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<StatusCode, Problem> {
     api.queue.delete(parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -43,9 +46,13 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) 
 /// `GET /v1/jobs?kind=&state=&tag=&limit=&cursor=`
 pub(super) async fn list(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Json<Value>, Problem> {
     let Page { filter, limit, before } = parse_page(&query.unwrap_or_default())?;
-    let (jobs, next) = api.queue.list(&filter, limit, before)?;
-    let jobs = jobs.into_iter().map(|job| JobView::with_usage(job, &api.queue)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(json!({"jobs": jobs, "next_cursor": next.map(cursor)})))
+    let look = move || {
+        let (jobs, next) = api.queue.list(&filter, limit, before)?;
+        let jobs = jobs.into_iter().map(|job| JobView::with_usage(job, &api.queue)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Json(json!({"jobs": jobs, "next_cursor": next.map(cursor)})))
+    };
+    // It may look at many records to find few; the serving threads have others to serve meanwhile.
+    tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Err(Problem::internal("the host panicked over a list")))
 }
 
 /// An id in a path. What is no id names no job.

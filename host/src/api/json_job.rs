@@ -80,7 +80,8 @@ fn parameter((name, value): (String, Value)) -> Result<Vec<(String, String)>, Pr
         Value::Number(_) | Value::Bool(_) => Ok((name.clone(), value.to_string())),
         _ => {
             let detail = "a parameter is a string, a number, true or false, or a list of those";
-            Err(Problem::malformed(format!("parameters.{name}: {detail}")).at(format!("/parameters/{name}"), detail))
+            Err(Problem::malformed(format!("parameters.{name}: {detail}"))
+                .at(format!("/parameters/{}", escape(&name)), detail))
         }
     };
     match value {
@@ -93,9 +94,14 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let segment = |segment: &Segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Map { key } => format!("/{}", escape(key)),
         Segment::Enum { variant } => format!("/{variant}"),
         Segment::Unknown => String::new(),
     };
     path.iter().map(segment).collect()
+}
+
+/// A name as a segment of a JSON Pointer (RFC 6901).
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }

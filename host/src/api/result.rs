@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -12,7 +12,8 @@ use tokio_util::io::ReaderStream;
 
 use super::jobs::parse_id;
 use super::problem::Problem;
-use super::{Api, submit};
+use super::wait::{self, Wait};
+use super::{Api, Segments, submit};
 use crate::job::{Job, State as JobState};
 use crate::store::{Content, ContentReader, Payload};
 
@@ -22,20 +23,16 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// `GET /v1/jobs/{id}/result`, with `Prefer: wait=N` when it has ended.
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
-    let wait = api.preferred_wait(&headers);
-    let job = match wait {
-        Some(wait) => api.wait(id, wait).await?,
-        None => api.queue.get(id)?,
-    };
-    let mut response = of(&api, job).await?;
-    if let Some(wait) = wait {
-        submit::applied(&mut response, wait);
+    let cancel_on_timeout = wait::cancels_on_timeout(&query.unwrap_or_default())?;
+    match Wait::preferred(&headers, cancel_on_timeout, &api)? {
+        Some(wait) => wait.answer(&api, id).await,
+        None => of(&api, api.queue.get(id)?).await,
     }
-    Ok(response)
 }
 
 /// The answer to "what came out of this job": the output, `202` while there is none yet, or why there never will be.
@@ -51,7 +48,10 @@ pub(super) async fn of(api: &Api, job: Job) -> Result<Response, Problem> {
 }
 
 /// `GET /v1/jobs/{id}/artifacts`, in creation order.
-pub(super) async fn artifacts(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn artifacts(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
     let artifacts = api.queue.store().artifacts(job.id)?;
     let artifacts: Vec<Value> = artifacts
@@ -66,7 +66,7 @@ pub(super) async fn artifacts(State(api): State<Arc<Api>>, Path(id): Path<String
 /// `GET /v1/jobs/{id}/artifacts/{name}`
 pub(super) async fn artifact(
     State(api): State<Arc<Api>>,
-    Path((id, name)): Path<(String, String)>,
+    Segments((id, name)): Segments<(String, String)>,
 ) -> Result<Response, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
     match api.queue.store().artifact(job.id, &name)? {

@@ -1,10 +1,9 @@
 //! `POST /v1/jobs` and `POST /v1/kinds/{kind}/jobs`: take a job in, and wait for it if the client wants to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -13,12 +12,15 @@ use sha2::{Digest, Sha256};
 use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
-use super::{Api, body, json_job, result};
-use crate::job::{Job, Kind, State as JobState};
+use super::wait::{self, Wait};
+use super::{Api, Segments, body, json_job};
+use crate::job::{Job, Kind};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
 use crate::store::{Payload, StoreError};
 
+/// Larger inputs are checked off the serving threads.
+const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
@@ -30,11 +32,7 @@ pub(super) async fn json(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let waiting = JobOptions::from_query(&query.unwrap_or_default())?;
-    if let Some((name, _)) = waiting.parameters.first() {
-        let detail = "a JSON submit takes its parameters in the body, under \"parameters\"";
-        return Err(Problem::invalid_option(format!("the query parameter {name}: {detail}")).in_parameter(name, detail));
-    }
+    let cancel_on_timeout = wait::cancels_on_timeout(&query.unwrap_or_default())?;
     let most = api.limits.json_bytes_max;
     let advice = "; send the input as the whole body of POST /v1/kinds/{kind}/jobs instead";
     let body = body::read_whole(request, &headers, most, advice).await?;
@@ -46,18 +44,18 @@ pub(super) async fn json(
             format!("{} reads {reads}; send the file as the body of POST /v1/kinds/{}/jobs", plugin.kind, plugin.kind);
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
-    check_json(&plugin, &input, "/input")?;
+    let input = check_json(&plugin, Bytes::from(input), "/input").await?;
     let mut upload = api.queue.upload();
-    upload = body::write(upload, Bytes::from(input)).await?;
+    upload = body::write(upload, input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    let options = JobOptions { cancel_on_timeout: waiting.cancel_on_timeout, ..job.options };
+    let options = JobOptions { cancel_on_timeout, ..job.options };
     submit(&api, &headers, &plugin, options, payload).await
 }
 
 /// A job whose input is the request's body.
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
-    Path(kind): Path<String>,
+    Segments(kind): Segments<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -66,7 +64,7 @@ pub(super) async fn raw(
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
     let payload = if plugin.reads_json() {
         let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
-        check_json(&plugin, &input, "")?;
+        let input = check_json(&plugin, input, "").await?;
         let upload = body::write(api.queue.upload(), input).await?;
         body::finish(upload, JSON.to_owned()).await?
     } else {
@@ -84,26 +82,13 @@ async fn submit(
     options: JobOptions,
     payload: Payload,
 ) -> Result<Response, Problem> {
-    let wait = api.preferred_wait(headers);
-    let cancel_on_timeout = options.cancel_on_timeout;
-    if cancel_on_timeout && wait.is_none() {
-        let detail = "on_timeout=cancel says what happens after Prefer: wait=N; send that header as well";
-        return Err(Problem::invalid_option(detail).in_parameter("on_timeout", detail));
-    }
+    let wait = Wait::preferred(headers, options.cancel_on_timeout, api)?;
     let key = idempotency_key(headers)?.map(|name| (name, options.digest(&plugin.kind, &payload)));
     let job = api.queue.submit(Submission { key, ..options.into_submission(plugin, payload)? }).await?;
-    let Some(wait) = wait else { return accepted(api, job) };
-    let waited = api.wait(job.id, wait).await?;
-    let ended = if cancel_on_timeout && !waited.state.is_terminal() { api.queue.cancel(job.id).await? } else { waited };
-    let location = location(&ended);
-    let mut response = match ended.state {
-        JobState::Cancelled if cancel_on_timeout => Problem::wait_timeout(&ended).into_response(),
-        state if state.is_terminal() => result::of(api, ended).await?,
-        _ => accepted(api, ended)?,
-    };
-    response.headers_mut().insert(header::LOCATION, location);
-    applied(&mut response, wait);
-    Ok(response)
+    match wait {
+        Some(wait) => wait.answer(api, job.id).await,
+        None => accepted(api, job),
+    }
 }
 
 /// The digest of the client's key, which may be given bare or as a quoted string.
@@ -127,12 +112,6 @@ pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
     headers.insert(header::LOCATION, location);
     headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
     Ok(response)
-}
-
-/// Says that `Prefer: wait` was honoured (RFC 7240).
-pub(super) fn applied(response: &mut Response, wait: Duration) {
-    let value = HeaderValue::try_from(format!("wait={}", wait.as_secs())).expect("digits can stand in a header");
-    response.headers_mut().insert("preference-applied", value);
 }
 
 /// Where the job is.
@@ -165,10 +144,20 @@ fn accepts_json(plugin: &Plugin) -> bool {
     types.is_empty() || types.iter().any(|one| one == JSON || one == "*/*" || one.ends_with("+json"))
 }
 
-fn check_json(plugin: &Plugin, input: &[u8], prefix: &str) -> Result<(), Problem> {
+/// Holds an input against the plugin's schema; a large one on a thread that may take its time.
+async fn check_json(plugin: &Arc<Plugin>, input: Bytes, prefix: &'static str) -> Result<Bytes, Problem> {
     if !plugin.reads_json() {
-        return Ok(());
+        return Ok(input);
     }
+    if input.len() <= CHECKED_AT_ONCE_BYTES_MAX {
+        return check_json_now(plugin, &input, prefix).map(|()| input);
+    }
+    let plugin = Arc::clone(plugin);
+    let checked = tokio::task::spawn_blocking(move || check_json_now(&plugin, &input, prefix).map(|()| input));
+    checked.await.unwrap_or_else(|_| Err(Problem::internal("the host panicked while it checked the input")))
+}
+
+fn check_json_now(plugin: &Plugin, input: &[u8], prefix: &str) -> Result<(), Problem> {
     let value: Value = serde_json::from_slice(input).map_err(|error| {
         Problem::invalid_input(format!("{} reads JSON, and the input is not: {error}", plugin.kind))
             .at(prefix, error.to_string())

@@ -44,9 +44,7 @@ struct Links {
 impl JobView {
     /// A job with the reports of its attempts.
     pub(super) fn with_usage(job: Job, queue: &Queue) -> Result<Self, StoreError> {
-        // A job that never ended an attempt and was never handed back has none; most submits end here.
-        let fresh = job.attempts == 0 && job.interruptions == 0 && job.state != State::Cancelled;
-        let usage = if fresh { Vec::new() } else { queue.store().usage(job.id)? };
+        let usage = queue.store().usage(job.id)?;
         Ok(Self::new(job, usage))
     }
 

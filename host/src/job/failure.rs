@@ -119,6 +119,8 @@ pub fn shorten(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8())));
         text.push('…');
+        // A guest's message may have been many megabytes.
+        text.shrink_to_fit();
     }
     text
 }

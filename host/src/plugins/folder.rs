@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use super::kept::Kept;
 use super::schema::Schema;
 use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
 use crate::job::Kind;
@@ -62,6 +63,7 @@ pub(super) struct Watcher {
     blobs: Blobs,
     plugins: Weak<Plugins>,
     runtime: Runtime,
+    kept: Kept,
     seen: BTreeMap<String, Seen>,
     started: Instant,
     unreadable: Option<String>,
@@ -75,8 +77,9 @@ impl Watcher {
         plugins: Weak<Plugins>,
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().build()?;
+        let kept = Kept::open(settings.kept.clone())?;
         let (seen, started) = (BTreeMap::new(), Instant::now());
-        Ok(Self { settings, sandbox, blobs, plugins, runtime, seen, started, unreadable: None })
+        Ok(Self { settings, sandbox, blobs, plugins, runtime, kept, seen, started, unreadable: None })
     }
 
     /// Looks and checks until told to stop.
@@ -104,8 +107,9 @@ impl Watcher {
             if !name.ends_with(".wasm") || name.starts_with('.') {
                 continue;
             }
-            // Follows links. A file that has just been removed is simply not there.
-            if let Ok(metadata) = fs::metadata(&path) {
+            // Follows links, but also looks at one that leads nowhere: it is listed. A file that has just been removed is
+            // simply not there.
+            if let Ok(metadata) = fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path)) {
                 files.insert(name, metadata);
             }
         }
@@ -118,6 +122,7 @@ impl Watcher {
         let gone: Vec<String> = self.seen.keys().filter(|name| !files.contains_key(*name)).cloned().collect();
         for name in gone {
             self.seen.remove(&name);
+            self.kept.forget(&name);
             plugins.change(|table| retire(table, &name));
         }
         let mut unsettled = false;
@@ -139,7 +144,8 @@ impl Watcher {
                 unsettled = true;
             }
         }
-        if !unsettled || self.started.elapsed() > FIRST_SCAN_MAX {
+        if !plugins.is_scanned() && (!unsettled || self.started.elapsed() > FIRST_SCAN_MAX) {
+            self.kept.forget_others(|name| files.contains_key(name));
             plugins.change(|table| table.scanned = true);
         }
     }
@@ -164,9 +170,12 @@ impl Watcher {
             })
             .and_then(|kind| {
                 let bytes = self.read(name, metadata)?;
-                let digest = hex::encode(Sha256::digest(&bytes));
-                report.digest = Some(digest.clone());
-                self.prepare(kind, digest, &bytes)
+                report.digest = Some(hex::encode(Sha256::digest(&bytes)));
+                let plugin = self.prepare(kind, &bytes)?;
+                if let Err(error) = self.kept.keep(name, &bytes) {
+                    tracing::warn!(plugin.file = name, %error, "a good version could not be kept for a bad day");
+                }
+                Ok(plugin)
             });
         match checked {
             Ok(plugin) => {
@@ -187,7 +196,12 @@ impl Watcher {
                 report.state = FileState::Rejected;
                 tracing::warn!(plugin.file = name, reason, "plugin file rejected");
                 report.reason = Some(reason);
-                plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
+                let kept = report.kind.clone().filter(|kind| plugins.serving(kind).is_none());
+                let kept = kept.and_then(|kind| self.fall_back(name, kind));
+                plugins.change(|table| {
+                    table.serving.extend(kept.map(|plugin| (plugin.kind.clone(), Arc::new(plugin))));
+                    table.files.insert(name.to_owned(), report);
+                });
             }
         }
     }
@@ -208,16 +222,41 @@ impl Watcher {
         let _ = file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if !is_unchanged(&path, before) {
             // The next looks will find the newer content; this one must not be blamed on it.
-            self.seen.remove(name);
+            if let Some(seen) = self.seen.get_mut(name) {
+                seen.checked = false;
+            }
             return Err("the file changed while it was read; it will be read again".to_owned());
         }
         Ok(bytes)
     }
 
-    fn prepare(&self, kind: Kind, digest: String, bytes: &[u8]) -> Result<Plugin, String> {
-        // A bug in the compiler must cost this file only.
-        let loaded = panic::catch_unwind(AssertUnwindSafe(|| self.sandbox.load(bytes)));
-        let program = loaded.map_err(|_| "the compiler panicked on this file".to_owned())?.map_err(|error| error.0)?;
+    /// The version that served before this host was started.
+    fn fall_back(&self, name: &str, kind: Kind) -> Option<Plugin> {
+        let bytes = self.kept.get(name).ok()?;
+        match self.prepare(kind, &bytes) {
+            Ok(plugin) => {
+                tracing::warn!(
+                    plugin.file = name,
+                    plugin.digest = plugin.digest,
+                    "the last good version serves instead"
+                );
+                Some(plugin)
+            }
+            Err(reason) => {
+                tracing::error!(plugin.file = name, reason, "the last good version cannot be used either");
+                None
+            }
+        }
+    }
+
+    /// A bug in the compiler, or anywhere on the way, costs this file only.
+    fn prepare(&self, kind: Kind, bytes: &[u8]) -> Result<Plugin, String> {
+        panic::catch_unwind(AssertUnwindSafe(|| self.compile(kind, bytes)))
+            .unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()))
+    }
+
+    fn compile(&self, kind: Kind, bytes: &[u8]) -> Result<Plugin, String> {
+        let program = self.sandbox.load(bytes).map_err(|error| error.0)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
         let described = self.runtime.block_on(self.sandbox.describe(&program, new_upload));
@@ -236,7 +275,7 @@ impl Watcher {
             fuel_per_ms: self.settings.fuel_per_ms,
             timeout_max: self.settings.limits_max.timeout,
             kind,
-            digest,
+            digest: hex::encode(Sha256::digest(bytes)),
             program,
             description,
         })

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 
 /// Mistakes named per request; more would not help anybody.
 const VIOLATIONS_MAX: usize = 20;
+/// Parts of a schema, each counted as often as references lead to it: what checking a single value may cost.
+const PARTS_MAX: usize = 10_000;
 
 /// One mistake in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +26,11 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Compiles a schema's text. References to other documents are refused, and patterns use an engine that is linear
-    /// in the text: a plugin must not be able to make the host's checks slow.
+    /// Compiles a schema's text. A plugin must not be able to make the host's checks slow: references to other documents or in
+    /// circles are refused, those within count with all they lead to, and patterns use an engine that is linear in the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let source: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        Expansion { root: &source, parts: 0, path: Vec::new() }.walk(&source)?;
         let validator = jsonschema::options()
             .with_pattern_options(PatternOptions::regex())
             .build(&source)
@@ -39,7 +42,8 @@ impl Schema {
     pub fn check(&self, value: &Value) -> Result<(), Vec<Violation>> {
         let describe = |error: jsonschema::ValidationError<'_>| Violation {
             pointer: error.instance_path().to_string(),
-            detail: crate::job::shorten(error.to_string(), 300),
+            // Without the value itself, which may be megabytes.
+            detail: crate::job::shorten(error.masked().to_string(), 300),
         };
         let violations: Vec<Violation> = self.validator.iter_errors(value).take(VIOLATIONS_MAX).map(describe).collect();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
@@ -57,6 +61,53 @@ impl Schema {
             }
         }
         Value::Object(object)
+    }
+}
+
+/// Follows a schema through all its references.
+struct Expansion<'a> {
+    root: &'a Value,
+    parts: usize,
+    /// References being followed.
+    path: Vec<&'a str>,
+}
+
+impl<'a> Expansion<'a> {
+    fn walk(&mut self, part: &'a Value) -> Result<(), String> {
+        self.parts += 1;
+        if self.parts > PARTS_MAX {
+            return Err(format!("with its references it has more than {PARTS_MAX} parts; make it simpler"));
+        }
+        match part {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    match (name.as_str(), value) {
+                        ("$ref", Value::String(target)) => self.follow(target)?,
+                        ("$dynamicRef" | "$recursiveRef", _) => {
+                            return Err(format!("{name} is not supported; use $ref to a place within the schema"));
+                        }
+                        _ => self.walk(value)?,
+                    }
+                }
+                Ok(())
+            }
+            Value::Array(items) => items.iter().try_for_each(|item| self.walk(item)),
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(&mut self, target: &'a str) -> Result<(), String> {
+        let pointer = target.strip_prefix('#').filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
+        let found = pointer.and_then(|pointer| self.root.pointer(pointer));
+        let found = found
+            .ok_or_else(|| format!("$ref {target:?} does not name a place within the schema, such as #/$defs/name"))?;
+        if self.path.contains(&target) {
+            return Err(format!("$ref {target:?} leads to itself; a schema of a job's input cannot be recursive"));
+        }
+        self.path.push(target);
+        let walked = self.walk(found);
+        self.path.pop();
+        walked
     }
 }
 
@@ -106,6 +157,14 @@ mod tests {
         assert!(Schema::parse("{").is_err());
         assert!(Schema::parse(r#"{"$ref": "http://127.0.0.1:1/schema.json"}"#).is_err());
         assert!(Schema::parse(r#"{"$ref": "file:///etc/passwd"}"#).is_err());
+        assert!(Schema::parse(r##"{"allOf": [{"$ref": "#"}]}"##).is_err());
+        let doubling = |n: usize| {
+            format!(r##""d{n}": {{"allOf": [{{"$ref": "#/$defs/d{0}"}}, {{"$ref": "#/$defs/d{0}"}}]}}"##, n + 1)
+        };
+        let levels: Vec<String> = (0..40).map(doubling).collect();
+        let bomb =
+            format!(r##"{{"$ref": "#/$defs/d0", "$defs": {{{}, "d40": {{"type": "string"}}}}}}"##, levels.join(","));
+        assert!(Schema::parse(&bomb).is_err());
         let slow = Schema::parse(r#"{"type": "string", "pattern": "^(a+)+$"}"#).expect("a legal pattern");
         assert!(slow.check(&Value::String("a".repeat(5_000) + "!")).is_err());
     }

@@ -1,8 +1,9 @@
 //! Drives a guest's future and stops it at its bounds.
 //!
-//! The engine returns from the future after every slice of fuel, and whenever the guest waits in a host call. Each time
-//! the clock and the stop request are looked at; to stop a guest is to drop its future. So a computing guest is
-//! stopped within a slice (well below a millisecond) and a waiting one at once.
+//! The engine returns from the future after every slice of fuel, whenever the guest waits in a host call, and after a
+//! millisecond of calls that do not wait. Each time the clock and the stop request are looked at; to stop a guest is to drop
+//! its future. So a computing guest is stopped within a slice, well below a millisecond, one that keeps the host busy
+//! within a few, and a waiting one at once.
 
 use std::future::Future;
 use std::pin::Pin;

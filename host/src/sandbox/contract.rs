@@ -2,15 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, OutputStream};
+use wasmtime_wasi::p2::bindings::io::poll;
+use wasmtime_wasi::p2::bindings::random::{insecure, random};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, OutputStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
 use super::meter::{MemoryLimiter, Meter};
-use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
+use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
 use crate::running::Running;
 use crate::store::{Payload, Upload};
 
@@ -20,13 +24,19 @@ const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
 const ARTIFACTS_MAX: usize = 10_000;
 /// Handles a guest may hold at a time: streams, pollables, inputs.
 const HANDLES_MAX: usize = 10_000;
+/// Streams of the host a guest may hold at a time: each may be an open file.
+const OPEN_STREAMS_MAX: usize = 256;
+/// Random bytes per call.
+const RANDOM_BYTES_MAX: u64 = 4 << 20;
+/// How long a guest may keep the thread with calls to the host.
+const PACE: Duration = Duration::from_millis(1);
 const NOT_SUPPORTED_YET: &str = "not supported yet";
 
 pub(super) mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit/0.1.0",
         world: "plugin",
-        imports: { default: trappable },
+        imports: { default: async | trappable },
         exports: { default: async },
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
@@ -39,6 +49,9 @@ pub(super) mod bindings {
 pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
 
 /// Everything one instance can reach.
+///
+/// Every call that costs the host more than a moment begins with [`Guest::pace`]: a guest that does nothing but call the host
+/// burns hardly any fuel, so that its slices would never end.
 pub(super) struct Guest {
     wasi: WasiCtx,
     handles: ResourceTable,
@@ -49,6 +62,8 @@ pub(super) struct Guest {
     names: HashSet<String>,
     running: Arc<Running>,
     new_upload: NewUpload,
+    last_pause: Instant,
+    open_streams: Arc<()>,
 }
 
 impl Guest {
@@ -59,9 +74,10 @@ impl Guest {
         running: Arc<Running>,
         new_upload: NewUpload,
     ) -> Self {
-        let log = Log::default();
+        let log = Log::new(Arc::clone(&running));
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
+        wasi.max_random_size(RANDOM_BYTES_MAX);
         wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
@@ -75,7 +91,31 @@ impl Guest {
             names: HashSet::new(),
             running,
             new_upload,
+            last_pause: Instant::now(),
+            open_streams: Arc::default(),
         }
+    }
+
+    /// Gives the thread back if the guest has had it for a while, so that deadlines, stop requests and other jobs are
+    /// looked at.
+    async fn pace(&mut self) {
+        if self.last_pause.elapsed() >= PACE {
+            self.last_pause = Instant::now();
+            let mut paused = false;
+            std::future::poll_fn(|cx| {
+                if std::mem::replace(&mut paused, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// Whether the guest holds as many streams of the host as it may.
+    fn has_too_many_streams(&self) -> bool {
+        Arc::strong_count(&self.open_streams) > OPEN_STREAMS_MAX
     }
 
     /// Where its next output goes.
@@ -104,21 +144,56 @@ impl WasiView for Guest {
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
-    host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+    host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    // What of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
+    linker.allow_shadowing(true);
+    linker.instance("wasi:io/poll@0.2.12")?.func_wrap_async(
+        "poll",
+        |mut store, (pollables,): (Vec<Resource<DynPollable>>,)| {
+            Box::new(async move {
+                let guest: &mut Guest = store.data_mut();
+                guest.pace().await;
+                Ok((poll::Host::poll(&mut guest.handles, pollables).await?,))
+            })
+        },
+    )?;
+    linker.instance("wasi:random/random@0.2.12")?.func_wrap_async(
+        "get-random-bytes",
+        |mut store, (length,): (u64,)| {
+            Box::new(async move {
+                let guest: &mut Guest = store.data_mut();
+                guest.pace().await;
+                Ok((random::Host::get_random_bytes(guest.wasi.random(), length)?,))
+            })
+        },
+    )?;
+    linker.instance("wasi:random/insecure@0.2.12")?.func_wrap_async(
+        "get-insecure-random-bytes",
+        |mut store, (length,): (u64,)| {
+            Box::new(async move {
+                let guest: &mut Guest = store.data_mut();
+                guest.pace().await;
+                Ok((insecure::Host::get_insecure_random_bytes(guest.wasi.random(), length)?,))
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 impl types::Host for Guest {}
 
 impl types::HostInput for Guest {
-    fn media_type(&mut self, input: Resource<Payload>) -> wasmtime::Result<String> {
+    async fn media_type(&mut self, input: Resource<Payload>) -> wasmtime::Result<String> {
         Ok(self.handles.get(&input)?.media_type.clone())
     }
 
-    fn size(&mut self, input: Resource<Payload>) -> wasmtime::Result<u64> {
+    async fn size(&mut self, input: Resource<Payload>) -> wasmtime::Result<u64> {
         Ok(self.handles.get(&input)?.content.size())
     }
 
-    fn bytes(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Vec<u8>, InputError>> {
+    async fn bytes(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Vec<u8>, InputError>> {
+        self.pace().await;
         let content = &self.handles.get(&input)?.content;
         let size = content.size();
         if size > WHOLE_INPUT_BYTES_MAX {
@@ -138,29 +213,40 @@ impl types::HostInput for Guest {
         Ok(read().map_err(|error| InputError::Unavailable(error.to_string())))
     }
 
-    fn stream(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+    async fn stream(
+        &mut self,
+        input: Resource<Payload>,
+    ) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        self.pace().await;
+        if self.has_too_many_streams() {
+            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
+        }
+        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
         match self.handles.get(&input)?.content.open(0) {
             Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream(reader));
+                let stream: DynInputStream = Box::new(ContentStream { reader, running, _open: open });
                 Ok(Ok(self.handles.push(stream)?))
             }
             Err(error) => Ok(Err(InputError::Unavailable(error.to_string()))),
         }
     }
 
-    fn drop(&mut self, input: Resource<Payload>) -> wasmtime::Result<()> {
+    async fn drop(&mut self, input: Resource<Payload>) -> wasmtime::Result<()> {
         self.handles.delete(input)?;
         Ok(())
     }
 }
 
 impl host::Host for Guest {
-    fn progress(&mut self, fraction: f64, message: String) -> wasmtime::Result<()> {
+    async fn progress(&mut self, fraction: f64, message: String) -> wasmtime::Result<()> {
+        self.pace().await;
         self.running.report(fraction, message);
         Ok(())
     }
 
-    fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+    async fn log(&mut self, level: Level, mut message: String) -> wasmtime::Result<()> {
+        self.pace().await;
+        message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
         let level = match level {
             Level::Trace => "TRACE",
             Level::Debug => "DEBUG",
@@ -174,15 +260,16 @@ impl host::Host for Guest {
         Ok(())
     }
 
-    fn open_artifact(
+    async fn open_artifact(
         &mut self,
         name: String,
         media_type: String,
     ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ArtifactError>> {
+        self.pace().await;
         if let Err(reason) = check_artifact_name(&name) {
             return Ok(Err(ArtifactError::InvalidName(reason.to_owned())));
         }
-        if self.drafts.len() >= ARTIFACTS_MAX {
+        if self.drafts.len() >= ARTIFACTS_MAX || self.has_too_many_streams() {
             return Ok(Err(ArtifactError::TooMany));
         }
         if !self.names.insert(name.clone()) {
@@ -191,23 +278,28 @@ impl host::Host for Guest {
         let media_type = checked_media_type(media_type);
         let draft = Arc::new(Mutex::new(Draft { name, media_type, upload: self.upload() }));
         self.drafts.push(Arc::clone(&draft));
-        let stream: Box<dyn OutputStream> = Box::new(DraftStream { draft, meter: Arc::clone(&self.meter) });
+        let stream: Box<dyn OutputStream> = Box::new(DraftStream {
+            draft,
+            meter: Arc::clone(&self.meter),
+            running: Arc::clone(&self.running),
+            _open: Arc::clone(&self.open_streams),
+        });
         Ok(Ok(self.handles.push(stream)?))
     }
 
-    fn read_blob(&mut self, _sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+    async fn read_blob(&mut self, _sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
         Ok(Err(InputError::Unavailable(NOT_SUPPORTED_YET.to_owned())))
     }
 
-    fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {
+    async fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {
         Ok(None)
     }
 
-    fn save_checkpoint(&mut self, _data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
+    async fn save_checkpoint(&mut self, _data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
         Ok(Err(NOT_SUPPORTED_YET.to_owned()))
     }
 
-    fn submit_child(
+    async fn submit_child(
         &mut self,
         _kind: String,
         _media_type: String,
@@ -217,7 +309,7 @@ impl host::Host for Guest {
         Ok(Err(NOT_SUPPORTED_YET.to_owned()))
     }
 
-    fn config(&mut self, _name: String) -> wasmtime::Result<Option<String>> {
+    async fn config(&mut self, _name: String) -> wasmtime::Result<Option<String>> {
         Ok(None)
     }
 }

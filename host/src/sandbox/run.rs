@@ -90,6 +90,7 @@ impl Sandbox {
     pub async fn run(&self, program: &Program, call: Call<'_>) -> Report {
         let started = Instant::now();
         let deadline = started + call.limits.timeout;
+        call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
         let guest = Guest::new(limits.memory_bytes, limits.output_bytes, Arc::clone(&call.running), call.new_upload);
@@ -109,7 +110,7 @@ impl Sandbox {
             let future = pin!(async {
                 let plugin = program.plugin.instantiate_async(&mut store).await?;
                 let input = store.data_mut().push_input(call.input)?;
-                plugin.call_run(&mut store, &context, input).await
+                plugin.call_run(&mut store, &context, input).await.map_err(|error| error.context(InGuest))
             });
             Bounded::new(future, deadline, &call.running, &call.on_park, call.mark, &mut times).await
         };
@@ -124,7 +125,11 @@ impl Sandbox {
         };
         let finished = match ended {
             Ok(Ok(outcome)) => conclude(store.data_mut(), outcome),
-            Ok(Err(error)) => Err(diagnose(&error, &limits, &mut usage)),
+            Ok(Err(_)) if call.running.is_over() => Err(explain(over(&call.running), &limits, &mut usage)),
+            Ok(Err(error)) => match store.data().meter.disk_error() {
+                Some(cause) => Err(disk_failed(&cause)),
+                None => Err(diagnose(&error, &limits, &mut usage)),
+            },
             Err(stopped) => Err(explain(stopped, &limits, &mut usage)),
         };
         let mut guest = store.into_data();
@@ -160,6 +165,7 @@ impl Sandbox {
                 plugin.call_describe(&mut store).await
             });
             let deadline = Instant::now() + limits.timeout;
+            running.start(deadline);
             Bounded::new(future, deadline, &running, &on_park, &Mark::none(), &mut times).await
         };
         let over = match ended {
@@ -183,6 +189,16 @@ impl Sandbox {
     }
 }
 
+/// Marks errors that came up after the guest was called.
+#[derive(Debug)]
+struct InGuest;
+
+impl std::fmt::Display for InGuest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the guest failed")
+    }
+}
+
 /// An attempt that did not succeed.
 struct Over {
     ended: Ended,
@@ -197,6 +213,10 @@ impl Over {
 
 /// What the guest returned, held against what it did.
 fn conclude(guest: &mut Guest, outcome: Outcome) -> std::result::Result<Result, Over> {
+    // Whatever the guest made of it: it was the host that failed.
+    if let Some(cause) = guest.meter.disk_error() {
+        return Err(disk_failed(&cause));
+    }
     let done = match outcome {
         Ok(wit::Outcome::Done(done)) => done,
         Ok(wit::Outcome::WaitForChildren) => {
@@ -214,9 +234,6 @@ fn conclude(guest: &mut Guest, outcome: Outcome) -> std::result::Result<Result, 
             return Err(Over { ended: Ended::Failed(failure, advice), bound: None });
         }
     };
-    if let Some(error) = guest.meter.disk_error() {
-        return Err(Over::failed(Code::Internal, format!("the host could not write an artifact: {error}"), None));
-    }
     match done.body {
         wit::Body::Bytes(bytes) => {
             if !guest.meter.add_output(bytes.len() as u64) {
@@ -264,6 +281,8 @@ fn explain(stopped: Stopped, limits: &Limits, usage: &mut Usage) -> Over {
 
 /// What an error of the engine means for the job. Whatever is not recognised is the host's failure.
 fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over {
+    // The engine could run the guest, so an error is of the guest's making: a result that is no value of its type, a bad handle.
+    let in_guest = error.downcast_ref::<InGuest>().is_some();
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     usage.backtrace = backtrace.map(frames).unwrap_or_default();
     if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
@@ -295,12 +314,20 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
             ),
             Some(Bound::Output),
         ),
-        // It happened while guest code was on the stack: a broken rule of the component model, a bad handle.
-        None if backtrace.is_some() => {
+        None if in_guest || backtrace.is_some() => {
             Over::failed(Code::Trap, format!("the guest was stopped: {}", error.root_cause()), None)
         }
         None => Over::failed(Code::Internal, format!("the host could not run the job: {error:#}"), None),
     }
+}
+
+fn disk_failed(cause: &str) -> Over {
+    Over::failed(Code::Internal, format!("the host could not write an artifact: {cause}"), None)
+}
+
+/// Which bound a guest has met inside a call to the host.
+fn over(running: &Running) -> Stopped {
+    running.stop_requested().map_or(Stopped::Deadline, Stopped::Asked)
 }
 
 fn over_output() -> Over {

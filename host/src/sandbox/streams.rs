@@ -1,7 +1,8 @@
 //! The byte streams a guest can hold: its input, the artifacts it writes, and its standard output.
 //!
 //! All of them answer at once. Files are read and written on the worker's own thread, through the page cache; nothing
-//! waits for the device before the attempt has ended.
+//! waits for the device before the attempt has ended. A guest that does nothing but read or write hardly burns fuel, so each
+//! call looks at the request to stop and the deadline itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use super::meter::{Exceeded, Meter};
 use crate::job::{Bound, shorten};
+use crate::running::Running;
 use crate::store::{ContentReader, Upload};
 
 /// The most that is read or written in one call.
@@ -20,10 +22,19 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Log lines kept for the usage report.
 const LOG_LINES_KEPT: usize = 50;
 /// A longer line is cut.
-const LOG_LINE_BYTES_MAX: usize = 1024;
+pub(super) const LOG_LINE_BYTES_MAX: usize = 1024;
 
 /// A content being read by the guest.
-pub(super) struct ContentStream(pub(super) ContentReader);
+pub(super) struct ContentStream {
+    pub(super) reader: ContentReader,
+    pub(super) running: Arc<Running>,
+    pub(super) _open: Arc<()>,
+}
+
+/// Ends a guest that was asked to stop. What it is told does not matter: it never runs again.
+fn end_if_over(running: &Running) -> StreamResult<()> {
+    if running.is_over() { Err(StreamError::trap("the attempt is over")) } else { Ok(()) }
+}
 
 #[async_trait]
 impl Pollable for ContentStream {
@@ -36,7 +47,8 @@ impl InputStream for ContentStream {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        match self.0.next_chunk(size.min(CHUNK_BYTES_MAX)) {
+        end_if_over(&self.running)?;
+        match self.reader.next_chunk(size.min(CHUNK_BYTES_MAX)) {
             Ok(chunk) if chunk.is_empty() => Err(StreamError::Closed),
             Ok(chunk) => Ok(chunk),
             Err(error) => Err(StreamError::LastOperationFailed(error.into())),
@@ -62,6 +74,15 @@ pub(super) type SharedDraft = Arc<Mutex<Draft>>;
 pub(super) struct DraftStream {
     pub(super) draft: SharedDraft,
     pub(super) meter: Arc<Meter>,
+    pub(super) running: Arc<Running>,
+    pub(super) _open: Arc<()>,
+}
+
+impl Drop for DraftStream {
+    fn drop(&mut self) {
+        // An attempt may leave thousands of artifacts; their files must not all stay open until it ends.
+        self.draft.lock().unwrap_or_else(PoisonError::into_inner).upload.close_file();
+    }
 }
 
 #[async_trait]
@@ -72,6 +93,7 @@ impl Pollable for DraftStream {
 #[async_trait]
 impl OutputStream for DraftStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        end_if_over(&self.running)?;
         if !self.meter.add_output(bytes.len() as u64) {
             return Err(StreamError::Trap(Exceeded(Bound::Output).into()));
         }
@@ -93,8 +115,11 @@ impl OutputStream for DraftStream {
 }
 
 /// The attempt's log: the last lines of it. Cheap to clone; all clones are one log.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Log(Arc<Mutex<LogLines>>);
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    shared: Arc<Mutex<LogLines>>,
+    running: Arc<Running>,
+}
 
 #[derive(Debug, Default)]
 struct LogLines {
@@ -103,6 +128,11 @@ struct LogLines {
 }
 
 impl Log {
+    /// An empty log of this attempt.
+    pub(super) fn new(running: Arc<Running>) -> Self {
+        Self { shared: Arc::default(), running }
+    }
+
     /// Adds a line.
     pub(super) fn line(&self, line: &str) {
         self.lines().push(line);
@@ -116,7 +146,7 @@ impl Log {
     }
 
     fn lines(&self) -> std::sync::MutexGuard<'_, LogLines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,6 +205,7 @@ impl Pollable for LogStream {
 #[async_trait]
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        end_if_over(&self.0.running)?;
         self.0.lines().bytes(&bytes);
         Ok(())
     }
@@ -194,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_log_keeps_the_last_lines_short_and_harmless() {
-        let log = Log::default();
+        let log = Log::new(Arc::default());
         for number in 0..60 {
             log.lines().bytes(format!("line {number}\npart").as_bytes());
             log.lines().bytes(b" two\x1b[31m\n");

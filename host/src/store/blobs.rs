@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// The folder of blobs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -222,8 +222,16 @@ impl Blobs {
 pub struct Upload {
     folder: Arc<Folder>,
     small: Vec<u8>,
-    large: Option<Box<(NamedTempFile, Sha256)>>,
+    large: Option<Box<Large>>,
     size: u64,
+}
+
+#[derive(Debug)]
+struct Large {
+    /// Closed when nothing more comes, so that many finished uploads do not take many open files.
+    file: Option<File>,
+    path: TempPath,
+    hash: Sha256,
 }
 
 impl Upload {
@@ -240,21 +248,43 @@ impl Upload {
     /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.large.is_none() && self.spills(bytes.len()) {
-            let mut file = NamedTempFile::new_in(&self.folder.temporary)?;
-            file.write_all(&self.small)?;
-            let hash = Sha256::new_with_prefix(&self.small);
-            self.small = Vec::new();
-            self.large = Some(Box::new((file, hash)));
+            self.spill()?;
         }
         match self.large.as_deref_mut() {
-            Some((file, hash)) => {
+            Some(Large { file: Some(file), hash, .. }) => {
                 file.write_all(bytes)?;
                 hash.update(bytes);
             }
+            Some(Large { file: None, .. }) => return Err(io::Error::other("the upload has been closed")),
             None => self.small.extend_from_slice(bytes),
         }
         self.size += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Closes the file, if there is one: nothing more will be written.
+    pub fn close_file(&mut self) {
+        if let Some(large) = self.large.as_deref_mut() {
+            large.file = None;
+        }
+    }
+
+    /// Moves what is in memory to a file.
+    fn spill(&mut self) -> io::Result<()> {
+        let (mut file, path) = NamedTempFile::new_in(&self.folder.temporary)?.into_parts();
+        file.write_all(&self.small)?;
+        let hash = Sha256::new_with_prefix(&self.small);
+        self.small = Vec::new();
+        self.large = Some(Box::new(Large { file: Some(file), path, hash }));
+        Ok(())
+    }
+
+    /// Ends the upload with a file of its own, however small. Durable when this returns. Blocks on the disk.
+    pub fn finish_as_blob(mut self) -> io::Result<Content> {
+        if self.large.is_none() {
+            self.spill()?;
+        }
+        self.finish()
     }
 
     /// Ends the upload. A large content is a durable blob when this returns. Blocks on the disk.
@@ -262,13 +292,16 @@ impl Upload {
         let Some(large) = self.large else {
             return Ok(Content::Inline(self.small.into()));
         };
-        let (file, hash) = *large;
+        let Large { file, path, hash } = *large;
         let sha256: [u8; 32] = hash.finalize().into();
-        file.as_file().sync_all()?;
+        match file {
+            Some(file) => file.sync_all()?,
+            None => File::open(&path)?.sync_all()?,
+        }
         // Counted before the name exists, so that a concurrent release of the same bytes cannot delete it.
         *self.folder.counts().entry(sha256).or_insert(0) += 1;
         let handle = BlobHandle { sha256, size: self.size, folder: Arc::clone(&self.folder) };
-        file.persist(self.folder.path_of(&sha256)).map_err(|error| error.error)?;
+        path.persist(self.folder.path_of(&sha256)).map_err(|error| error.error)?;
         sync_folder(&self.folder.path)?;
         Ok(Content::Blob(handle))
     }

@@ -28,10 +28,10 @@ impl Group<'_> {
         let (id, mut writes) = (job.id, Writes::default());
         writes.content(id, Part::Input, &input.content)?;
         writes.bytes(id, Part::Options, &options)?;
-        if let Some(key) = &admission.key {
-            let key_record = KeyRecord { id, request: key.request, kept_until: key.kept_until };
-            writes.record(&record::idempotency_key(&key.name), &key_record)?;
-            self.keys.insert(key.name, key_record);
+        let key =
+            admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
+        if let Some((name, key)) = &key {
+            writes.record(&record::idempotency_key(name), key)?;
         }
         let record = Record {
             input: Stored::of(&input.media_type, &input.content),
@@ -44,17 +44,16 @@ impl Group<'_> {
             suspect: false,
             job,
         };
-        self.put(record, writes, input.content.into_blob().as_slice())
+        let job = self.put(record, writes, input.content.into_blob().as_slice())?;
+        self.keys.extend(key);
+        Ok(job)
     }
 
     /// The job that the same key was given for, if it was.
     fn answered_before(&self, admission: &Admission) -> Result<Option<Job>, StoreError> {
         let Some(key) = &admission.key else { return Ok(None) };
-        let earlier = match self.keys.get(&key.name) {
-            Some(earlier) => Some(earlier.clone()),
-            None => record::read::<KeyRecord>(&self.disk.db, &record::idempotency_key(&key.name))?,
-        };
-        let Some(earlier) = earlier.filter(|earlier| earlier.kept_until > key.now) else { return Ok(None) };
+        let earlier = self.key(&key.name)?.filter(|earlier| earlier.kept_until > key.now);
+        let Some(earlier) = earlier else { return Ok(None) };
         if earlier.request != key.request {
             return Err(StoreError::KeyReused);
         }
@@ -66,6 +65,22 @@ impl Group<'_> {
             // The job was deleted meanwhile; the request is a new one then.
             Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What a key stands for as this group leaves it so far.
+    fn key(&self, name: &[u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        match self.keys.get(name) {
+            Some(key) => Ok(Some(key.clone())),
+            None => record::read(&self.disk.db, &record::idempotency_key(name)),
+        }
+    }
+
+    /// Forgets a key whose time is over, unless it was given again and has a new one. Nobody misses one that cannot be
+    /// read.
+    pub(super) fn drop_key(&mut self, name: &[u8; 32], now: Time) {
+        if !matches!(self.key(name), Ok(Some(key)) if key.kept_until > now) {
+            self.writes.remove(&record::idempotency_key(name));
         }
     }
 
@@ -149,6 +164,8 @@ impl Group<'_> {
             return Err(StoreError::Fenced);
         }
         record.suspect = true;
+        // It was started in time.
+        record.job.expires_at = None;
         let mut writes = Writes::default();
         if let Some(crashes_max) = charge {
             // No pause follows a crash, so how long it would be does not matter.
@@ -199,7 +216,13 @@ impl Group<'_> {
         }
         for number in 0..record.artifacts {
             let key = record::artifact_key(id, number);
-            if let Some(artifact) = record::read::<StoredArtifact>(&self.disk.db, &key)? {
+            // The attempt that wrote it may have ended in this very group.
+            let written = if self.is_changed(id) { self.writes.find(&key)? } else { None };
+            let artifact = match written {
+                Some(artifact) => Some(artifact),
+                None => record::read::<StoredArtifact>(&self.disk.db, &key)?,
+            };
+            if let Some(artifact) = artifact {
                 writes.remove_stored(id, Part::Artifact(number), &artifact.stored);
                 blobs.extend(artifact.stored.blob);
             }
@@ -216,7 +239,8 @@ fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Re
     let mut budget = USAGE_TEXT_BYTES_MAX;
     for line in usage.backtrace.iter_mut().chain(usage.log.iter_mut().rev()) {
         *line = shorten(std::mem::take(line), budget.min(240));
-        budget -= line.len().min(budget);
+        // Up to two bytes on disk say how long a line is.
+        budget -= (line.len() + 2).min(budget);
     }
     usage.backtrace.retain(|line| !line.is_empty() && line != "…");
     usage.log.retain(|line| !line.is_empty() && line != "…");

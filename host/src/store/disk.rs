@@ -7,6 +7,7 @@
 //! DIR/inflight which jobs are inside a guest right now
 //! DIR/blobs/   large payloads, a file each
 //! DIR/tmp/     uploads under way; emptied at open
+//! DIR/plugins/ the last good file of each kind, which `plugins` keeps there
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,7 +15,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub(super) struct Disk {
     pub(super) left: Left,
     /// How often this folder was opened, this time included.
     pub(super) opens: u64,
+    /// Whether the store is being closed: nobody waits for room any longer.
+    pub(super) closing: AtomicBool,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
     index: Mutex<Index>,
@@ -79,6 +82,7 @@ impl Disk {
             db_file: File::open(path.join("db").join("db"))?,
             db,
             blobs,
+            closing: AtomicBool::new(false),
             failed: watch::Sender::new(None),
             index: Mutex::new(Index::new(opens)),
             commits,

@@ -167,14 +167,17 @@ impl Index {
         Some(())
     }
 
-    /// Moves jobs whose time has come from scheduled to ready.
-    fn promote(&mut self, now: Time) {
+    /// Moves jobs whose time has come from scheduled to ready, and says whether there were any.
+    pub(super) fn promote(&mut self, now: Time) -> bool {
+        let mut any = false;
         while let Some((due, id)) = self.scheduled.first().copied().filter(|(due, _)| *due <= now) {
             let priority = self.entries.get(&id).map_or(0, |entry| entry.priority);
             // Every scheduled id has an entry; removing it by hand as well keeps this loop finite whatever happens.
             self.scheduled.remove(&(due, id));
             self.relocate(id, Place::Ready(shifted(due, priority)));
+            any = true;
         }
+        any
     }
 
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given.
@@ -182,12 +185,15 @@ impl Index {
         self.promote(now);
         let mut claimed = Vec::new();
         let suspect = self.next_suspect(free).filter(|_| total > 0);
+        let mut suspects_kind = suspect.and_then(|id| self.entries.get(&id)).map(|entry| entry.kind.clone());
         if let Some(id) = suspect {
             self.isolated = Some(id);
             claimed.push((id, self.hand_out(id, now)));
         }
         for (kind, slots) in free {
-            for _ in 0..*slots {
+            // The suspect has one of its kind's places.
+            let taken = suspects_kind.take_if(|of| *slots > 0 && of == kind).map_or(0, |_| 1);
+            for _ in taken..*slots {
                 let next = self.ready.get(kind).and_then(|ready| ready.first().copied());
                 let Some((_, id)) = next.filter(|_| claimed.len() < total) else { break };
                 claimed.push((id, self.hand_out(id, now)));

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
-    DropKeys { names: Vec<[u8; 32]>, reply: Reply<()> },
+    DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
 
 /// Runs until every sender is gone, or until a commit failed.
@@ -56,8 +57,12 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
         }
         // sled cannot go on after a write that found no room, so no write is started without. What was accepted
         // waits here; new submissions are refused before they come this far.
-        while !group.fits(disk.space.room()) && !changes.is_closed() {
+        while !group.fits(disk.space.room()) && !disk.closing.load(Ordering::Relaxed) {
             thread::sleep(ROOM_EVERY);
+        }
+        if !group.fits(disk.space.room()) {
+            tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
+            return;
         }
         if let Err(error) = group.commit() {
             // What sled holds in memory and what the disk holds may differ now, and a second flush could
@@ -121,8 +126,8 @@ impl<'a> Group<'a> {
             Change::DropContent { id, reply } => (reply, self.drop_content(id)),
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
-            Change::DropKeys { names, reply } => {
-                names.iter().for_each(|name| self.writes.remove(&record::idempotency_key(name)));
+            Change::DropKeys { names, now, reply } => {
+                names.iter().for_each(|name| self.drop_key(name, now));
                 return self.answers.push(Answer::Done(reply));
             }
         };

@@ -1,10 +1,11 @@
 //! Writes on their way into one atomic batch.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::blobs::Content;
 use super::error::StoreError;
-use super::record::{CHUNK_BYTES, Part, Stored, chunk_key, encode, seal};
+use super::record::{CHUNK_BYTES, Part, Stored, chunk_key, decode, encode, seal};
 use crate::job::JobId;
 
 /// Writes that will become part of one atomic batch.
@@ -23,12 +24,22 @@ impl Writes {
         self.0.push((key.into(), None));
     }
 
+    /// The record a key was set to here, if it was.
+    pub(super) fn find<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let newest = self.0.iter().rev().find(|(written, _)| written == key);
+        newest.and_then(|(_, value)| value.as_ref()).map(|sealed| decode(sealed)).transpose()
+    }
+
     /// Writes an inline payload, cut into chunks. Blobs lie elsewhere and are on disk already.
     pub(super) fn content(&mut self, id: JobId, part: Part, content: &Content) -> Result<(), StoreError> {
-        if let Content::Inline(bytes) = content {
-            self.bytes(id, part, bytes)?;
+        match content {
+            // In this many chunks it could not be read again.
+            Content::Inline(bytes) if bytes.len() > Content::INLINE_BYTES_MAX => {
+                Err(StoreError::Refused(format!("a payload of {} bytes has to come as a blob", bytes.len())))
+            }
+            Content::Inline(bytes) => self.bytes(id, part, bytes),
+            Content::Blob(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes bytes, cut into chunks.
