@@ -79,14 +79,25 @@ pub struct Description {
     pub output_schema: Option<String>,
     /// One sentence about the artifacts.
     pub artifacts: String,
-    /// Requests worth trying: title, input, parameters.
-    pub examples: Vec<(String, Option<String>, Vec<(String, String)>)>,
+    /// Requests worth trying.
+    pub examples: Vec<Example>,
     /// Wished time limit of one attempt.
     pub timeout: Option<Duration>,
     /// Wished memory limit.
     pub memory_bytes: Option<u64>,
     /// Wished output limit.
     pub output_bytes: Option<u64>,
+}
+
+/// A request worth trying.
+#[derive(Debug, Clone, Default)]
+pub struct Example {
+    /// What it shows.
+    pub title: String,
+    /// The input, as JSON text.
+    pub input: Option<String>,
+    /// Names and values.
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Sandbox {

@@ -41,7 +41,7 @@ pub use self::compact::compact;
 use self::disk::{Disk, SharedDisk};
 pub use self::error::StoreError;
 pub use self::exchange::{
-    Admission, Artifact, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
+    Admission, Artifact, ArtifactEntry, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
 };
 pub use self::export::export;
 pub use self::import::import;
@@ -200,9 +200,12 @@ impl Store {
         Ok(Some(Payload { media_type: stored.media_type, content }))
     }
 
-    /// What a job's artifacts are: name, media type, size and SHA-256, in creation order.
-    pub fn artifacts(&self, id: JobId) -> Result<Vec<(String, String, u64, [u8; 32])>, StoreError> {
-        let describe = |entry: StoredArtifact| (entry.name, entry.stored.media_type, entry.stored.size, entry.sha256);
+    /// What a job's artifacts are, in creation order.
+    pub fn artifacts(&self, id: JobId) -> Result<Vec<ArtifactEntry>, StoreError> {
+        let describe = |StoredArtifact { name, sha256, stored }: StoredArtifact| {
+            let (media_type, size) = (stored.media_type, stored.size);
+            ArtifactEntry { name, media_type, size, sha256 }
+        };
         Ok(self.stored_artifacts(id)?.into_iter().map(describe).collect())
     }
 

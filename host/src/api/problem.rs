@@ -12,8 +12,11 @@ use crate::plugins::Violation;
 use crate::store::StoreError;
 
 /// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
+#[derive(Debug)]
+pub(super) struct Problem(Box<Members>);
+
 #[derive(Debug, Serialize)]
-pub(super) struct Problem {
+struct Members {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -41,7 +44,7 @@ struct Place {
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Members {
             r#type: format!("urn:dropforge:problem:{code}"),
             title,
             status: status.as_u16(),
@@ -50,7 +53,7 @@ impl Problem {
             errors: Vec::new(),
             more: Map::new(),
             headers: Vec::new(),
-        }
+        }))
     }
 
     /// The request cannot be understood.
@@ -147,13 +150,13 @@ impl Problem {
 
     /// Says where in the body the mistake is.
     pub(super) fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(Place { pointer: Some(pointer.into()), parameter: None, detail: detail.into() });
+        self.0.errors.push(Place { pointer: Some(pointer.into()), parameter: None, detail: detail.into() });
         self
     }
 
     /// Says which query parameter or header is wrong.
     pub(super) fn in_parameter(mut self, name: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(Place { pointer: None, parameter: Some(name.into()), detail: detail.into() });
+        self.0.errors.push(Place { pointer: None, parameter: Some(name.into()), detail: detail.into() });
         self
     }
 
@@ -167,29 +170,29 @@ impl Problem {
 
     fn about(self, job: &Job) -> Self {
         let mut problem = self.with("job", json!(format!("/v1/jobs/{}", job.id)));
-        problem.headers.push((header::LOCATION, super::submit::location(job)));
+        problem.0.headers.push((header::LOCATION, super::submit::location(job)));
         problem
     }
 
     fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
+        self.0.more.insert(name.to_owned(), value);
         self
     }
 
     fn retry_after(mut self, seconds: u32) -> Self {
-        self.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        self.0.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).unwrap_or_else(|_| b"{}".to_vec());
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_else(|_| b"{}".to_vec());
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(self.headers);
+        headers.extend(self.0.headers);
         response
     }
 }

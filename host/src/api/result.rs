@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::wait::{self, Wait};
 use super::{Api, Segments, submit};
 use crate::job::{Job, State as JobState};
-use crate::store::{Content, ContentReader, Payload};
+use crate::store::{ArtifactEntry, Content, ContentReader, Payload};
 
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -56,7 +56,7 @@ pub(super) async fn artifacts(
     let artifacts = api.queue.store().artifacts(job.id)?;
     let artifacts: Vec<Value> = artifacts
         .into_iter()
-        .map(|(name, media_type, size, sha256)| {
+        .map(|ArtifactEntry { name, media_type, size, sha256 }| {
             json!({"name": name, "media_type": media_type, "size": size, "sha256": hex::encode(sha256)})
         })
         .collect();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::job::{Failure, Job, JobId, Kind, Progress, State, Usage};
 use crate::plugins::{FileReport, FileState, Plugin};
 use crate::queue::Queue;
+use crate::sandbox::Example;
 use crate::store::StoreError;
 use crate::time::Time;
 
@@ -85,7 +86,7 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let counts = queue.counts(&plugin.kind);
     let counts: serde_json::Map<String, Value> =
         State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect();
-    let examples = about.examples.iter().map(|(title, input, parameters)| {
+    let examples = about.examples.iter().map(|Example { title, input, parameters }| {
         let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let parameters: serde_json::Map<String, Value> =
             parameters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();

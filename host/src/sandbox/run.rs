@@ -11,7 +11,7 @@ use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::contract::{Guest, NewUpload, bindings, checked_media_type};
 use super::meter::Exceeded;
 use super::streams::{Draft, SharedDraft};
-use super::{CALL_BYTES_MAX, Description, FUEL_SLICE, NotAPlugin, Program, Sandbox};
+use super::{CALL_BYTES_MAX, Description, Example, FUEL_SLICE, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
 use crate::running::{Running, Stop};
 use crate::store::{Mark, Options, Payload, Upload};
@@ -376,7 +376,11 @@ fn description(descriptor: bindings::Descriptor) -> std::result::Result<Descript
         examples: descriptor
             .examples
             .into_iter()
-            .map(|example| (example.title, example.input, pairs(example.parameters)))
+            .map(|example| Example {
+                title: example.title,
+                input: example.input,
+                parameters: pairs(example.parameters),
+            })
             .collect(),
         timeout: descriptor.limits.timeout_ms.map(Duration::from_millis),
         memory_bytes: descriptor.limits.memory_bytes,

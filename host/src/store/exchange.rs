@@ -63,6 +63,19 @@ pub struct Artifact {
     pub payload: Payload,
 }
 
+/// What a file a job wrote is, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactEntry {
+    /// Unique within the job.
+    pub name: String,
+    /// As the plugin said.
+    pub media_type: String,
+    /// In bytes.
+    pub size: u64,
+    /// Address of the content.
+    pub sha256: [u8; 32],
+}
+
 /// What a client passes to the plugin besides the input.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
