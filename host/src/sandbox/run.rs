@@ -174,7 +174,10 @@ impl Sandbox {
             Err(stopped) => explain(stopped, &limits, &mut Usage::default()),
         };
         match over.ended {
-            Ended::Failed(failure, _) => Err(NotAPlugin(format!("its `describe` failed: {}", failure.message))),
+            Ended::Failed(failure, _) => Err(NotAPlugin(format!(
+                "it was started and asked to describe itself, and that failed: {}",
+                failure.message
+            ))),
             _ => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
         }
     }

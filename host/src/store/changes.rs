@@ -10,6 +10,8 @@ use crate::time::Time;
 
 /// Bytes of log and backtrace in a usage report, so that it fits into one value.
 const USAGE_TEXT_BYTES_MAX: usize = 3_000;
+/// Bytes of one line of them.
+const USAGE_LINE_BYTES_MAX: usize = 240;
 
 impl Group<'_> {
     pub(super) fn submit(&mut self, new: NewJob, admission: &Admission) -> Result<Job, StoreError> {
@@ -237,13 +239,18 @@ impl Group<'_> {
 /// The newest reports stay; each fits into one value, so of a long one the log and the backtrace are shortened.
 fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Result<(), StoreError> {
     let mut budget = USAGE_TEXT_BYTES_MAX;
-    for line in usage.backtrace.iter_mut().chain(usage.log.iter_mut().rev()) {
-        *line = shorten(std::mem::take(line), budget.min(240));
+    let mut fits = |line: &mut String| {
+        *line = shorten(std::mem::take(line), USAGE_LINE_BYTES_MAX);
         // Up to two bytes on disk say how long a line is.
-        budget -= (line.len() + 2).min(budget);
-    }
-    usage.backtrace.retain(|line| !line.is_empty() && line != "…");
-    usage.log.retain(|line| !line.is_empty() && line != "…");
+        let left = budget.checked_sub(line.len() + 2);
+        budget = left.unwrap_or(0);
+        left.is_some()
+    };
+    // Of the frames the innermost tell most, of the log the last lines.
+    let frames = usage.backtrace.iter_mut().position(|line| !fits(line)).unwrap_or(usage.backtrace.len());
+    usage.backtrace.truncate(frames);
+    let lines = usage.log.iter_mut().rposition(|line| !fits(line)).map_or(0, |last| last + 1);
+    usage.log.drain(..lines);
     let id = record.job.id;
     writes.record(&record::usage_key(id, record.usages), &usage)?;
     if let Some(oldest) = record.usages.checked_sub(USAGE_KEPT as u32) {

@@ -1,0 +1,77 @@
+//! Disks that run full, or cannot be written at all.
+
+use serde_json::json;
+
+use super::ledger::Ledger;
+use super::mounts::{Mount, can_mount};
+use crate::support::{Host, eventually, guest};
+
+/// Fault: a full disk loses what was accepted, wedges the host, or is not noticed when there is room again.
+#[test]
+fn a_full_disk_refuses_new_work_finishes_the_old_and_recovers_by_itself() {
+    if !can_mount("filling a disk") {
+        return;
+    }
+    let setup = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_plugin("message")
+        .set("disk_reserve_bytes", 24 << 20)
+        .set("workers", 1);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let mut host = setup.start();
+    let address = host.process().address().to_owned();
+    let ledger = Ledger::default();
+    // One job that is still running when the room is gone, and one behind it.
+    for seconds in [3.0, 0.1] {
+        let input = json!({"message": "before", "seconds": seconds}).to_string();
+        ledger.submit(&address, "message", input.into_bytes()).expect("accepted");
+    }
+    let mut refused = None;
+    for byte in 0..100 {
+        if ledger.submit(&address, "good", vec![byte; 1 << 20]).is_none() {
+            refused = Some(host.post("/v1/kinds/good/jobs", vec![byte; 1 << 20]));
+            break;
+        }
+    }
+    let refused = refused.expect("64 MiB do not hold 100");
+    refused.refused(507, "disk_full");
+    assert!(!refused.header("retry-after").is_empty());
+    let balance = ledger.settle(&host);
+    assert_eq!(balance.accepted, balance.succeeded);
+
+    let jobs = host.get("/v1/jobs?kind=good&limit=1000").json();
+    for job in jobs["jobs"].as_array().expect("a list") {
+        let path = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
+        assert_eq!(crate::support::answer::Answer::of(host.request(reqwest::Method::DELETE, &path)).status, 204);
+    }
+    let id = eventually("there is room again", || ledger.submit(&address, "good", b"again".to_vec()));
+    assert_eq!(host.output(&id), b"ok");
+    assert!(host.terminate().success());
+    drop((host, disk));
+}
+
+/// Fault: a host on a disk it cannot write to comes up as if all were well.
+#[test]
+fn a_read_only_disk_stops_the_host_with_a_clear_message_and_loses_nothing() {
+    if !can_mount("remounting a disk") {
+        return;
+    }
+    let setup = Host::prepare().with_guest("good", guest::good()).set("disk_reserve_bytes", 1 << 20);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let mut host = setup.start();
+    let address = host.process().address().to_owned();
+    let ledger = Ledger::default();
+    for _ in 0..20 {
+        ledger.submit(&address, "good", b"before".to_vec()).expect("accepted");
+    }
+    host.kill();
+    disk.remount("ro");
+    let exit = host.setup().start_in_vain();
+    assert!(!exit.status.success() && exit.stdout.is_empty(), "{exit:?}");
+    assert!(exit.stderr.contains("Read-only"), "{}", exit.stderr);
+    disk.remount("rw");
+    host.start_again();
+    let balance = ledger.settle(&host);
+    assert_eq!(balance.accepted, balance.succeeded);
+    drop((host, disk));
+}

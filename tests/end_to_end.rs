@@ -1,0 +1,28 @@
+//! Stories about the real binary, told over HTTP. Each module is one side of it.
+
+mod support;
+
+#[path = "end_to_end/durability.rs"]
+mod durability;
+#[path = "end_to_end/hostile.rs"]
+mod hostile;
+#[path = "end_to_end/hostile_files.rs"]
+mod hostile_files;
+#[path = "end_to_end/hostile_host.rs"]
+mod hostile_host;
+#[path = "end_to_end/http.rs"]
+mod http;
+#[path = "end_to_end/jobs.rs"]
+mod jobs;
+#[path = "end_to_end/lists.rs"]
+mod lists;
+#[path = "end_to_end/pdf.rs"]
+mod pdf;
+#[path = "end_to_end/plugin_folder.rs"]
+mod plugin_folder;
+#[path = "end_to_end/refusals.rs"]
+mod refusals;
+#[path = "end_to_end/serve.rs"]
+mod serve;
+#[path = "end_to_end/times.rs"]
+mod times;

@@ -1,0 +1,263 @@
+//! Requests the host refuses, each with its own status and code, as RFC 9457 has it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use futures_util::stream;
+use reqwest::{Body, Method};
+use serde_json::{Value, json};
+
+use crate::support::answer::Answer;
+use crate::support::{Host, PATIENCE, guest};
+
+/// Where the first mistake is, as the problem says.
+fn pointer(problem: &Value) -> &str {
+    problem["errors"][0]["pointer"].as_str().unwrap_or_else(|| panic!("no pointer in {problem}"))
+}
+
+fn detail(problem: &Value) -> &str {
+    problem["detail"].as_str().unwrap_or_else(|| panic!("no detail in {problem}"))
+}
+
+#[test]
+fn what_is_not_json_is_malformed() {
+    let host = Host::start();
+    for body in ["", "{", "kind=good", r#"{"kind": "good"} and more"#, r#"{"kind": "good"}{"kind": "good"}"#, "\u{0}"] {
+        host.post("/v1/jobs", body).refused(400, "malformed");
+    }
+    host.post("/v1/jobs", &b"{\"kind\": \"\xff\"}"[..]).refused(400, "malformed");
+    host.still_works();
+}
+
+#[test]
+fn what_does_not_describe_a_job_is_malformed_and_the_place_is_named() {
+    let host = Host::start();
+    for (body, place) in [
+        (json!({"kind": 3}), "/kind"),
+        (json!({"kind": "good", "priority": "high"}), "/priority"),
+        (json!({"kind": "good", "priority": -1}), "/priority"),
+        (json!({"kind": "good", "delay": "soon"}), "/delay"),
+        (json!({"kind": "good", "timeout": "-2s"}), "/timeout"),
+        (json!({"kind": "good", "run_at": "tomorrow"}), "/run_at"),
+        (json!({"kind": "good", "tags": "one"}), "/tags"),
+        (json!({"kind": "good", "tags": ["one", 2]}), "/tags/1"),
+        (json!({"kind": "good", "parameters": {"a/b": {"c": 1}}}), "/parameters/a~1b"),
+    ] {
+        let problem = host.post_job(&body).refused(400, "malformed");
+        assert_eq!(pointer(&problem), place, "{body}: {problem}");
+    }
+    for body in ["[]", "null", "\"good\""] {
+        host.post("/v1/jobs", body).refused(400, "malformed");
+    }
+}
+
+#[test]
+fn a_missing_kind_and_an_unknown_field_are_named() {
+    let host = Host::start();
+    let missing = host.post_job(&json!({"input": 1})).refused(400, "malformed");
+    assert!(detail(&missing).contains("`kind`"), "{missing}");
+    let unknown = host.post_job(&json!({"kind": "good", "prioritty": 3})).refused(400, "malformed");
+    assert!(detail(&unknown).contains("`prioritty`"), "{unknown}");
+}
+
+#[test]
+fn an_unknown_kind_is_not_found() {
+    let host = Host::start();
+    for kind in ["absent", "GOOD", "", "../good", "good.wasm"] {
+        host.post_job(&json!({"kind": kind})).refused(404, "unknown_kind");
+    }
+    host.post("/v1/kinds/absent/jobs", "x").refused(404, "unknown_kind");
+    host.get("/v1/kinds/absent").refused(404, "unknown_kind");
+}
+
+#[test]
+fn input_against_the_schema_is_refused_where_it_is_wrong() {
+    let host = Host::prepare().with_plugin("message").start();
+    for (input, place) in [
+        (json!({"message": 3}), "/input/message"),
+        (json!({"message": "hi", "seconds": -1}), "/input/seconds"),
+        (json!({"seconds": 1}), "/input"),
+        (json!("hi"), "/input"),
+        (Value::Null, "/input"),
+    ] {
+        let problem = host.post_job(&json!({"kind": "message", "input": input})).refused(422, "invalid_input");
+        assert_eq!(pointer(&problem), place, "{problem}");
+    }
+    // The body is the input here, so the pointer begins at its root.
+    let problem = host.post("/v1/kinds/message/jobs", r#"{"message": 3}"#).refused(422, "invalid_input");
+    assert_eq!(pointer(&problem), "/message");
+    host.post("/v1/kinds/message/jobs", "hi").refused(422, "invalid_input");
+}
+
+#[test]
+fn parameters_against_the_schema_are_refused_where_they_are_wrong() {
+    let schema = r#"{"type": "object", "properties": {"dpi": {"type": "integer", "minimum": 1}, "name": {"type": "string"}},
+                     "additionalProperties": false}"#;
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    // The guest's text cannot hold a quote.
+    let schema = schema.to_string();
+    let picky = guest::Guest { parameters: Some(&schema), ..guest::Guest::GOOD };
+    let host = Host::prepare().with_guest("picky", picky.component()).start();
+    for (query, place) in [("dpi=0", "/parameters/dpi"), ("dpi=x", "/parameters/dpi"), ("dpy=3", "/parameters")] {
+        let problem = host.post(&format!("/v1/kinds/picky/jobs?{query}"), "x").refused(422, "invalid_input");
+        assert_eq!(pointer(&problem), place, "{problem}");
+    }
+    let problem = host.post_job(&json!({"kind": "picky", "parameters": {"dpi": 0}})).refused(422, "invalid_input");
+    assert_eq!(pointer(&problem), "/parameters/dpi");
+    for query in ["dpi=1", "name=200&priority=9&tag=a&arg=b", ""] {
+        assert_eq!(host.output(&host.submit_raw(&format!("picky?{query}"), "x")), b"ok");
+    }
+}
+
+#[test]
+fn options_have_bounds() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("timeout_max", "10s").set("timeout", "5s").start();
+    for (wrong, right) in [
+        (json!({"priority": 10}), json!({"priority": 9})),
+        (json!({"timeout": "10001ms"}), json!({"timeout": "10s"})),
+        (json!({"timeout": 0}), json!({"timeout": 1000})),
+        (json!({"max_attempts": 0}), json!({"max_attempts": 1})),
+        (json!({"delay": "1s", "run_at": "2030-01-01T00:00:00Z"}), json!({"delay": "1ms"})),
+        (json!({"tags": ["x".repeat(65)]}), json!({"tags": ["x".repeat(64)]})),
+    ] {
+        let job = |options: &Value| {
+            let mut job = json!({"kind": "good"});
+            job.as_object_mut().expect("an object").append(&mut options.as_object().expect("an object").clone());
+            job
+        };
+        let problem = host.post_job(&job(&wrong)).refused(422, "invalid_option");
+        let name = wrong.as_object().and_then(|options| options.keys().next()).expect("an option");
+        assert!(detail(&problem).contains(name.as_str()), "{problem}");
+        assert_eq!(host.output(&host.submit_job(job(&right))), b"ok", "{right}");
+    }
+    for query in ["priority=10", "priority=high", "timeout=11s", "delay=soon", "run_at=never", "on_timeout=explode"] {
+        host.post(&format!("/v1/kinds/good/jobs?{query}"), "x").refused(422, "invalid_option");
+    }
+}
+
+#[test]
+fn oversize_json_bodies_are_refused_and_the_largest_allowed_is_not() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("json_bytes_max", 1000).start();
+    let job = r#"{"kind": "good"}"#;
+    let body = |size: usize| job.to_owned() + &" ".repeat(size - job.len());
+    for (size, status) in [(1000, 202), (1001, 413), (200_000, 413)] {
+        check_size(&host, "/v1/jobs", body(size), status);
+    }
+    host.still_works();
+}
+
+#[test]
+fn oversize_files_are_refused_and_the_largest_allowed_is_not() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("body_bytes_max", 100_000).start();
+    for (size, status) in [(0, 202), (100_000, 202), (100_001, 413), (300_000, 413)] {
+        check_size(&host, "/v1/kinds/good/jobs", "x".repeat(size), status);
+    }
+    let left: Vec<_> = std::fs::read_dir(host.setup().data().join("tmp")).expect("readable").collect();
+    assert!(left.is_empty(), "refused uploads leave nothing: {left:?}");
+    host.still_works();
+}
+
+/// Sends a body with its length announced, and again in chunks of which nobody knows how many there will be.
+fn check_size(host: &Host, path: &str, body: String, status: u16) {
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+        body.as_bytes().chunks(700).map(|chunk| Ok(chunk.to_vec())).collect();
+    for body in [Body::from(body), Body::wrap_stream(stream::iter(chunks))] {
+        let answer = host.post(path, body);
+        match status {
+            413 => drop(answer.refused(413, "too_large")),
+            _ => assert_eq!(answer.status, status, "{}", answer.text()),
+        }
+    }
+}
+
+/// Fault: the host answers and closes while the client still sends. The client then finds a broken pipe, not the answer.
+#[test]
+fn an_oversize_body_is_refused_also_to_clients_that_send_all_of_it_before_they_listen() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("body_bytes_max", 100_000).start();
+    let address = host.process().address().trim_start_matches("http://");
+    let size = 20_000_000;
+    for path in ["/v1/kinds/good/jobs", "/v1/jobs"] {
+        let mut stream = TcpStream::connect(address).expect("the host listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        write!(stream, "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n").expect("the head is taken");
+        stream.write_all(&vec![b'x'; size]).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(answer, *b"HTTP/1.1 413");
+    }
+    host.still_works();
+}
+
+#[test]
+fn an_unknown_job_is_not_found_however_it_is_spelt() {
+    let host = Host::start();
+    let id = host.submit("good", Value::Null);
+    host.wait_for(&id, "succeeded");
+    let unknown = ["0197f3a0-0000-7000-8000-000000000000", "nonsense", "%20", "%00", "%FF", &id.to_uppercase()];
+    for id in unknown.into_iter().map(str::to_owned).chain([id.replace('-', ""), format!("{id}0"), format!("{{{id}}}")])
+    {
+        for path in ["", "/result", "/artifacts", "/artifacts/x"] {
+            host.get(&format!("/v1/jobs/{id}{path}")).refused(404, "unknown_job");
+        }
+        host.post(&format!("/v1/jobs/{id}/cancel"), "").refused(404, "unknown_job");
+    }
+}
+
+#[test]
+fn the_wrong_method_is_told_the_right_ones() {
+    let host = Host::start();
+    let id = host.submit("good", Value::Null);
+    for (method, path, allowed) in [
+        (Method::DELETE, "/v1/jobs".to_owned(), "POST"),
+        (Method::PUT, format!("/v1/jobs/{id}"), "GET"),
+        (Method::POST, format!("/v1/jobs/{id}/result"), "GET"),
+        (Method::GET, format!("/v1/jobs/{id}/cancel"), "POST"),
+        (Method::GET, "/v1/kinds/good/jobs".to_owned(), "POST"),
+        (Method::POST, "/v1/plugins".to_owned(), "GET"),
+        (Method::PATCH, "/healthz".to_owned(), "GET"),
+    ] {
+        let answer = Answer::of(host.request(method, &path));
+        answer.refused(405, "method_not_allowed");
+        assert!(answer.header("allow").contains(allowed), "{path}: {:?}", answer.headers);
+    }
+}
+
+#[test]
+fn an_unknown_path_is_not_found() {
+    let host = Host::start();
+    for path in ["/v2/jobs", "/v1", "/v1/job", "/v1/jobs/", "/favicon.ico", "/v1/../etc/passwd", "//"] {
+        host.get(path).refused(404, "not_found");
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_with_advice_and_only_its_own_kind() {
+    let host = Host::prepare().with_guest("endless", guest::endless()).with_guest("good", guest::good());
+    let host = host.set("queue_max", 2).set("workers", 1).start();
+    let first = host.submit("endless", Value::Null);
+    host.wait_for(&first, "running");
+    host.submit("endless", Value::Null);
+    for answer in [host.post_job(&json!({"kind": "endless"})), host.post("/v1/kinds/endless/jobs", "x")] {
+        answer.refused(503, "queue_full");
+        assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{:?}", answer.headers);
+    }
+    let other = host.submit("good", Value::Null);
+    host.cancel(&first);
+    // A place is free again.
+    let third = host.submit("endless", Value::Null);
+    for id in host.get("/v1/jobs?kind=endless").json()["jobs"].as_array().expect("a list") {
+        host.cancel(id["id"].as_str().expect("an id"));
+    }
+    host.wait_for(&third, "cancelled");
+    assert_eq!(host.output(&other), b"ok");
+}
+
+#[test]
+fn what_this_version_cannot_do_yet_is_refused_not_ignored() {
+    let host = Host::start();
+    for name in ["after", "webhook"] {
+        let problem = host.post_job(&json!({"kind": "good", name: "x"})).refused(422, "invalid_option");
+        assert_eq!(pointer(&problem), format!("/{name}"));
+        host.post(&format!("/v1/kinds/good/jobs?{name}=x"), "x").refused(422, "invalid_option");
+    }
+}

@@ -1,0 +1,286 @@
+//! Whatever is done to a store in whatever order, it is where the model is: after every step and every reopen.
+
+use std::collections::HashMap;
+
+use dropforge::job::{Code, Ended, Failure, Job, JobId, State};
+use dropforge::store::{Admission, Attempt, Filter, IdempotencyKey, NewJob, StoreError, Token};
+use dropforge::time::Time;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::model::{Ending, Model, Refusal, progress, retention, settled};
+use crate::parts::{NOW, all, attempt, bytes_of, job, kind, noise};
+use crate::place::Place;
+
+/// Bounded so that all of it takes a few seconds.
+const CASES: u32 = 64;
+const STEPS: usize = 60;
+const KINDS: [&str; 3] = ["a", "b", "c"];
+/// So few that queues get full.
+const QUEUE_MAX: u64 = 6;
+const KEYS_KEPT_S: i64 = 200;
+/// Nothing, a little, several pieces, and a file of its own.
+const SIZES: [usize; 4] = [0, 100, 9_000, 70_000];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit { kind: usize, priority: u8, options: Options, key: Option<(u8, u8)>, size: usize },
+    Claim { free: Vec<(usize, usize)>, total: usize },
+    Finish { late: bool, which: Index, how: How, size: usize },
+    Cancel(Index),
+    Retry(Index),
+    Delete(Index),
+    Expire,
+    Retain { age_s: Option<u64>, jobs_max: Option<usize>, bytes_max: Option<u64> },
+    Pass { seconds: i64 },
+    Reopen,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    delay_s: Option<i64>,
+    expires_s: Option<i64>,
+    max_attempts: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Succeeded,
+    Permanent,
+    Transient,
+    Interrupted,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let size = || prop_oneof![4 => 0..3_usize, 1 => Just(3)];
+    let options = (option::weighted(0.3, 1..200_i64), option::weighted(0.2, 1..400_i64), 1..4_u32)
+        .prop_map(|(delay_s, expires_s, max_attempts)| Options { delay_s, expires_s, max_attempts });
+    let key = option::weighted(0.4, (0..3_u8, prop_oneof![4 => Just(0), 1 => Just(1_u8)]));
+    let how = prop_oneof![Just(How::Succeeded), Just(How::Permanent), Just(How::Transient), Just(How::Interrupted)];
+    let step = prop_oneof![
+        12 => (0..3_usize, 0..10_u8, options, key, size())
+            .prop_map(|(kind, priority, options, key, size)| Step::Submit { kind, priority, options, key, size }),
+        8 => (vec((0..3_usize, 0..4_usize), 0..4), 0..7_usize).prop_map(|(free, total)| Step::Claim { free, total }),
+        10 => (prop::bool::weighted(0.2), any::<Index>(), how, size())
+            .prop_map(|(late, which, how, size)| Step::Finish { late, which, how, size }),
+        3 => any::<Index>().prop_map(Step::Cancel),
+        3 => any::<Index>().prop_map(Step::Retry),
+        2 => any::<Index>().prop_map(Step::Delete),
+        2 => Just(Step::Expire),
+        2 => (option::of(1..300_u64), option::of(0..8_usize), option::of(0..30_000_u64))
+            .prop_map(|(age_s, jobs_max, bytes_max)| Step::Retain { age_s, jobs_max, bytes_max }),
+        6 => (0..150_i64).prop_map(|seconds| Step::Pass { seconds }),
+        2 => Just(Step::Reopen),
+    ];
+    vec(step, 1..STEPS)
+}
+
+/// A claim as the store and as the model know it.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    id: JobId,
+    token: Token,
+    number: u64,
+}
+
+/// A store, its model, and what a host would remember.
+struct Run {
+    place: Place,
+    model: Model,
+    now: Time,
+    /// Every job ever submitted, the deleted ones as well.
+    ids: Vec<JobId>,
+    open: Vec<Claim>,
+    over: Vec<Claim>,
+    newest_tokens: HashMap<JobId, Token>,
+    reports: u64,
+}
+
+impl Run {
+    async fn new() -> Self {
+        let (ids, open, over) = (Vec::new(), Vec::new(), Vec::new());
+        let (model, newest_tokens) = (Model::default(), HashMap::new());
+        Self { place: Place::new().await, model, now: NOW, ids, open, over, newest_tokens, reports: 0 }
+    }
+
+    async fn take(mut self, step: Step) -> Self {
+        match step {
+            Step::Submit { kind, priority, options, key, size } => {
+                let mut new = job(KINDS[kind]);
+                (new.job.priority, new.job.max_attempts, new.job.created_at) =
+                    (priority, options.max_attempts, self.now);
+                new.job.run_at = options.delay_s.map(|seconds| self.later(seconds));
+                new.job.state = if new.job.run_at.is_some() { State::Scheduled } else { State::Queued };
+                new.job.expires_at = options.expires_s.map(|seconds| self.later(seconds));
+                self.submit(new.job, size, key).await;
+            }
+            Step::Claim { free, total } => self.claim(&free, total),
+            Step::Finish { late, which, how, size } => self.finish(late, which, how, size).await,
+            Step::Cancel(which) => {
+                let Some(id) = self.pick(which) else { return self };
+                let answer = self.place.cancel(id, None, self.now).await;
+                self.compare(answer, self.now, |model, now| model.cancel(id, now));
+            }
+            Step::Retry(which) => {
+                let Some(id) = self.pick(which) else { return self };
+                let answer = self.place.retry(id).await;
+                self.compare(answer, self.now, |model, _| model.retry(id));
+            }
+            Step::Delete(which) => {
+                let Some(id) = self.pick(which) else { return self };
+                let answer = self.place.delete(id).await;
+                self.compare(answer, self.now, |model, _| model.delete(id));
+            }
+            Step::Expire => {
+                let expired = self.place.expire(self.now).await.expect("the disk works");
+                let mut expired: Vec<JobId> = expired.into_iter().map(|job| job.id).collect();
+                expired.sort();
+                assert_eq!(expired, self.model.expire(self.now));
+            }
+            Step::Retain { age_s, jobs_max, bytes_max } => {
+                let retention = retention(age_s, jobs_max, bytes_max);
+                while self.place.retain(&retention, self.now).await.expect("the disk works") {}
+                self.model.retain(&retention, self.now);
+            }
+            Step::Pass { seconds } => self.now = self.later(seconds),
+            Step::Reopen => {
+                self.place = self.place.reopened().await;
+                self.model.reopen();
+            }
+        }
+        self
+    }
+
+    async fn submit(&mut self, job: Job, size: usize, key: Option<(u8, u8)>) {
+        let kept_until = self.later(KEYS_KEPT_S);
+        let input = noise(self.ids.len() as u64, SIZES[size]);
+        let now = self.now;
+        let key_digests =
+            key.map(|(name, request)| IdempotencyKey { name: [name; 32], request: [request; 32], now, kept_until });
+        let new = NewJob { job: job.clone(), ..self.place.job_with_input(job.kind.as_str(), &input) };
+        self.ids.push(job.id);
+        let answer = self.place.submit(new, Admission { queue_max: QUEUE_MAX, key: key_digests }).await;
+        let key = key.map(|(name, request)| (name, request, kept_until));
+        self.compare(answer, now, |model, _| model.submit(job, input, QUEUE_MAX, key));
+    }
+
+    fn claim(&mut self, free: &[(usize, usize)], total: usize) {
+        let free: Vec<_> = free.iter().map(|(name, slots)| (kind(KINDS[*name]), *slots)).collect();
+        let claimed = self.place.claim(&free, total, self.now);
+        let expected = self.model.claim(&free, total, self.now);
+        let ids: Vec<JobId> = claimed.iter().map(|claimed| claimed.job.id).collect();
+        assert_eq!(ids, expected.iter().map(|(id, _)| *id).collect::<Vec<_>>(), "claimed, in order");
+        for (claimed, (id, number)) in claimed.into_iter().zip(expected) {
+            let entry = self.model.get(id).expect("the model has just handed it out");
+            assert_eq!(claimed.job, entry.seen());
+            assert!(bytes_of(&claimed.input.content) == entry.input, "the input of {id}");
+            let last = self.newest_tokens.insert(id, claimed.token);
+            assert!(last < Some(claimed.token), "tokens grow");
+            self.open.push(Claim { id, token: claimed.token, number });
+        }
+    }
+
+    async fn finish(&mut self, late: bool, which: Index, how: How, size: usize) {
+        let claim = match if late { &mut self.over } else { &mut self.open } {
+            claims if claims.is_empty() => return,
+            claims => claims.swap_remove(which.index(claims.len())),
+        };
+        self.over.push(claim);
+        self.reports += 1;
+        let (report, now) = (self.reports, self.now);
+        let ended = match how {
+            How::Succeeded => Ended::Succeeded,
+            How::Permanent => Ended::Failed(Failure::new(Code::Trap, "no"), None),
+            How::Transient => Ended::Failed(Failure::new(Code::Transient, "busy"), None),
+            How::Interrupted => Ended::Interrupted,
+        };
+        let output = noise(report, SIZES[size]);
+        let mut success = Attempt { started_at: now, now, progress: progress(report), ..attempt(ended.clone()) };
+        success.usage.fuel = report;
+        success.output = Some(self.place.payload(&output));
+        let answer = self.place.finish(claim.id, claim.token, success).await;
+        let ending = Ending { ended, output, report, now };
+        self.compare(answer, now, |model, _| model.finish(claim.id, claim.number, ending));
+    }
+
+    fn later(&self, seconds: i64) -> Time {
+        Time(self.now.0 + seconds * 1_000)
+    }
+
+    fn pick(&self, which: Index) -> Option<JobId> {
+        (!self.ids.is_empty()).then(|| *which.get(&self.ids))
+    }
+
+    /// Fails unless store and model answer alike.
+    fn compare(
+        &mut self,
+        answer: Result<Job, StoreError>,
+        now: Time,
+        ask: impl FnOnce(&mut Model, Time) -> Result<Job, Refusal>,
+    ) {
+        let answer = answer.map_err(|error| refusal(&error)).map(|job| settled(job, now));
+        let expected = ask(&mut self.model, now).map(|job| settled(job, now));
+        assert_eq!(answer, expected, "what the store answered and what the model expects");
+    }
+
+    /// Fails unless everything that can be seen of the store is as in the model.
+    fn check(&self) {
+        let listed = all(&self.place, &Filter::default(), 1 + self.ids.len() % 7);
+        let settle = |jobs: Vec<Job>| jobs.into_iter().map(|job| settled(job, self.now)).collect::<Vec<_>>();
+        assert_eq!(settle(listed), settle(self.model.all()), "listed");
+        self.place.check_counts(&KINDS);
+        for id in &self.ids {
+            self.check_job(*id);
+        }
+    }
+
+    fn check_job(&self, id: JobId) {
+        let Some(entry) = self.model.get(id) else {
+            assert!(!self.place.exists(id));
+            return;
+        };
+        assert_eq!(settled(self.place.job(id), self.now), settled(entry.seen(), self.now));
+        let reports = self.place.usage(id).expect("readable");
+        assert_eq!(reports.iter().map(|usage| usage.fuel).collect::<Vec<_>>(), entry.usage, "reports of {id}");
+        match (self.place.output(id), &entry.output) {
+            (Ok(None), None) => {}
+            (Err(StoreError::Gone), Some(_)) => assert!(entry.content_gone),
+            (Ok(Some(payload)), Some(bytes)) => {
+                assert!(!entry.content_gone && bytes_of(&payload.content) == *bytes, "the result of {id}");
+            }
+            (other, expected) => panic!("the result of {id}: {other:?} instead of {expected:?}"),
+        }
+    }
+}
+
+fn refusal(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::NotFound => Refusal::NotFound,
+        StoreError::Fenced => Refusal::Fenced,
+        StoreError::QueueFull { .. } => Refusal::QueueFull,
+        StoreError::KeyReused => Refusal::KeyReused,
+        StoreError::Gone => Refusal::Gone,
+        StoreError::WrongState(_) => Refusal::WrongState,
+        other => panic!("no step gives a reason for this: {other}"),
+    }
+}
+
+#[test]
+fn a_store_is_always_where_the_model_is() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let config = Config { cases: CASES, max_shrink_time: 60_000, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&steps(), |steps| {
+        runtime.block_on(async {
+            let mut run = Run::new().await;
+            for step in steps {
+                run = run.take(step).await;
+                run.check();
+            }
+        });
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -1,0 +1,228 @@
+//! A host under test, and the verbs of the stories told about it.
+//!
+//! Every [`Host`] is the real binary in a temporary folder of its own. Waiting is always for a state and has a
+//! deadline. When a test fails, what its host wrote to standard error follows the failure.
+
+#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+
+pub(crate) mod answer;
+pub(crate) mod guest;
+mod process;
+mod setup;
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use self::answer::{Answer, client};
+use self::process::Process;
+pub(crate) use self::setup::Setup;
+
+/// Longer than anything takes on a busy machine; a test that waits for so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_EVERY: Duration = Duration::from_millis(10);
+
+/// Looks again and again until there is something to see, or fails.
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
+        std::thread::sleep(POLL_EVERY);
+    }
+}
+
+/// A file that is shipped with the project.
+pub(crate) fn shipped(path: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()))
+}
+
+/// A host that runs. Dropped, it is killed.
+pub(crate) struct Host {
+    // Dropped in this order: the process ends before its folder goes.
+    process: Option<Process>,
+    setup: Setup,
+}
+
+impl Host {
+    /// An empty folder to begin with.
+    pub(crate) fn prepare() -> Setup {
+        Setup::new()
+    }
+
+    /// A host with one good plugin, `good`.
+    pub(crate) fn start() -> Host {
+        Self::prepare().with_guest("good", guest::good()).start()
+    }
+
+    /// The folder it runs in.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> &Process {
+        self.process.as_ref().expect("the host runs")
+    }
+
+    /// Kills the process as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        drop(self.process.take().expect("the host runs"));
+    }
+
+    /// Asks the process to end, and answers how it ended.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let process = self.process.take().expect("the host runs");
+        process.signal(rustix::process::Signal::TERM);
+        process.wait().status
+    }
+
+    /// Starts a host in the same folders; the one before has been stopped.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the host runs already");
+        let process = self.process.insert(self.setup.process());
+        process.wait_for_address();
+        // Compiling takes turns at the lowest priority with whatever else the machine does.
+        within(3 * PATIENCE, "the host becomes ready", || (self.get("/readyz").status == 200).then_some(()));
+    }
+
+    /// Kills the process and starts another one in the same folders.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Puts a file into the plugin folder of the running host, in one step, as a careful operator would.
+    pub(crate) fn drop_file(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let (hidden, path) = (self.setup.plugins().join(".new"), self.setup.plugins().join(name));
+        std::fs::write(&hidden, bytes).expect("the plugin folder can be written");
+        std::fs::rename(hidden, path).expect("a file can be renamed");
+    }
+
+    /// A request to be finished and sent.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        client().request(method, format!("{}{path}", self.process().address()))
+    }
+
+    /// `GET`
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path))
+    }
+
+    /// `POST` of these bytes, with no word about what they are.
+    pub(crate) fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        Answer::of(self.request(Method::POST, path).body(body))
+    }
+
+    /// `POST /v1/jobs` of this body, whatever comes of it.
+    pub(crate) fn post_job(&self, body: &Value) -> Answer {
+        self.post("/v1/jobs", body.to_string())
+    }
+
+    /// Submits a job, with options if the body has them, and answers its id.
+    pub(crate) fn submit_job(&self, body: Value) -> String {
+        accepted(&self.post_job(&body))
+    }
+
+    /// Submits a job with nothing but an input, and answers its id.
+    pub(crate) fn submit(&self, kind: &str, input: Value) -> String {
+        self.submit_job(json!({"kind": kind, "input": input}))
+    }
+
+    /// Submits a file as `curl --data-binary` does, with options in the query, and answers the job's id.
+    pub(crate) fn submit_raw(&self, kind_and_query: &str, body: impl Into<reqwest::Body>) -> String {
+        let (kind, query) = kind_and_query.split_once('?').unwrap_or((kind_and_query, ""));
+        accepted(&self.post(&format!("/v1/kinds/{kind}/jobs?{query}"), body))
+    }
+
+    /// The job as it is now.
+    pub(crate) fn job(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/v1/jobs/{id}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// The job once it is as wanted.
+    pub(crate) fn wait_until(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("job {id} {what}"), || Some(self.job(id)).filter(&wanted))
+    }
+
+    /// The job once it is in this state.
+    pub(crate) fn wait_for(&self, id: &str, state: &str) -> Value {
+        self.wait_until(id, state, |job| {
+            assert!(job["state"] == *state || !is_terminal(job), "waiting for {state}: {job}");
+            job["state"] == *state
+        })
+    }
+
+    /// The job once it has ended.
+    pub(crate) fn wait(&self, id: &str) -> Value {
+        self.wait_until(id, "ended", is_terminal)
+    }
+
+    /// The failure of a job that fails.
+    pub(crate) fn failure(&self, id: &str) -> Value {
+        self.wait_for(id, "failed")["failure"].clone()
+    }
+
+    /// `GET …/result`
+    pub(crate) fn result(&self, id: &str) -> Answer {
+        self.get(&format!("/v1/jobs/{id}/result"))
+    }
+
+    /// The result of a job that succeeds.
+    pub(crate) fn output(&self, id: &str) -> Vec<u8> {
+        self.wait_for(id, "succeeded");
+        let result = self.result(id);
+        assert_eq!(result.status, 200, "{}", result.text());
+        result.body
+    }
+
+    /// Cancels a job and answers it.
+    pub(crate) fn cancel(&self, id: &str) -> Value {
+        let answer = self.post(&format!("/v1/jobs/{id}/cancel"), "");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// The list of a job's artifacts.
+    pub(crate) fn artifacts(&self, id: &str) -> Vec<Value> {
+        let list = self.get(&format!("/v1/jobs/{id}/artifacts")).json();
+        list["artifacts"].as_array().expect("a list").clone()
+    }
+
+    /// What the host says about a file of its plugin folder, once it has looked at it.
+    pub(crate) fn file(&self, name: &str) -> Value {
+        eventually(&format!("{name} is checked"), || {
+            let files = self.get("/v1/plugins").json();
+            let file = files["plugins"].as_array().expect("a list").iter().find(|file| file["file"] == name);
+            file.filter(|file| file["state"] != "compiling").cloned()
+        })
+    }
+
+    /// Shows that the host is well: a good job still succeeds.
+    pub(crate) fn still_works(&self) {
+        let id = self.submit("good", Value::Null);
+        assert_eq!(self.output(&id), b"ok");
+    }
+}
+
+/// Whether a job has ended.
+pub(crate) fn is_terminal(job: &Value) -> bool {
+    ["succeeded", "failed", "cancelled"].iter().any(|state| job["state"] == *state)
+}
+
+fn accepted(answer: &Answer) -> String {
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    answer.json()["id"].as_str().expect("a job has an id").to_owned()
+}

@@ -1,0 +1,131 @@
+//! The `dropforge` process: started, watched, ended.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::eventually;
+
+/// The binary, with nothing of the developer's own settings, and with a limit of open files if one is given.
+pub(super) fn dropforge(open_files_max: Option<u32>) -> Command {
+    let binary = env!("CARGO_BIN_EXE_dropforge");
+    let mut command = match open_files_max {
+        None => Command::new(binary),
+        Some(count) => {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("ulimit -n {count} && exec \"$0\" \"$@\"")).arg(binary);
+            shell
+        }
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("DROPFORGE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// How a process ended and what it wrote.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: String,
+}
+
+/// A process. Dropped, it is killed and reaped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+    log: PathBuf,
+    address: Option<String>,
+}
+
+impl Process {
+    /// Starts a command; what it logs goes to a file in this folder.
+    pub(super) fn start(mut command: Command, folder: &Path) -> Self {
+        let log = folder.join("stderr.log");
+        let stderr = File::options().create(true).append(true).open(&log).expect("the log file can be written");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().expect("the binary was built and starts");
+        let lines = Arc::default();
+        let stdout = child.stdout.take().expect("its standard output is piped");
+        let into = Arc::clone(&lines);
+        let reader = Some(std::thread::spawn(move || read(stdout, &into)));
+        Self { child, lines, reader, log, address: None }
+    }
+
+    /// Waits for the line that says where the host listens.
+    pub(crate) fn wait_for_address(&mut self) {
+        let line = eventually("the host says where it listens", || {
+            let ended = self.child.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "the host did not start: {ended:?}\n{}", self.stderr());
+            self.stdout().into_iter().next()
+        });
+        let address = line.strip_prefix("listening on ").expect("the first line says where it listens");
+        self.address = Some(address.to_owned());
+    }
+
+    /// Where it listens, `http://…`.
+    pub(crate) fn address(&self) -> &str {
+        self.address.as_deref().expect("the host has said where it listens")
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is our child");
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(mut self) -> Exit {
+        let status = eventually("the process ends", || self.child.try_wait().expect("it is our child"));
+        // Everything it wrote has been read once the pipe is closed.
+        self.reader.take().expect("nobody else waits").join().expect("reading does not panic");
+        Exit { status, stdout: self.stdout(), stderr: self.stderr() }
+    }
+
+    /// The lines it has written to standard output.
+    pub(crate) fn stdout(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it, and those before it in the same folder, wrote to standard error.
+    pub(crate) fn stderr(&self) -> String {
+        // Also called while a test fails, so it must not panic itself.
+        let read = std::fs::read(&self.log);
+        read.map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Processor time it has used so far.
+    pub(crate) fn cpu_time(&self) -> std::time::Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        // After the name in parentheses; ticks are hundredths of a second on every Linux.
+        let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+        std::time::Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the host's standard error\n{}---", self.stderr());
+        }
+    }
+}
+
+fn read(stdout: ChildStdout, lines: &Mutex<Vec<String>>) {
+    // The pipe ends with the process, whichever way it ends.
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}

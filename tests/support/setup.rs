@@ -1,0 +1,104 @@
+//! The folder a host runs in, and the settings it gets.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::process::{self, Exit, Process};
+use super::{Host, shipped};
+
+/// A folder with data, plugins and settings, before a host runs in it.
+pub(crate) struct Setup {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+    open_files_max: Option<u32>,
+}
+
+impl Setup {
+    /// An empty folder.
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::create_dir(folder.path().join("plugins")).expect("it can be written");
+        Self { folder, environment: Vec::new(), open_files_max: None }
+    }
+
+    /// Puts a shipped plugin into the plugin folder.
+    pub(crate) fn with_plugin(self, name: &str) -> Self {
+        let bytes = shipped(&format!("plugins/{name}.wasm"));
+        self.with_guest(name, bytes)
+    }
+
+    /// Puts a file `NAME.wasm` into the plugin folder.
+    pub(crate) fn with_guest(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.plugins().join(format!("{name}.wasm"));
+        std::fs::write(&path, bytes).expect("the plugin folder can be written");
+        // As if it had been there for a while, so that the host need not wait for it to come to rest.
+        let file = std::fs::File::options().write(true).open(path).expect("the file was just written");
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        file.set_modified(long_ago).expect("a file's time can be set");
+        self
+    }
+
+    /// Sets `DROPFORGE_<NAME>`.
+    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((format!("DROPFORGE_{}", name.to_uppercase()), value.to_string()));
+        self
+    }
+
+    /// Lets the host have so many files open at a time, and no more.
+    pub(crate) fn with_open_files_max(mut self, count: u32) -> Self {
+        self.open_files_max = Some(count);
+        self
+    }
+
+    /// The folder of all of it, which is the working folder of the host.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the plugins are.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.folder().join("plugins")
+    }
+
+    /// Where the jobs are kept.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// Starts a host and waits until it is ready.
+    pub(crate) fn start(self) -> Host {
+        let mut host = Host { process: None, setup: self };
+        host.start_again();
+        host
+    }
+
+    /// Starts a host in the same folders while another one may run there, and waits until it has ended by itself.
+    pub(crate) fn start_in_vain(&self) -> Exit {
+        self.process().wait()
+    }
+
+    /// Runs `dropforge verify` on the data folder, which no host uses.
+    pub(crate) fn verify(&self) -> Exit {
+        let mut command = process::dropforge(self.open_files_max);
+        command.arg("verify").arg(self.data());
+        Process::start(command, self.folder()).wait()
+    }
+
+    /// Starts a host in these folders.
+    pub(super) fn process(&self) -> Process {
+        let (data, plugins) = (self.data(), self.plugins());
+        let flags = ["--listen", "127.0.0.1:0", "--data"].map(OsStr::new);
+        self.serve(flags.into_iter().chain([data.as_os_str(), OsStr::new("--plugins"), plugins.as_os_str()]))
+    }
+
+    /// Runs `dropforge serve` with exactly these flags.
+    pub(crate) fn serve(&self, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Process {
+        let mut command = process::dropforge(self.open_files_max);
+        command.arg("serve").args(flags).current_dir(self.folder());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Process::start(command, self.folder())
+    }
+}
