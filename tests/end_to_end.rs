@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "end_to_end/crash.rs"]
+mod crash;
 #[path = "end_to_end/durability.rs"]
 mod durability;
 #[path = "end_to_end/hostile.rs"]
@@ -20,6 +22,8 @@ mod lists;
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]
 mod plugin_folder;
+#[path = "end_to_end/readme.rs"]
+mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
 #[path = "end_to_end/serve.rs"]

@@ -152,6 +152,13 @@ impl Host {
         answer.json()
     }
 
+    /// The job as it is now, unless the host is gone.
+    pub(crate) fn try_job(&self, id: &str) -> Option<Value> {
+        let answer = Answer::try_of(self.request(Method::GET, &format!("/v1/jobs/{id}"))).ok()?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Some(answer.json())
+    }
+
     /// The job once it is as wanted.
     pub(crate) fn wait_until(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         eventually(&format!("job {id} {what}"), || Some(self.job(id)).filter(&wanted))

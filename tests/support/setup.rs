@@ -26,7 +26,11 @@ impl Setup {
 
     /// Puts a shipped plugin into the plugin folder.
     pub(crate) fn with_plugin(self, name: &str) -> Self {
-        let bytes = shipped(&format!("plugins/{name}.wasm"));
+        // The shipped file, or one that was built from its source a moment ago.
+        let bytes = match std::env::var_os("PLUGINS_UNDER_TEST") {
+            Some(folder) => std::fs::read(Path::new(&folder).join(format!("{name}.wasm"))).expect("it was just built"),
+            None => shipped(&format!("plugins/{name}.wasm")),
+        };
         self.with_guest(name, bytes)
     }
 

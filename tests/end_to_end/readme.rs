@@ -1,0 +1,95 @@
+//! What the README tells people to type, typed.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Host, is_terminal, shipped};
+
+/// The commands of the README's shell blocks, continued lines joined.
+fn commands() -> Vec<String> {
+    let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
+    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let mut commands: Vec<String> = Vec::new();
+    for line in blocks.flat_map(str::lines).filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        match commands.last_mut() {
+            // Inside a quoted body.
+            Some(command) if open_quote(command) => *command = format!("{command}\n{line}"),
+            _ => commands.push(line.to_owned()),
+        }
+    }
+    commands
+}
+
+fn open_quote(command: &str) -> bool {
+    command.matches('\'').count() % 2 == 1
+}
+
+/// Types a command in a folder, and answers what it printed.
+fn run(command: &str, folder: &Path) -> String {
+    let output = Command::new("bash").args(["-c", command]).current_dir(folder).output().expect("bash is there");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}\n{error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn every_curl_line_works_as_printed() {
+    let host = Host::prepare().with_plugin("pdf-to-png").with_plugin("integrate").start();
+    let folder = host.setup().folder().to_owned();
+    std::fs::create_dir_all(folder.join("host/assets")).expect("a folder can be made");
+    std::fs::write(folder.join("host/assets/demo.pdf"), shipped("host/assets/demo.pdf")).expect("writable");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("curl ")).collect();
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    let mut id = String::from("ID");
+    let mut printed = Vec::new();
+    for line in lines {
+        let line = line.replace("http://127.0.0.1:8080", host.process().address()).replace("/ID", &format!("/{id}"));
+        let output = run(&line.replacen("curl ", "curl -sS --fail ", 1), &folder);
+        if let Ok(job) = serde_json::from_str::<serde_json::Value>(&output)
+            && let Some(found) = job["id"].as_str()
+        {
+            assert!(job["state"] == "queued" || job["state"] == "running" || is_terminal(&job), "{job}");
+            id = found.to_owned();
+        }
+        printed.push(output);
+    }
+    assert!(printed[0].starts_with("{\"result\":3.1"), "{}", printed[0]);
+    assert!(printed[3].contains("\"page-017.png\""), "{}", printed[3]);
+    let page = std::fs::read(folder.join("page-003.png")).expect("the last line wrote it");
+    assert!(page.starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn the_lines_about_data_folders_work_as_printed() {
+    let mut host = Host::start();
+    host.still_works();
+    assert!(host.terminate().success());
+    let folder = host.setup().folder().to_owned();
+    let lines: Vec<String> =
+        commands().into_iter().filter(|line| line.contains("dropforge-data") || line.contains("backup")).collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let printed: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            line.replace("dropforge-data", "data").replacen(
+                "dropforge ",
+                concat!(env!("CARGO_BIN_EXE_dropforge"), " "),
+                1,
+            )
+        })
+        .map(|line| run(&line, &folder))
+        .collect();
+    assert!(printed[0].starts_with("1 jobs = 1 succeeded"), "{}", printed[0]);
+    assert!(folder.join("new-folder/db").is_dir());
+}
+
+#[test]
+fn its_table_of_settings_is_complete_and_true() {
+    let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
+    let config = String::from_utf8(shipped("host/src/config.rs")).expect("the source is text");
+    let body = config.split("pub struct Config {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("a struct");
+    let names = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    for name in names {
+        assert!(readme.contains(&format!("`{name}`")), "the README does not name the setting {name}");
+    }
+}
