@@ -5,7 +5,7 @@
 //! # short
 //! cargo test --test campaign
 //! # long
-//! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 cargo test --test campaign -- --nocapture --test-threads=1
+//! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 CAMPAIGN_FLIPS=300 cargo test --test campaign -- --nocapture --test-threads=1
 //! ```
 //!
 //! Each part prints its seed and its balance. Power cuts and full disks mount disks of their own, which needs root and is done
@@ -15,6 +15,8 @@ mod support;
 
 #[path = "campaign/cuts.rs"]
 mod cuts;
+#[path = "campaign/damage.rs"]
+mod damage;
 #[path = "campaign/kills.rs"]
 mod kills;
 #[path = "campaign/ledger.rs"]

@@ -22,7 +22,7 @@ fn a_stop_by_either_signal_is_a_success_and_prints_nothing_more() {
     for signal in [Signal::INT, Signal::TERM] {
         let setup = Host::prepare().with_guest("endless", guest::endless());
         let mut process = setup.serve(["--listen", "127.0.0.1:0"]);
-        process.wait_for_address();
+        assert!(process.comes_up(), "{}", process.stderr());
         process.signal(signal);
         let exit = process.wait();
         assert_eq!((exit.status.code(), exit.stdout.len()), (Some(0), 1), "{signal:?}: {}", exit.stderr);
@@ -81,7 +81,7 @@ fn folders_are_made_where_the_defaults_say() {
     let setup = Host::prepare();
     std::fs::remove_dir(setup.plugins()).expect("it is there and empty");
     let mut process = setup.serve(["--listen", "127.0.0.1:0"]);
-    process.wait_for_address();
+    assert!(process.comes_up(), "{}", process.stderr());
     assert!(setup.folder().join("dropforge-data/db").is_dir());
     assert!(setup.plugins().is_dir());
 }

@@ -18,7 +18,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use self::answer::{Answer, client};
-use self::process::Process;
+pub(crate) use self::process::{Exit, Process};
 pub(crate) use self::setup::Setup;
 
 /// Longer than anything takes on a busy machine; a test that waits for so long has failed.
@@ -89,11 +89,22 @@ impl Host {
 
     /// Starts a host in the same folders; the one before has been stopped.
     pub(crate) fn start_again(&mut self) {
+        if let Err(exit) = self.try_start_again() {
+            panic!("the host did not start: {exit:?}");
+        }
+    }
+
+    /// Starts a host in the same folders, or answers how it ended instead.
+    pub(crate) fn try_start_again(&mut self) -> Result<(), Exit> {
         assert!(self.process.is_none(), "the host runs already");
-        let process = self.process.insert(self.setup.process());
-        process.wait_for_address();
+        let mut process = self.setup.process();
+        if !process.comes_up() {
+            return Err(process.wait());
+        }
+        self.process = Some(process);
         // Compiling takes turns at the lowest priority with whatever else the machine does.
         within(3 * PATIENCE, "the host becomes ready", || (self.get("/readyz").status == 200).then_some(()));
+        Ok(())
     }
 
     /// Kills the process and starts another one in the same folders.
