@@ -17,6 +17,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -31,6 +33,8 @@ use super::writes::Writes;
 use super::{Settings, StoreError};
 use crate::job::JobId;
 
+/// How long sled may take to let go of a database that this process has just closed.
+const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Memory sled may use for pages it could read again.
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -151,11 +155,24 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 
 pub(super) fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let end = Instant::now() + STILL_CLOSING_MAX;
     // sled 0.34 panics on some kinds of damage; for us that is one more way of saying that it cannot be opened.
-    match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
+    match panic::catch_unwind(AssertUnwindSafe(|| open_when_closed(&config, end))) {
         Ok(Ok(db)) => Ok(db),
         Ok(Err(error)) => Err(StoreError::damaged(format!("{} cannot be opened: {error}", path.display()))),
         Err(_) => Err(StoreError::damaged(format!("{} cannot be opened: sled panicked", path.display()))),
+    }
+}
+
+/// sled's threads may hold a database for a moment after it was dropped. Our own lock says that no other process has it.
+fn open_when_closed(config: &sled::Config, end: Instant) -> sled::Result<sled::Db> {
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
     }
 }
 
