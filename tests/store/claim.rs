@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::thread;
 
 use dropforge::job::{Ended, JobId, State};
+use dropforge::time::Time;
 use futures_util::future::join_all;
 
 use crate::parts::{NOW, at, attempt_at, ids, job, job_but, job_for, kind, no_limit, transient};
@@ -57,7 +58,7 @@ async fn a_scheduled_job_is_not_claimed_before_its_time() {
     let mut place = Place::new().await;
     let id = place.add(job_for("a", at(60))).await;
     for _ in 0..2 {
-        assert!(place.claim_all(&[("a", 9)], at(59)).is_empty());
+        assert!(place.claim_all(&[("a", 9)], Time(at(60).0 - 1)).is_empty());
         assert_eq!(place.job(id).state, State::Scheduled);
         assert_eq!(place.next_due(at(59)).map(|pause| pause.as_millis()), Some(1_000));
         place = place.reopened().await;
