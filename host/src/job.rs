@@ -201,6 +201,29 @@ impl Backoff {
 }
 
 impl Job {
+    /// A job as most are accepted: ready at once, nothing chosen, nothing happened yet.
+    pub fn new(id: JobId, kind: Kind, created_at: Time) -> Self {
+        Self {
+            id,
+            kind,
+            state: State::Queued,
+            priority: 5,
+            attempts: 0,
+            max_attempts: 3,
+            crashes: 0,
+            interruptions: 0,
+            progress: Progress::default(),
+            failure: None,
+            tags: Vec::new(),
+            created_at,
+            run_at: None,
+            started_at: None,
+            finished_at: None,
+            timeout_ms: None,
+            expires_at: None,
+        }
+    }
+
     /// The job after an attempt that ended so. The one place where a job's next state is decided.
     pub fn after_attempt(mut self, ended: Ended, backoff: Backoff, jitter: f64, now: Time) -> Job {
         match ended {
@@ -285,25 +308,8 @@ mod tests {
     const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
     fn running(max_attempts: u32) -> Job {
-        Job {
-            id: JobId::nil(),
-            kind: Kind::new("work").expect("well-formed"),
-            state: State::Running,
-            priority: 5,
-            attempts: 0,
-            max_attempts,
-            crashes: 0,
-            interruptions: 0,
-            progress: Progress::default(),
-            failure: None,
-            tags: Vec::new(),
-            created_at: Time(0),
-            run_at: None,
-            started_at: Some(Time(1)),
-            finished_at: None,
-            timeout_ms: None,
-            expires_at: None,
-        }
+        let kind = Kind::new("work").expect("well-formed");
+        Job { state: State::Running, max_attempts, started_at: Some(Time(1)), ..Job::new(JobId::nil(), kind, Time(0)) }
     }
 
     fn failing(code: Code) -> Ended {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use self::schema::{Schema, Violation};
+pub use self::schema::{Schema, Violation, pointer_segment};
 use crate::job::Kind;
 use crate::sandbox::{Description, Limits, Program, Sandbox};
 use crate::store::Blobs;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::waiters::Waiters;
-use crate::job::{Backoff, Job, JobId, Kind, Progress, State, Usage};
+use crate::job::{Backoff, Job, JobId, Kind, State, Usage};
 use crate::running::{Running, Stop};
 use crate::store::{
     Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
@@ -121,23 +121,14 @@ impl Queue {
     pub async fn submit(&self, wanted: Submission) -> Result<Job, StoreError> {
         let now = Time::now();
         let job = Job {
-            id: JobId::now_v7(),
-            kind: wanted.kind,
             state: if wanted.run_at.is_some_and(|at| at > now) { State::Scheduled } else { State::Queued },
             priority: wanted.priority,
-            attempts: 0,
             max_attempts: wanted.max_attempts,
-            crashes: 0,
-            interruptions: 0,
-            progress: Progress::default(),
-            failure: None,
             tags: wanted.tags,
-            created_at: now,
             run_at: wanted.run_at.filter(|at| *at > now),
-            started_at: None,
-            finished_at: None,
             timeout_ms: wanted.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             expires_at: wanted.expires_in.map(|span| now.after(span)),
+            ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
         let new = NewJob { job, input: wanted.input, options: wanted.options };
         let kept_until = now.after(self.settings.keys_kept);

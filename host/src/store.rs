@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
 pub use self::compact::compact;
-use self::disk::{Disk, SharedDisk};
+use self::disk::Disk;
 pub use self::error::StoreError;
 pub use self::exchange::{
     Admission, Artifact, ArtifactEntry, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
@@ -67,7 +67,8 @@ const RETAIN_MAX: usize = 200;
 /// The jobs of one data folder. Dropped, it finishes what it was asked and closes the folder.
 #[derive(Debug)]
 pub struct Store {
-    disk: SharedDisk,
+    /// Shared by readers and the writer.
+    disk: Arc<Disk>,
     changes: Mutex<Option<mpsc::Sender<Change>>>,
     writer: Mutex<Option<thread::JoinHandle<()>>>,
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::options::JobOptions;
 use super::problem::Problem;
+use crate::plugins::pointer_segment;
 use crate::time::{Span, Time};
 
 /// The body of `POST /v1/jobs`.
@@ -81,7 +82,7 @@ fn parameter((name, value): (String, Value)) -> Result<Vec<(String, String)>, Pr
         _ => {
             let detail = "a parameter is a string, a number, true or false, or a list of those";
             Err(Problem::malformed(format!("parameters.{name}: {detail}"))
-                .at(format!("/parameters/{}", escape(&name)), detail))
+                .at(format!("/parameters/{}", pointer_segment(&name)), detail))
         }
     };
     match value {
@@ -94,14 +95,9 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let segment = |segment: &Segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", escape(key)),
+        Segment::Map { key } => format!("/{}", pointer_segment(key)),
         Segment::Enum { variant } => format!("/{variant}"),
         Segment::Unknown => String::new(),
     };
     path.iter().map(segment).collect()
-}
-
-/// A name as a segment of a JSON Pointer (RFC 6901).
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::load::{Load, Request};
 use super::{Counters, NO_OP_INPUT, QUEUE_MAX, Sample};
-use crate::job::{Job, JobId, Kind, Progress, State};
+use crate::job::{Job, JobId, Kind};
 use crate::store::{Admission, Content, NewJob, Options, Payload, Settings, Store};
 use crate::time::Time;
 
@@ -64,26 +64,7 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
 
 fn job() -> anyhow::Result<NewJob> {
     let kind = Kind::new("message").ok_or_else(|| anyhow::anyhow!("a good name"))?;
-    let now = Time::now();
-    let job = Job {
-        id: JobId::now_v7(),
-        kind,
-        state: State::Queued,
-        priority: 5,
-        attempts: 0,
-        max_attempts: 3,
-        crashes: 0,
-        interruptions: 0,
-        progress: Progress::default(),
-        failure: None,
-        tags: Vec::new(),
-        created_at: now,
-        run_at: None,
-        started_at: None,
-        finished_at: None,
-        timeout_ms: None,
-        expires_at: None,
-    };
+    let job = Job::new(JobId::now_v7(), kind, Time::now());
     let content = Content::Inline(NO_OP_INPUT.into());
     let input = Payload { media_type: "application/json".to_owned(), content };
     Ok(NewJob { job, input, options: Options::default() })

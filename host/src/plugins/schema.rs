@@ -53,7 +53,7 @@ impl Schema {
     pub fn parameters_as_object(&self, parameters: &[(String, String)]) -> Value {
         let mut object = Map::new();
         for (name, text) in parameters {
-            let value = typed(text, self.source.pointer(&format!("/properties/{}/type", escape(name))));
+            let value = typed(text, self.source.pointer(&format!("/properties/{}/type", pointer_segment(name))));
             match object.get_mut(name) {
                 None => drop(object.insert(name.clone(), value)),
                 Some(Value::Array(values)) => values.push(value),
@@ -125,7 +125,8 @@ fn typed(text: &str, wanted: Option<&Value>) -> Value {
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn escape(name: &str) -> String {
+/// A name as a segment of a JSON Pointer (RFC 6901).
+pub fn pointer_segment(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

@@ -217,6 +217,3 @@ impl CommitFile {
         Ok(())
     }
 }
-
-/// Shared by the store's readers and its writer.
-pub(super) type SharedDisk = Arc<Disk>;

@@ -291,32 +291,13 @@ fn state_of(place: Place) -> State {
 mod tests {
     use super::super::record::Stored;
     use super::*;
-    use crate::job::Progress;
 
     fn kind(name: &str) -> Kind {
         Kind::new(name).expect("well-formed")
     }
 
     fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Record {
-        let job = Job {
-            id: JobId::from_u128(number),
-            kind: kind(name),
-            state: State::Queued,
-            priority,
-            attempts: 0,
-            max_attempts: 3,
-            crashes: 0,
-            interruptions: 0,
-            progress: Progress::default(),
-            failure: None,
-            tags: Vec::new(),
-            created_at: Time(created_at),
-            run_at: None,
-            started_at: None,
-            finished_at: None,
-            timeout_ms: None,
-            expires_at: None,
-        };
+        let job = Job { priority, ..Job::new(JobId::from_u128(number), kind(name), Time(created_at)) };
         let input = Stored { media_type: String::new(), size: 10, blob: None };
         let (output, content_gone, suspect) = (None, false, false);
         Record { job, input, options_bytes: 0, output, artifacts: 0, usages: 0, bytes: 10, content_gone, suspect }
