@@ -1,9 +1,10 @@
 //! The plugin folder as a table of kinds: watched, checked, swapped.
 //!
 //! A file serves only after it was compiled, linked and asked to describe itself. Jobs hold on to the version they
-//! started on; a file that is rejected leaves the version before it serving. All of this happens on a thread of its
+//! started on; a file that is rejected leaves the version before it serving. All of this happens on threads of its
 //! own, at low priority.
 
+mod checker;
 mod folder;
 mod kept;
 mod schema;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub kept: PathBuf,
     /// A larger file is rejected.
     pub file_bytes_max: u64,
+    /// Files being checked at a time; large ones leave one place to small ones.
+    pub checks_max: usize,
     /// Limits of a kind that wishes nothing.
     pub limits: Limits,
     /// No kind gets more.
@@ -173,7 +176,7 @@ impl Plugins {
         self.read(|table| table.scanned)
     }
 
-    /// Stops watching. What serves goes on serving. Blocks until a check under way is done.
+    /// Stops watching. What serves goes on serving. A check that is under way is not waited for, and comes to nothing.
     pub fn stop(&self) {
         self.stop.send_replace(true);
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -69,6 +69,16 @@ pub(crate) fn crowded(mut component: Vec<u8>, count: u8) -> Vec<u8> {
     component
 }
 
+/// A good plugin with so many functions that nobody calls, each some hundred bytes of work for a compiler.
+pub(crate) fn large(functions: usize) -> Vec<u8> {
+    let work: String = (0..40).map(|n| format!("(local.set $x (i64.add (i64.rotl (local.get $x) (i64.const {n})) (i64.load (i32.and (i32.wrap_i64 (local.get $x)) (i32.const 4095)))))")).collect();
+    let function = |number| {
+        format!("(func $filler{number} (export \"filler{number}\") (param $x i64) (result i64) {work} (local.get $x))")
+    };
+    let items: String = (0..functions).map(function).collect();
+    Guest { items: &items, ..Guest::GOOD }.component()
+}
+
 /// A plugin with this body of `run`.
 pub(crate) fn run(body: &str) -> Vec<u8> {
     Guest { run: body, ..Guest::GOOD }.component()
