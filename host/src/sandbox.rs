@@ -5,6 +5,7 @@
 
 mod bounded;
 mod contract;
+mod grants;
 mod meter;
 mod run;
 mod streams;
@@ -18,6 +19,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 pub use self::bounded::OnPark;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
+pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::streams::Draft;
 

@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::kept::Kept;
+use super::kept::{Kept, Version};
 use super::schema::Schema;
-use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
+use super::{FileReport, FileState, KindSettings, Plugin, Plugins, Settings, Table, settings};
 use crate::job::Kind;
 use crate::priority;
 use crate::sandbox::{Description, Limits, NewUpload, Sandbox};
@@ -51,8 +51,31 @@ impl Stamp {
     }
 }
 
+/// A kind's two files: `NAME.wasm`, and `NAME.toml` if there is one. A version is both of them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamps {
+    wasm: Stamp,
+    toml: Option<Stamp>,
+}
+
+/// Both files as they are found.
+struct Found {
+    wasm: Metadata,
+    toml: Option<Metadata>,
+}
+
+impl Found {
+    fn stamps(&self) -> Stamps {
+        Stamps { wasm: Stamp::of(&self.wasm), toml: self.toml.as_ref().map(Stamp::of) }
+    }
+
+    fn have_rested(&self) -> bool {
+        has_rested(&self.wasm) && self.toml.as_ref().is_none_or(has_rested)
+    }
+}
+
 struct Seen {
-    stamp: Stamp,
+    stamps: Stamps,
     checked: bool,
 }
 
@@ -98,8 +121,8 @@ impl Watcher {
         }
     }
 
-    /// Every `*.wasm` of the folder that is not hidden.
-    fn look(&self) -> io::Result<BTreeMap<String, Metadata>> {
+    /// Every `*.wasm` of the folder that is not hidden, with the settings beside it.
+    fn look(&self) -> io::Result<BTreeMap<String, Found>> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&self.settings.folder)? {
             let path = entry?.path();
@@ -109,15 +132,17 @@ impl Watcher {
             }
             // Follows links, but also looks at one that leads nowhere: it is listed. A file that has just been removed is
             // simply not there.
-            if let Ok(metadata) = fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path)) {
-                files.insert(name, metadata);
+            let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
+            if let Some(wasm) = look_at(&path) {
+                let toml = look_at(&path.with_extension("toml"));
+                files.insert(name, Found { wasm, toml });
             }
         }
         Ok(files)
     }
 
     /// Holds what is there against what was there before.
-    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Metadata>, stop: &watch::Receiver<bool>) {
+    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Found>, stop: &watch::Receiver<bool>) {
         self.unreadable = None;
         let gone: Vec<String> = self.seen.keys().filter(|name| !files.contains_key(*name)).cloned().collect();
         for name in gone {
@@ -126,20 +151,20 @@ impl Watcher {
             plugins.change(|table| retire(table, &name));
         }
         let mut unsettled = false;
-        for (name, metadata) in files {
+        for (name, found) in files {
             if *stop.borrow() {
                 return;
             }
-            let stamp = Stamp::of(metadata);
+            let stamps = found.stamps();
             let first_scan = !plugins.is_scanned();
             let settled = match self.seen.get(name) {
-                Some(seen) if seen.stamp == stamp && seen.checked => continue,
-                Some(seen) => seen.stamp == stamp,
-                None => first_scan && has_rested(metadata),
+                Some(seen) if seen.stamps == stamps && seen.checked => continue,
+                Some(seen) => seen.stamps == stamps,
+                None => first_scan && found.have_rested(),
             };
-            self.seen.insert(name.clone(), Seen { stamp, checked: settled });
+            self.seen.insert(name.clone(), Seen { stamps, checked: settled });
             if settled {
-                self.check(plugins, name, metadata);
+                self.check(plugins, name, found);
             } else {
                 unsettled = true;
             }
@@ -151,7 +176,7 @@ impl Watcher {
     }
 
     /// Takes a complete file through its checks, and swaps it in or says why not.
-    fn check(&mut self, plugins: &Plugins, name: &str, metadata: &Metadata) {
+    fn check(&mut self, plugins: &Plugins, name: &str, found: &Found) {
         let kind = name.strip_suffix(".wasm").and_then(Kind::new);
         let mut report = FileReport {
             file: name.to_owned(),
@@ -169,10 +194,11 @@ impl Watcher {
                     .to_owned()
             })
             .and_then(|kind| {
-                let bytes = self.read(name, metadata)?;
-                report.digest = Some(hex::encode(Sha256::digest(&bytes)));
-                let plugin = self.prepare(kind, &bytes)?;
-                if let Err(error) = self.kept.keep(name, &bytes) {
+                let wasm = self.read(name, &found.wasm, self.settings.file_bytes_max)?;
+                report.digest = Some(hex::encode(Sha256::digest(&wasm)));
+                let version = Version { wasm, toml: self.read_toml(&kind, found)? };
+                let plugin = self.prepare(kind, &version)?;
+                if let Err(error) = self.kept.keep(name, &version) {
                     tracing::warn!(plugin.file = name, %error, "a good version could not be kept for a bad day");
                 }
                 Ok(plugin)
@@ -206,12 +232,19 @@ impl Watcher {
         }
     }
 
-    fn read(&mut self, name: &str, before: &Metadata) -> Result<Vec<u8>, String> {
+    /// The settings beside a file, or none.
+    fn read_toml(&mut self, kind: &Kind, found: &Found) -> Result<String, String> {
+        let Some(metadata) = &found.toml else { return Ok(String::new()) };
+        let name = format!("{kind}.toml");
+        let bytes = self.read(&name, metadata, settings::FILE_BYTES_MAX).map_err(|error| format!("{name}: {error}"))?;
+        String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text"))
+    }
+
+    fn read(&mut self, name: &str, before: &Metadata, most: u64) -> Result<Vec<u8>, String> {
         let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
         if !before.is_file() {
             return Err("this is not a regular file".to_owned());
         }
-        let most = self.settings.file_bytes_max;
         if before.len() > most {
             return Err(format!("the file has {} bytes; {most} is the most", before.len()));
         }
@@ -222,7 +255,9 @@ impl Watcher {
         let _ = file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if !is_unchanged(&path, before) {
             // The next looks will find the newer content; this one must not be blamed on it.
-            if let Some(seen) = self.seen.get_mut(name) {
+            if let Some(seen) =
+                self.seen.get_mut(&Path::new(name).with_extension("wasm").to_string_lossy().into_owned())
+            {
                 seen.checked = false;
             }
             return Err("the file changed while it was read; it will be read again".to_owned());
@@ -232,8 +267,8 @@ impl Watcher {
 
     /// The version that served before this host was started.
     fn fall_back(&self, name: &str, kind: Kind) -> Option<Plugin> {
-        let bytes = self.kept.get(name).ok()?;
-        match self.prepare(kind, &bytes) {
+        let version = self.kept.get(name).ok()?;
+        match self.prepare(kind, &version) {
             Ok(plugin) => {
                 tracing::warn!(
                     plugin.file = name,
@@ -250,13 +285,16 @@ impl Watcher {
     }
 
     /// A bug in the compiler, or anywhere on the way, costs this file only.
-    fn prepare(&self, kind: Kind, bytes: &[u8]) -> Result<Plugin, String> {
-        panic::catch_unwind(AssertUnwindSafe(|| self.compile(kind, bytes)))
+    fn prepare(&self, kind: Kind, version: &Version) -> Result<Plugin, String> {
+        panic::catch_unwind(AssertUnwindSafe(|| self.compile(kind, version)))
             .unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()))
     }
 
-    fn compile(&self, kind: Kind, bytes: &[u8]) -> Result<Plugin, String> {
-        let program = self.sandbox.load(bytes).map_err(|error| error.0)?;
+    fn compile(&self, kind: Kind, version: &Version) -> Result<Plugin, String> {
+        let wrong = |error| format!("{kind}.toml: {error}");
+        let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
+        let grants = settings.grants(&self.settings.folder).map_err(wrong)?;
+        let program = self.sandbox.load(&version.wasm).map_err(|error| error.0)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
         let described = self.runtime.block_on(self.sandbox.describe(&program, new_upload));
@@ -271,24 +309,29 @@ impl Watcher {
             input_schema: schema(&description.input_schema, "input")?,
             parameter_schema: schema(&description.parameter_schema, "parameter")?,
             output_schema: schema(&description.output_schema, "output")?.map(|schema| schema.source),
-            limits: self.limits(&description),
-            fuel_per_ms: self.settings.fuel_per_ms,
-            timeout_max: self.settings.limits_max.timeout,
+            limits: self.limits(&settings, &description),
+            fuel_per_ms: settings.fuel_per_ms.unwrap_or(self.settings.fuel_per_ms),
+            timeout_max: settings.timeout_max.map_or(self.settings.limits_max.timeout, |span| span.0),
             kind,
-            digest: hex::encode(Sha256::digest(bytes)),
+            digest: hex::encode(Sha256::digest(&version.wasm)),
+            settings,
+            grants: Arc::new(grants),
             program,
             description,
         })
     }
 
-    /// What the plugin wishes, within what the operator allows.
-    fn limits(&self, wished: &Description) -> Limits {
+    /// What the operator says, else what the plugin wishes, else the default; all within what the host allows.
+    fn limits(&self, set: &KindSettings, wished: &Description) -> Limits {
         let (default, most) = (self.settings.limits, self.settings.limits_max);
+        let timeout = set.timeout.map(|span| span.0).or(wished.timeout).unwrap_or(default.timeout);
+        let memory_bytes = set.memory_bytes.or(wished.memory_bytes).unwrap_or(default.memory_bytes);
+        let output_bytes = set.output_bytes.or(wished.output_bytes).unwrap_or(default.output_bytes);
         Limits {
-            timeout: wished.timeout.unwrap_or(default.timeout).min(most.timeout),
+            timeout: timeout.min(set.timeout_max.map_or(most.timeout, |span| span.0)),
             fuel: default.fuel,
-            memory_bytes: wished.memory_bytes.unwrap_or(default.memory_bytes).min(most.memory_bytes),
-            output_bytes: wished.output_bytes.unwrap_or(default.output_bytes).min(most.output_bytes),
+            memory_bytes: memory_bytes.min(most.memory_bytes),
+            output_bytes: output_bytes.min(most.output_bytes),
         }
     }
 
