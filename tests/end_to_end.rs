@@ -30,5 +30,7 @@ mod readme;
 mod refusals;
 #[path = "end_to_end/serve.rs"]
 mod serve;
+#[path = "end_to_end/settings.rs"]
+mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;

@@ -1,13 +1,14 @@
 //! The plugin folder as a table of kinds: watched, checked, swapped.
 //!
-//! A file serves only after it was compiled, linked and asked to describe itself. Jobs hold on to the version they
-//! started on; a file that is rejected leaves the version before it serving. All of this happens on threads of its
+//! A file serves only after its settings were read and it was compiled, linked and asked to describe itself. Jobs hold on to
+//! the version they started on; a file that is rejected leaves the version before it serving. All of this happens on threads of its
 //! own, at low priority.
 
 mod checker;
 mod folder;
 mod kept;
 mod schema;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,9 +20,13 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::schema::{Schema, Violation, pointer_segment};
+pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
-use crate::sandbox::{Description, Limits, Program, Sandbox};
+use crate::sandbox::{Description, Grants, Limits, Program, Sandbox};
 use crate::store::Blobs;
+
+/// Attempts of a job, unless the job or its kind's settings say otherwise.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Bounds for what plugins may wish.
 #[derive(Debug, Clone)]
@@ -60,6 +65,10 @@ pub struct Plugin {
     pub output_schema: Option<Value>,
     /// What a job may use, its own timeout aside.
     pub limits: Limits,
+    /// What the operator says about it.
+    pub settings: KindSettings,
+    /// What its guests may reach.
+    pub grants: Arc<Grants>,
     fuel_per_ms: u64,
     timeout_max: Duration,
 }
@@ -73,6 +82,16 @@ impl Plugin {
     /// The longest a job may ask to run.
     pub fn timeout_max(&self) -> Duration {
         self.timeout_max
+    }
+
+    /// Fuel per millisecond of a job's time limit.
+    pub fn fuel_per_ms(&self) -> u64 {
+        self.fuel_per_ms
+    }
+
+    /// Attempts of a job that does not say how many.
+    pub fn max_attempts(&self) -> u32 {
+        self.settings.max_attempts.unwrap_or(MAX_ATTEMPTS)
     }
 
     /// What a job that asks for this timeout may use.

@@ -6,6 +6,7 @@
 mod bounded;
 mod compiled;
 mod contract;
+mod grants;
 mod meter;
 mod run;
 mod streams;
@@ -23,6 +24,7 @@ pub use self::bounded::OnPark;
 use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
+pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::streams::Draft;
 use crate::priority;

@@ -36,7 +36,12 @@ impl Setup {
 
     /// Puts a file `NAME.wasm` into the plugin folder.
     pub(crate) fn with_guest(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
-        let path = self.plugins().join(format!("{name}.wasm"));
+        self.with_file(&format!("{name}.wasm"), bytes)
+    }
+
+    /// Puts any file into the plugin folder.
+    pub(crate) fn with_file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.plugins().join(name);
         std::fs::write(&path, bytes).expect("the plugin folder can be written");
         // As if it had been there for a while, so that the host need not wait for it to come to rest.
         let file = std::fs::File::options().write(true).open(path).expect("the file was just written");

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
 use crate::job::Kind;
-use crate::plugins::Plugin;
+use crate::plugins::{ATTEMPTS_MAX, Plugin};
 use crate::queue::Submission;
 use crate::store::{Options, Payload};
 use crate::time::{Time, parse_duration, parse_time};
@@ -15,8 +15,6 @@ use crate::time::{Time, parse_duration, parse_time};
 const TAGS_MAX: usize = 16;
 /// Bytes per label.
 const TAG_BYTES_MAX: usize = 64;
-/// The most attempts a client may ask for.
-const ATTEMPTS_MAX: u64 = 100;
 /// A job cannot be put off, or kept waiting, for longer.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -87,8 +85,8 @@ impl JobOptions {
         if priority > 9 {
             return reject("priority", format!("{priority} is not from 0 to 9"));
         }
-        let max_attempts = self.max_attempts.unwrap_or(3);
-        if !(1..=ATTEMPTS_MAX).contains(&max_attempts) {
+        let max_attempts = self.max_attempts.unwrap_or(plugin.max_attempts().into());
+        if !(1..=u64::from(ATTEMPTS_MAX)).contains(&max_attempts) {
             return reject("max_attempts", format!("{max_attempts} is not from 1 to {ATTEMPTS_MAX}"));
         }
         if let Some(timeout) = self.timeout

@@ -113,6 +113,8 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "timeout_ms_max": u64::try_from(plugin.timeout_max().as_millis()).unwrap_or(u64::MAX),
             "memory_bytes": plugin.limits.memory_bytes,
             "output_bytes": plugin.limits.output_bytes,
+            "fuel_per_ms": plugin.fuel_per_ms(),
+            "max_attempts": plugin.max_attempts(),
         },
         "counts": counts,
         "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},

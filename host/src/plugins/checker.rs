@@ -15,10 +15,10 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use super::folder::Stamp;
-use super::kept::Kept;
+use super::folder::{Found, Stamp};
+use super::kept::{Kept, Version};
 use super::schema::Schema;
-use super::{Plugin, Settings};
+use super::{KindSettings, Plugin, Settings, settings};
 use crate::job::Kind;
 use crate::priority;
 use crate::sandbox::{Description, Limits, NewUpload, Sandbox};
@@ -39,8 +39,8 @@ pub(super) struct Task {
     pub(super) name: String,
     /// The kind it is for.
     pub(super) kind: Kind,
-    /// What it was recognised by when it came to rest.
-    pub(super) metadata: Metadata,
+    /// What it and its settings were recognised by when they came to rest.
+    pub(super) found: Found,
     /// Whether the last good version is wanted if this one is not usable.
     pub(super) wants_fall_back: bool,
     /// Tells this check from an earlier one of the same name.
@@ -111,25 +111,34 @@ impl Checker {
     }
 
     fn take_through(&self, task: &Task, digest: &mut Option<String>) -> Result<Arc<Plugin>, Rejection> {
-        let bytes = self.read(&task.name, &task.metadata)?;
-        let digest = digest.insert(hex::encode(Sha256::digest(&bytes)));
-        let plugin = self.prepare(task.kind.clone(), &bytes, digest)?;
-        if let Err(error) = self.kept.keep(&task.name, &bytes) {
+        let wasm = self.read(&task.name, &task.found.wasm, self.settings.file_bytes_max, "plugin_file_bytes_max")?;
+        let digest = digest.insert(hex::encode(Sha256::digest(&wasm)));
+        let version = Version { wasm, toml: self.read_toml(task)? };
+        let plugin = self.prepare(task.kind.clone(), &version, digest)?;
+        if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
         }
         Ok(plugin)
     }
 
-    fn read(&self, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
+    /// The settings beside a file, or none.
+    fn read_toml(&self, task: &Task) -> Result<String, Rejection> {
+        let Some(metadata) = &task.found.toml else { return Ok(String::new()) };
+        let name = format!("{}.toml", task.kind);
+        let bytes = match self.read(&name, metadata, settings::FILE_BYTES_MAX, "no setting changes that") {
+            Err(Rejection::NotUsable(reason)) => return Err(format!("{name}: {reason}").into()),
+            read => read?,
+        };
+        String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text").into())
+    }
+
+    fn read(&self, name: &str, before: &Metadata, most: u64, whose: &str) -> Result<Vec<u8>, Rejection> {
         let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
         if !before.is_file() {
             return Err("this is not a regular file".to_owned().into());
         }
-        let most = self.settings.file_bytes_max;
         if before.len() > most {
-            return Err(
-                format!("the file has {} bytes; {most} is the most (plugin_file_bytes_max)", before.len()).into()
-            );
+            return Err(format!("the file has {} bytes; {most} is the most ({whose})", before.len()).into());
         }
         let path = self.settings.folder.join(name);
         let mut file = File::open(&path).map_err(unreadable)?;
@@ -142,9 +151,9 @@ impl Checker {
 
     /// The version that served before this host was started.
     fn fall_back(&self, task: &Task) -> Option<Arc<Plugin>> {
-        let bytes = self.kept.get(&task.name).ok()?;
-        let digest = hex::encode(Sha256::digest(&bytes));
-        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &bytes, &digest));
+        let version = self.kept.get(&task.name).ok()?;
+        let digest = hex::encode(Sha256::digest(&version.wasm));
+        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest));
         match panic::catch_unwind(guarded).unwrap_or_else(|_| Err("the host panicked".to_owned())) {
             Ok(plugin) => {
                 tracing::warn!(plugin.file = task.name, plugin.digest = digest, "the last good version serves instead");
@@ -157,12 +166,15 @@ impl Checker {
         }
     }
 
-    fn prepare(&self, kind: Kind, bytes: &[u8], digest: &str) -> Result<Arc<Plugin>, String> {
+    fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
+        let wrong = |error| format!("{kind}.toml: {error}");
+        let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
+        let grants = settings.grants(&self.settings.folder).map_err(wrong)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("the host could not check this file: {error}"))?;
-        let loaded = runtime.block_on(self.sandbox.load(bytes, digest, new_upload));
+        let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, new_upload));
         let (program, description) = loaded.map_err(|error| error.0)?;
         let schema = |text: &Option<String>, whose: &str| {
             text.as_deref()
@@ -174,24 +186,29 @@ impl Checker {
             input_schema: schema(&description.input_schema, "input")?,
             parameter_schema: schema(&description.parameter_schema, "parameter")?,
             output_schema: schema(&description.output_schema, "output")?.map(|schema| schema.source),
-            limits: self.limits(&description),
-            fuel_per_ms: self.settings.fuel_per_ms,
-            timeout_max: self.settings.limits_max.timeout,
+            limits: self.limits(&settings, &description),
+            fuel_per_ms: settings.fuel_per_ms.unwrap_or(self.settings.fuel_per_ms),
+            timeout_max: settings.timeout_max.map_or(self.settings.limits_max.timeout, |span| span.0),
             kind,
             digest: digest.to_owned(),
+            settings,
+            grants: Arc::new(grants),
             program,
             description,
         }))
     }
 
-    /// What the plugin wishes, within what the operator allows.
-    fn limits(&self, wished: &Description) -> Limits {
+    /// What the operator says, else what the plugin wishes, else the default; all within what the host allows.
+    fn limits(&self, set: &KindSettings, wished: &Description) -> Limits {
         let (default, most) = (self.settings.limits, self.settings.limits_max);
+        let timeout = set.timeout.map(|span| span.0).or(wished.timeout).unwrap_or(default.timeout);
+        let memory_bytes = set.memory_bytes.or(wished.memory_bytes).unwrap_or(default.memory_bytes);
+        let output_bytes = set.output_bytes.or(wished.output_bytes).unwrap_or(default.output_bytes);
         Limits {
-            timeout: wished.timeout.unwrap_or(default.timeout).min(most.timeout),
+            timeout: timeout.min(set.timeout_max.map_or(most.timeout, |span| span.0)),
             fuel: default.fuel,
-            memory_bytes: wished.memory_bytes.unwrap_or(default.memory_bytes).min(most.memory_bytes),
-            output_bytes: wished.output_bytes.unwrap_or(default.output_bytes).min(most.output_bytes),
+            memory_bytes: memory_bytes.min(most.memory_bytes),
+            output_bytes: output_bytes.min(most.output_bytes),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,8 +51,32 @@ impl Stamp {
     }
 }
 
+/// A kind's two files: `NAME.wasm`, and `NAME.toml` if there is one. A version is both of them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamps {
+    wasm: Stamp,
+    toml: Option<Stamp>,
+}
+
+/// Both files as they are found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) wasm: Metadata,
+    pub(super) toml: Option<Metadata>,
+}
+
+impl Found {
+    fn stamps(&self) -> Stamps {
+        Stamps { wasm: Stamp::of(&self.wasm), toml: self.toml.as_ref().map(Stamp::of) }
+    }
+
+    fn have_rested(&self) -> bool {
+        has_rested(&self.wasm) && self.toml.as_ref().is_none_or(has_rested)
+    }
+}
+
 struct Seen {
-    stamp: Stamp,
+    stamps: Stamps,
     checked: bool,
     /// The latest check of this name; what an earlier one finds is of no interest any more.
     ticket: u64,
@@ -124,8 +149,8 @@ impl Watcher {
         }
     }
 
-    /// Every `*.wasm` of the folder that is not hidden.
-    fn look(&self) -> io::Result<BTreeMap<String, Metadata>> {
+    /// Every `*.wasm` of the folder that is not hidden, with the settings beside it.
+    fn look(&self) -> io::Result<BTreeMap<String, Found>> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&self.checker.settings.folder)? {
             let path = entry?.path();
@@ -135,15 +160,17 @@ impl Watcher {
             }
             // Follows links, but also looks at one that leads nowhere: it is listed. A file that has just been removed is
             // simply not there.
-            if let Ok(metadata) = fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path)) {
-                files.insert(name, metadata);
+            let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
+            if let Some(wasm) = look_at(&path) {
+                let toml = look_at(&path.with_extension("toml"));
+                files.insert(name, Found { wasm, toml });
             }
         }
         Ok(files)
     }
 
     /// Holds what is there against what was there before.
-    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Metadata>) {
+    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Found>) {
         self.unreadable = None;
         let gone: Vec<String> = self.seen.keys().filter(|name| !files.contains_key(*name)).cloned().collect();
         for name in gone {
@@ -154,17 +181,17 @@ impl Watcher {
             self.has_changed = true;
         }
         let mut unsettled = false;
-        for (name, metadata) in files {
-            let stamp = Stamp::of(metadata);
+        for (name, found) in files {
+            let stamps = found.stamps();
             let first_scan = !plugins.is_scanned();
             let (settled, ticket) = match self.seen.get(name) {
-                Some(seen) if seen.stamp == stamp && seen.checked => continue,
-                Some(seen) => (seen.stamp == stamp, seen.ticket),
-                None => (first_scan && has_rested(metadata), 0),
+                Some(seen) if seen.stamps == stamps && seen.checked => continue,
+                Some(seen) => (seen.stamps == stamps, seen.ticket),
+                None => (first_scan && found.have_rested(), 0),
             };
-            self.seen.insert(name.clone(), Seen { stamp, checked: settled, ticket });
+            self.seen.insert(name.clone(), Seen { stamps, checked: settled, ticket });
             if settled {
-                self.enqueue(plugins, name, metadata);
+                self.enqueue(plugins, name, found);
             } else {
                 unsettled = true;
             }
@@ -183,7 +210,7 @@ impl Watcher {
     }
 
     /// Lines up a complete file for its checks, or says at once why there is nothing to check.
-    fn enqueue(&mut self, plugins: &Plugins, name: &str, metadata: &Metadata) {
+    fn enqueue(&mut self, plugins: &Plugins, name: &str, found: &Found) {
         self.tickets += 1;
         if let Some(seen) = self.seen.get_mut(name) {
             seen.ticket = self.tickets;
@@ -205,18 +232,18 @@ impl Watcher {
         };
         plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
         let wants_fall_back = plugins.serving(&kind).is_none();
-        let (name, metadata, ticket) = (name.to_owned(), metadata.clone(), self.tickets);
-        self.waiting.push(Task { name, kind, metadata, wants_fall_back, ticket });
+        let (name, found, ticket) = (name.to_owned(), found.clone(), self.tickets);
+        self.waiting.push(Task { name, kind, found, wants_fall_back, ticket });
     }
 
     /// Starts as many checks as there may be, the smallest files first.
     fn start_waiting(&mut self, plugins: &Plugins) {
-        self.waiting.sort_by_key(|task| std::cmp::Reverse(task.metadata.len()));
+        self.waiting.sort_by_key(|task| std::cmp::Reverse(task.found.wasm.len()));
         let most = self.checker.settings.checks_max.max(1);
         while self.under_way.len() < most {
             let Some(task) = self.waiting.pop() else { return };
             let is_last_place = self.under_way.len() + 1 == most && most > 1;
-            if task.metadata.len() > QUICK_BYTES_MAX && is_last_place {
+            if task.found.wasm.len() > QUICK_BYTES_MAX && is_last_place {
                 return self.waiting.push(task);
             }
             match self.checker.start(task.clone(), self.results.0.clone()) {
