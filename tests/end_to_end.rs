@@ -6,6 +6,8 @@ mod support;
 mod compiled;
 #[path = "end_to_end/crash.rs"]
 mod crash;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
 #[path = "end_to_end/durability.rs"]
 mod durability;
 #[path = "end_to_end/hostile.rs"]

@@ -4,6 +4,7 @@
 //! the version they started on; a file that is rejected leaves the version before it serving. All of this happens on threads of its
 //! own, at low priority.
 
+mod check;
 mod checker;
 mod folder;
 mod kept;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use self::check::{Verdict, check};
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;

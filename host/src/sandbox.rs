@@ -6,6 +6,7 @@
 mod bounded;
 mod compiled;
 mod contract;
+mod doctor;
 mod grants;
 mod meter;
 mod run;
@@ -24,6 +25,7 @@ pub use self::bounded::OnPark;
 use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
+pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::streams::Draft;
@@ -139,6 +141,9 @@ impl Sandbox {
         if let Some((component, about)) = self.compiled.as_ref().and_then(|kept| kept.get(&self.engine, digest)) {
             return Ok((self.link(&component)?, about));
         }
+        if let Some(reason) = examine(bytes).reason() {
+            return Err(NotAPlugin(reason));
+        }
         let component = self.compile(bytes)?;
         let program = self.link(&component)?;
         let about = self.describe(&program, new_upload).await?;
@@ -156,7 +161,6 @@ impl Sandbox {
     }
 
     fn compile(&self, bytes: &[u8]) -> Result<Component, NotAPlugin> {
-        check_is_component(bytes)?;
         // Threads of its own: in a pool shared by all, a small file would wait for the large ones before it.
         let threads =
             ThreadPoolBuilder::new().thread_name(|_| "compile".to_owned()).start_handler(|_| priority::lowest());
@@ -179,29 +183,6 @@ impl Sandbox {
             ))
         })?;
         Ok(Program { plugin })
-    }
-}
-
-/// Tells the usual mistakes apart before the compiler would say it in its own words.
-fn check_is_component(bytes: &[u8]) -> Result<(), NotAPlugin> {
-    match bytes {
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(NotAPlugin(
-            "this is a core WebAssembly module, not a component. Build it for the target wasm32-wasip2 \
-             (cargo build --target wasm32-wasip2), or wrap it with `wasm-tools component new`"
-                .to_owned(),
-        )),
-        [0, b'a', b's', b'm', version, _, layer, _, ..] => Err(NotAPlugin(format!(
-            "this WebAssembly file has version {version} of layer {layer}, which this host does not know. \
-             Build it with current tools"
-        ))),
-        [] => Err(NotAPlugin("the file is empty".to_owned())),
-        [0x7f, b'E', b'L', b'F', ..] => Err(NotAPlugin(
-            "this is machine code: a program, or WebAssembly compiled ahead of time (.cwasm). Drop the .wasm file it was made \
-             from; this host compiles it itself"
-                .to_owned(),
-        )),
-        _ => Err(NotAPlugin("this is not a WebAssembly file: it does not begin with \\0asm".to_owned())),
     }
 }
 
@@ -238,23 +219,4 @@ fn config(capacity: Capacity) -> Config {
         .wasm_memory64(false)
         .wasm_multi_memory(false);
     config
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn usual_mistakes_are_told_apart() {
-        for (bytes, hint) in [
-            (b"".as_slice(), "empty"),
-            (b"MZ\x90\0\x03\0\0\0", "not a WebAssembly file"),
-            (b"\0asm\x01\0\0\0", "wasm32-wasip2"),
-            (b"\0asm\x0a\0\x01\0", "version 10"),
-        ] {
-            let reason = check_is_component(bytes).expect_err("not a component").0;
-            assert!(reason.contains(hint), "{reason}");
-        }
-        assert!(check_is_component(b"\0asm\x0d\0\x01\0").is_ok());
-    }
 }

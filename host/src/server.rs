@@ -179,7 +179,8 @@ fn store_settings(config: &Config) -> store::Settings {
     store::Settings { claims_max, reserve_bytes: config.disk_reserve_bytes }
 }
 
-fn plugin_settings(config: &Config) -> plugins::Settings {
+/// What the plugin folder has to know.
+pub(crate) fn plugin_settings(config: &Config) -> plugins::Settings {
     let fuel =
         |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(config.fuel_per_ms);
     let limits =

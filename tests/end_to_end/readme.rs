@@ -84,6 +84,16 @@ fn the_lines_about_data_folders_work_as_printed() {
 }
 
 #[test]
+fn the_line_that_checks_a_plugin_works_as_printed() {
+    let setup = Host::prepare().with_plugin("message");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge check ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = lines[0].replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1);
+    let printed = run(&line, setup.folder());
+    assert!(printed.contains("can be used, as kind message"), "{printed}");
+}
+
+#[test]
 fn its_table_of_settings_is_complete_and_true() {
     let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
     let config = String::from_utf8(shipped("host/src/config.rs")).expect("the source is text");

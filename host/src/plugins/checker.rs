@@ -111,9 +111,9 @@ impl Checker {
     }
 
     fn take_through(&self, task: &Task, digest: &mut Option<String>) -> Result<Arc<Plugin>, Rejection> {
-        let wasm = self.read(&task.name, &task.found.wasm, self.settings.file_bytes_max, "plugin_file_bytes_max")?;
+        let wasm = self.read(&task.name, &task.found.wasm)?;
         let digest = digest.insert(hex::encode(Sha256::digest(&wasm)));
-        let version = Version { wasm, toml: self.read_toml(task)? };
+        let version = Version { wasm, toml: self.read_toml(&task.kind, &task.found)? };
         let plugin = self.prepare(task.kind.clone(), &version, digest)?;
         if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
@@ -122,23 +122,28 @@ impl Checker {
     }
 
     /// The settings beside a file, or none.
-    fn read_toml(&self, task: &Task) -> Result<String, Rejection> {
-        let Some(metadata) = &task.found.toml else { return Ok(String::new()) };
-        let name = format!("{}.toml", task.kind);
-        let bytes = match self.read(&name, metadata, settings::FILE_BYTES_MAX, "no setting changes that") {
+    pub(super) fn read_toml(&self, kind: &Kind, found: &Found) -> Result<String, Rejection> {
+        let Some(metadata) = &found.toml else { return Ok(String::new()) };
+        let name = format!("{kind}.toml");
+        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, &name, metadata) {
             Err(Rejection::NotUsable(reason)) => return Err(format!("{name}: {reason}").into()),
             read => read?,
         };
         String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text").into())
     }
 
-    fn read(&self, name: &str, before: &Metadata, most: u64, whose: &str) -> Result<Vec<u8>, Rejection> {
+    /// The program itself.
+    pub(super) fn read(&self, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
+        self.read_up_to(self.settings.file_bytes_max, name, before)
+    }
+
+    fn read_up_to(&self, most: u64, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
         let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
         if !before.is_file() {
             return Err("this is not a regular file".to_owned().into());
         }
         if before.len() > most {
-            return Err(format!("the file has {} bytes; {most} is the most ({whose})", before.len()).into());
+            return Err(format!("the file has {} bytes; {most} is the most", before.len()).into());
         }
         let path = self.settings.folder.join(name);
         let mut file = File::open(&path).map_err(unreadable)?;
@@ -166,7 +171,8 @@ impl Checker {
         }
     }
 
-    fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
+    /// Reads the settings, and has the program compiled and asked what it is.
+    pub(super) fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
         let grants = settings.grants(&self.settings.folder).map_err(wrong)?;

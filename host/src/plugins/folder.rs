@@ -66,6 +66,12 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Looks at a file and the settings beside it. Follows links, but also looks at one that leads nowhere.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
+        Some(Self { wasm: look_at(path)?, toml: look_at(&path.with_extension("toml")) })
+    }
+
     fn stamps(&self) -> Stamps {
         Stamps { wasm: Stamp::of(&self.wasm), toml: self.toml.as_ref().map(Stamp::of) }
     }
@@ -158,12 +164,9 @@ impl Watcher {
             if !name.ends_with(".wasm") || name.starts_with('.') {
                 continue;
             }
-            // Follows links, but also looks at one that leads nowhere: it is listed. A file that has just been removed is
-            // simply not there.
-            let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
-            if let Some(wasm) = look_at(&path) {
-                let toml = look_at(&path.with_extension("toml"));
-                files.insert(name, Found { wasm, toml });
+            // A file that has just been removed is simply not there.
+            if let Some(found) = Found::at(&path) {
+                files.insert(name, found);
             }
         }
         Ok(files)
@@ -217,18 +220,17 @@ impl Watcher {
         }
         self.has_changed = true;
         self.waiting.retain(|task| task.name != name);
-        let kind = name.strip_suffix(".wasm").and_then(Kind::new);
+        let kind = kind_of(name);
         let report = FileReport {
             file: name.to_owned(),
-            kind: kind.clone(),
+            kind: kind.clone().ok(),
             state: FileState::Compiling,
             reason: None,
             digest: None,
         };
-        let Some(kind) = kind else {
-            let reason = "the name is not allowed: before .wasm it has 1 to 63 of a-z, 0-9 and -, and does not begin with \
-                          -; rename the file";
-            return reject(plugins, report, reason.to_owned(), None);
+        let kind = match kind {
+            Ok(kind) => kind,
+            Err(reason) => return reject(plugins, report, reason, None),
         };
         plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
         let wants_fall_back = plugins.serving(&kind).is_none();
@@ -302,6 +304,15 @@ impl Watcher {
             self.unreadable = Some(error);
         }
     }
+}
+
+/// The kind that a file of this name is for.
+pub(super) fn kind_of(name: &str) -> Result<Kind, String> {
+    name.strip_suffix(".wasm").and_then(Kind::new).ok_or_else(|| {
+        "the name is not allowed: before .wasm it has 1 to 63 of a-z, 0-9 and -, and does not begin with -; rename the \
+         file"
+            .to_owned()
+    })
 }
 
 enum Next {

@@ -163,7 +163,7 @@ impl Folder {
 
 impl Blobs {
     /// Opens the folder below `data`. Half-written files of a killed process are gone afterwards.
-    pub(super) fn open(data: &Path) -> io::Result<Self> {
+    pub fn open(data: &Path) -> io::Result<Self> {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         if temporary.exists() {
