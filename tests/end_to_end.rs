@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "end_to_end/commands.rs"]
+mod commands;
 #[path = "end_to_end/compiled.rs"]
 mod compiled;
 #[path = "end_to_end/crash.rs"]

@@ -24,7 +24,7 @@ pub use self::check::{Verdict, check};
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
-use crate::sandbox::{Description, Grants, Limits, Program, Sandbox};
+use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
 use crate::store::Blobs;
 
 /// Attempts of a job, unless the job or its kind's settings say otherwise.
@@ -84,6 +84,16 @@ impl Plugin {
     /// The longest a job may ask to run.
     pub fn timeout_max(&self) -> Duration {
         self.timeout_max
+    }
+
+    /// Whether it is a program, which may be given arguments.
+    pub fn is_command(&self) -> bool {
+        self.program.shape() != Shape::JobComponent
+    }
+
+    /// What a command is told besides its input and what the job says.
+    pub fn command_settings(&self) -> CommandSettings {
+        CommandSettings { arguments: self.settings.args.clone(), media_type: self.settings.media_type.clone() }
     }
 
     /// Fuel per millisecond of a job's time limit.

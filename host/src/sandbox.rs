@@ -4,6 +4,7 @@
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
 mod bounded;
+mod command;
 mod compiled;
 mod contract;
 mod doctor;
@@ -20,8 +21,10 @@ use rayon_core::ThreadPoolBuilder;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime_wasi::p2::bindings::CommandPre;
 
 pub use self::bounded::OnPark;
+pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
@@ -64,7 +67,22 @@ pub struct Sandbox {
 /// A plugin ready to run: compiled, checked and linked. Cheap to clone.
 #[derive(Clone)]
 pub struct Program {
-    plugin: bindings::PluginPre<Guest>,
+    linked: Linked,
+    shape: Shape,
+}
+
+/// A component whose imports are resolved, by what is called in it.
+#[derive(Clone)]
+enum Linked {
+    Job(bindings::PluginPre<Guest>),
+    Command(CommandPre<Guest>),
+}
+
+impl Program {
+    /// What the file is.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
 }
 
 /// Why a file is not a plugin, as a sentence for its author.
@@ -139,14 +157,18 @@ impl Sandbox {
         new_upload: NewUpload,
     ) -> Result<(Program, Description), NotAPlugin> {
         if let Some((component, about)) = self.compiled.as_ref().and_then(|kept| kept.get(&self.engine, digest)) {
-            return Ok((self.link(&component)?, about));
+            return Ok((self.link(&component, shape_of(bytes, &component))?, about));
         }
         if let Some(reason) = examine(bytes).reason() {
             return Err(NotAPlugin(reason));
         }
-        let component = self.compile(bytes)?;
-        let program = self.link(&component)?;
-        let about = self.describe(&program, new_upload).await?;
+        let component = if is_module(bytes) { self.compile(&command::adapt(bytes)?)? } else { self.compile(bytes)? };
+        let program = self.link(&component, shape_of(bytes, &component))?;
+        let about = match &program.linked {
+            Linked::Job(plugin) => self.describe(plugin, new_upload).await?,
+            // There is nobody to ask, and to run it would be to do its work.
+            Linked::Command(_) => command::description(),
+        };
         if let Some(Err(error)) = self.compiled.as_ref().map(|kept| kept.put(digest, &component, &about)) {
             tracing::warn!(plugin.digest = digest, %error, "compiled code could not be kept; the next start compiles anew");
         }
@@ -172,17 +194,35 @@ impl Sandbox {
             .map_err(|error| NotAPlugin(format!("the component is not valid: {error:#}")))
     }
 
-    fn link(&self, component: &Component) -> Result<Program, NotAPlugin> {
+    fn link(&self, component: &Component, shape: Shape) -> Result<Program, NotAPlugin> {
         let linked = self.linker.instantiate_pre(component).map_err(|error| {
-            NotAPlugin(format!("the component imports something this host does not offer: {error:#}"))
-        })?;
-        let plugin = bindings::PluginPre::new(linked).map_err(|error| {
             NotAPlugin(format!(
-                "the component is not a dropforge:job@0.1.0 plugin: {error:#}. It must export the functions `describe` and \
-                 `run` of wit/0.1.0"
+                "It imports something this host does not offer: {error:#}. Build it with current tools, without what needs it"
             ))
         })?;
-        Ok(Program { plugin })
+        let linked = match shape {
+            Shape::JobComponent => bindings::PluginPre::new(linked).map(Linked::Job),
+            Shape::CommandComponent | Shape::CommandModule => CommandPre::new(linked).map(Linked::Command),
+        };
+        let linked = linked.map_err(|error| {
+            NotAPlugin(format!("It does not fit the {}: {error:#}. Build it with current tools", shape.as_str()))
+        })?;
+        Ok(Program { linked, shape })
+    }
+}
+
+fn is_module(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(&[1, 0, 0, 0])
+}
+
+/// What a file is that could be compiled. The doctor has said the same before.
+fn shape_of(bytes: &[u8], component: &Component) -> Shape {
+    if is_module(bytes) {
+        Shape::CommandModule
+    } else if component.get_export_index(None, "run").is_some() {
+        Shape::JobComponent
+    } else {
+        Shape::CommandComponent
     }
 }
 

@@ -191,6 +191,7 @@ fn call<'a>(place: &Workplace, assignment: &'a Assignment, plugin: &Plugin, load
         attempt: claimed.job.attempts + 1,
         input: claimed.input.clone(),
         options: claimed.options.clone(),
+        command: plugin.command_settings(),
         limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),
         running: Arc::clone(&assignment.running),
         new_upload,

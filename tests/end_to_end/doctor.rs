@@ -154,7 +154,7 @@ fn what_shows_only_when_a_plugin_runs_is_said_alike() {
     let schema = Guest { parameters: Some("{not json"), ..Guest::GOOD };
     let files: [(Vec<u8>, &[&str]); 3] = [
         (guest::with_describe("(unreachable)"), &["describe", "trapped"]),
-        (guest::with_start("(loop $forever (br $forever))"), &["describe"]),
+        (guest::with_start("(unreachable)"), &["started", "trapped"]),
         (schema.component(), &["parameter schema", "JSON"]),
     ];
     rejected(Host::prepare(), &files);

@@ -194,9 +194,9 @@ impl Guest<'_> {
 }
 
 /// A data segment in the making.
-struct Data {
-    address: u32,
-    bytes: Vec<u8>,
+pub(super) struct Data {
+    pub(super) address: u32,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Data {
@@ -209,7 +209,7 @@ impl Data {
     }
 
     /// Replaces every `(text "…")` by a pointer and a length.
-    fn place_texts(&mut self, module: &str) -> String {
+    pub(super) fn place_texts(&mut self, module: &str) -> String {
         let mut pieces = module.split("(text \"");
         let mut placed = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
@@ -222,13 +222,13 @@ impl Data {
 }
 
 /// The first name in a helper or an import, which is its own.
-fn name(text: &'static str) -> &'static str {
+pub(super) fn name(text: &'static str) -> &'static str {
     let start = text.find('$').expect("each has a name");
     let rest = &text[start..];
     &rest[..rest.find([' ', ')']).expect("each has more than a name")]
 }
 
-fn escape(bytes: &[u8]) -> String {
+pub(super) fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 

@@ -8,6 +8,7 @@
 pub(crate) mod answer;
 pub(crate) mod guest;
 mod process;
+pub(crate) mod program;
 mod setup;
 
 use std::path::Path;

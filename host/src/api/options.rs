@@ -107,6 +107,24 @@ impl JobOptions {
         if self.tags.len() > TAGS_MAX || self.tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
             return reject("tags", format!("a job has at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes"));
         }
+        if plugin.is_command() && !plugin.settings.job_args && !self.args.is_empty() {
+            return reject(
+                "args",
+                format!("{} takes no arguments; job_args = true in {}.toml allows them", plugin.kind, plugin.kind),
+            );
+        }
+        if let Some((name, _)) = self.parameters.first().filter(|_| plugin.is_command()) {
+            return reject(
+                name,
+                format!(
+                    "{} is a program: it has no parameters, only arguments (args, or arg=… in the query)",
+                    plugin.kind
+                ),
+            );
+        }
+        if self.args.iter().any(|arg| arg.contains('\0')) {
+            return reject("args", "an argument cannot contain the character NUL".to_owned());
+        }
         if let Err(violations) = plugin.check_parameters(&self.parameters) {
             let problem = Problem::invalid_input(format!(
                 "the parameters do not fit the schema of {}: {}",

@@ -97,6 +97,8 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
         "summary": about.summary,
         "version": about.version,
         "digest": plugin.digest,
+        "shape": plugin.program.shape(),
+        "job_args": !plugin.is_command() || plugin.settings.job_args,
         "input": {
             "media_types": about.input_media_types,
             "schema": plugin.input_schema.as_ref().map(|schema| &schema.source),

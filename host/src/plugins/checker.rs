@@ -21,7 +21,7 @@ use super::schema::Schema;
 use super::{KindSettings, Plugin, Settings, settings};
 use crate::job::Kind;
 use crate::priority;
-use crate::sandbox::{Description, Limits, NewUpload, Sandbox};
+use crate::sandbox::{Description, Limits, NewUpload, Sandbox, Shape};
 use crate::store::Blobs;
 
 /// What every check needs.
@@ -181,7 +181,13 @@ impl Checker {
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("the host could not check this file: {error}"))?;
         let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, new_upload));
-        let (program, description) = loaded.map_err(|error| error.0)?;
+        let (program, mut description) = loaded.map_err(|error| error.0)?;
+        match program.shape() {
+            Shape::JobComponent => settings.check_no_command().map_err(wrong)?,
+            Shape::CommandComponent | Shape::CommandModule => {
+                description.output_media_type = settings.media_type.clone().unwrap_or(description.output_media_type);
+            }
+        }
         let schema = |text: &Option<String>, whose: &str| {
             text.as_deref()
                 .map(Schema::parse)

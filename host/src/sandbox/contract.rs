@@ -13,10 +13,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
+use super::command::{Stdin, Stdout};
 use super::meter::{MemoryLimiter, Meter};
 use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
 use crate::running::Running;
-use crate::store::{Payload, Upload};
+use crate::store::{ContentReader, Payload, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -64,19 +65,37 @@ pub(super) struct Guest {
     new_upload: NewUpload,
     last_pause: Instant,
     open_streams: Arc<()>,
+    pub(super) stdout: Option<Stdout>,
+}
+
+/// What a command is given to begin with.
+pub(super) struct CommandStart {
+    pub(super) input: ContentReader,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl Guest {
-    /// A guest with nothing but clocks, random numbers and a log.
+    /// A guest with nothing but clocks, random numbers and a log; a command also with what it begins with.
     pub(super) fn new(
         memory_bytes_max: u64,
         output_bytes_max: u64,
         running: Arc<Running>,
         new_upload: NewUpload,
+        command: Option<CommandStart>,
     ) -> Self {
         let log = Log::new(Arc::clone(&running));
+        let meter = Arc::new(Meter::new(output_bytes_max));
+        let open_streams = Arc::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
+        let stdout = command.map(|start| {
+            let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
+            let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
+            wasi.stdin(Stdin::new(ContentStream { reader: start.input, running, _open: open }));
+            wasi.stdout(stdout.clone()).args(&start.arguments).envs(&start.environment);
+            stdout
+        });
         wasi.max_random_size(RANDOM_BYTES_MAX);
         wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
         let mut handles = ResourceTable::new();
@@ -85,14 +104,15 @@ impl Guest {
             wasi: wasi.build(),
             handles,
             memory: MemoryLimiter::new(memory_bytes_max),
-            meter: Arc::new(Meter::new(output_bytes_max)),
+            meter,
             log,
             drafts: Vec::new(),
             names: HashSet::new(),
             running,
             new_upload,
             last_pause: Instant::now(),
-            open_streams: Arc::default(),
+            open_streams,
+            stdout,
         }
     }
 
