@@ -6,7 +6,9 @@
 mod bounded;
 mod contract;
 mod grants;
+mod http;
 mod meter;
+mod reach;
 mod run;
 mod streams;
 

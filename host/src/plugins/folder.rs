@@ -293,7 +293,7 @@ impl Watcher {
     fn compile(&self, kind: Kind, version: &Version) -> Result<Plugin, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
-        let grants = settings.grants(&self.settings.folder).map_err(wrong)?;
+        let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
         let program = self.sandbox.load(&version.wasm).map_err(|error| error.0)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());

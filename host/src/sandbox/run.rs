@@ -9,6 +9,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::contract::{Guest, NewUpload, bindings, checked_media_type};
+use super::grants::Grants;
 use super::meter::Exceeded;
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, Description, Example, FUEL_SLICE, NotAPlugin, Program, Sandbox};
@@ -51,6 +52,8 @@ pub struct Call<'a> {
     pub options: Options,
     /// What it may use.
     pub limits: Limits,
+    /// What it may reach.
+    pub grants: Arc<Grants>,
     /// Progress and the request to stop.
     pub running: Arc<Running>,
     /// Where its output goes.
@@ -83,6 +86,14 @@ pub struct Report {
     pub drafts: Vec<Draft>,
 }
 
+impl Report {
+    /// The host failed before the guest began.
+    fn not_started(message: String) -> Self {
+        let ended = Ended::Failed(Failure::new(Code::Internal, message), None);
+        Self { ended, usage: Usage::default(), output: None, drafts: Vec::new() }
+    }
+}
+
 type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
 
 impl Sandbox {
@@ -93,7 +104,12 @@ impl Sandbox {
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let guest = Guest::new(limits.memory_bytes, limits.output_bytes, Arc::clone(&call.running), call.new_upload);
+        let guest = match Guest::new(&limits, &call.grants, Arc::clone(&call.running), call.new_upload) {
+            Ok(guest) => guest,
+            Err(error) => {
+                return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
+            }
+        };
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
         let context = wit::Context {
@@ -156,7 +172,8 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_park: OnPark = Box::new(|_| {});
-        let guest = Guest::new(limits.memory_bytes, limits.output_bytes, Arc::clone(&running), new_upload);
+        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload)
+            .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
         let ended = {
