@@ -24,6 +24,8 @@ mod http;
 mod jobs;
 #[path = "end_to_end/lists.rs"]
 mod lists;
+#[path = "end_to_end/network.rs"]
+mod network;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]

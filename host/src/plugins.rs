@@ -24,6 +24,7 @@ pub use self::check::{Verdict, check};
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
+use crate::queue::Runnable;
 use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
 use crate::store::Blobs;
 
@@ -76,6 +77,12 @@ pub struct Plugin {
 }
 
 impl Plugin {
+    /// What the queue hands out of it.
+    fn runnable(&self) -> Runnable {
+        let concurrency_max = self.settings.concurrency.map_or(usize::MAX, |most| most as usize);
+        Runnable { kind: self.kind.clone(), concurrency_max }
+    }
+
     /// Whether the plugin reads JSON first of all; then its input is checked before a job is accepted.
     pub fn reads_json(&self) -> bool {
         self.description.input_media_types.first().is_some_and(|first| first == "application/json")
@@ -160,7 +167,7 @@ struct Table {
 /// The table, kept up to date until dropped.
 pub struct Plugins {
     table: RwLock<Table>,
-    kinds: watch::Sender<Arc<[Kind]>>,
+    kinds: watch::Sender<Arc<[Runnable]>>,
     stop: watch::Sender<bool>,
     watcher: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -198,7 +205,7 @@ impl Plugins {
     }
 
     /// The kinds that can run now.
-    pub fn kinds(&self) -> watch::Receiver<Arc<[Kind]>> {
+    pub fn kinds(&self) -> watch::Receiver<Arc<[Runnable]>> {
         self.kinds.subscribe()
     }
 
@@ -223,7 +230,7 @@ impl Plugins {
     fn change(&self, change: impl FnOnce(&mut Table)) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut table);
-        let kinds: Arc<[Kind]> = table.serving.keys().cloned().collect();
+        let kinds: Arc<[Runnable]> = table.serving.values().map(|plugin| plugin.runnable()).collect();
         // Told under the lock, so that two changes cannot be told in the wrong order.
         self.kinds.send_if_modified(|known| {
             // Workers are woken also when a kind only got a new version: its jobs may wait for just that.

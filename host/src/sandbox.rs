@@ -9,7 +9,9 @@ mod compiled;
 mod contract;
 mod doctor;
 mod grants;
+mod http;
 mod meter;
+mod reach;
 mod run;
 mod streams;
 

@@ -203,3 +203,168 @@ fn settings_are_for_the_file_of_the_same_name_only() {
     assert_eq!(files["plugins"].as_array().map(Vec::len), Some(2), "{files}");
     host.still_works();
 }
+
+#[test]
+fn values_variables_and_secrets_reach_their_own_kind_only() {
+    let toml = r#"
+        [config]
+        GREETING = "hello"
+        [environment]
+        LANG = "fr"
+        [secrets]
+        TOKEN = { file = "../token" }
+        KEY = { variable = "KEY_OF_THE_HOST" }"#;
+    let setup = setup(guest::probe(), toml).with_guest("other", guest::probe()).with_file("../token", "hunter2\n");
+    let host = setup.with_variable("KEY_OF_THE_HOST", "hunter3").start();
+    let tries =
+        ["config GREETING", "env GREETING", "env LANG", "config LANG", "env TOKEN", "config TOKEN", "env KEY", "vars"];
+    let answers = host.probe("kind", &tries);
+    assert_eq!(answers, ["hello", "unset", "fr", "unset", "hunter2", "hunter2", "hunter3", "KEY LANG TOKEN"]);
+    let nothing = ["unset", "unset", "unset", "unset", "unset", "unset", "unset", ""];
+    assert_eq!(host.probe("other", &tries), nothing);
+    for path in ["/v1/kinds", "/v1/kinds/kind", "/v1/plugins"] {
+        let shown = host.get(path).text();
+        assert!(!shown.contains("hunter") && !shown.contains("\"fr\"") && !shown.contains("hello"), "{path}: {shown}");
+    }
+    assert!(!host.process().stderr().contains("hunter"));
+    host.still_works();
+}
+
+/// A folder with a file, links that lead out of it and one that stays inside, and a secret beside it.
+fn setup_with_folder() -> Setup {
+    let toml = "[[folders]]\nguest = \"/model\"\nhost = \"../model\"";
+    let setup = setup(guest::probe(), toml).with_guest("other", guest::probe());
+    let folder = setup.folder().join("model");
+    std::fs::create_dir_all(folder.join("inner")).expect("a folder can be made");
+    std::fs::write(folder.join("words"), "one two").expect("it can be written");
+    std::fs::write(setup.folder().join("outside"), "hunter2").expect("it can be written");
+    for (link, to) in [
+        ("inside", "words"),
+        ("relative", "../outside"),
+        ("absolute", "/etc/passwd"),
+        ("upwards", ".."),
+        ("inner/twice", "../../outside"),
+    ] {
+        std::os::unix::fs::symlink(to, folder.join(link)).expect("a link can be made");
+    }
+    setup
+}
+
+#[test]
+fn a_granted_folder_can_be_read_and_nothing_else() {
+    let host = setup_with_folder().start();
+    let good = ["read /model/words", "read /model/inside", "read /model/inner/../words", "list /model/inner"];
+    assert_eq!(host.probe("kind", &good), ["one two", "one two", "one two", "twice"]);
+    let tries = [
+        "read /model/relative",
+        "read /model/absolute",
+        "read /model/upwards/outside",
+        "read /model/inner/twice",
+        "read /model/../outside",
+        "read /model/inner/../../outside",
+        "read /outside",
+        "read /etc/passwd",
+        "list /model/..",
+        "list /",
+        "write /model/new",
+        "write /model/words",
+        "remove /model/words",
+        "write /new",
+    ];
+    for (tried, answer) in tries.iter().zip(host.probe("kind", &tries)) {
+        assert!(answer.starts_with("error: "), "{tried} gives {answer}");
+    }
+    assert_eq!(std::fs::read(host.setup().folder().join("model/words")).expect("it is there"), b"one two");
+    assert!(!host.setup().folder().join("model/new").exists());
+    // Another kind was granted nothing, not even to see it.
+    for answer in host.probe("other", &["read /model/words", "list /model"]) {
+        assert!(answer.starts_with("error: "), "{answer}");
+    }
+    host.still_works();
+}
+
+#[test]
+fn a_granted_folder_that_has_gone_fails_the_job_and_says_so() {
+    let host = setup_with_folder().start();
+    std::fs::rename(host.setup().folder().join("model"), host.setup().folder().join("gone"))
+        .expect("it can be renamed");
+    let id = host.submit_raw("kind?max_attempts=1", "read /model/words");
+    let failure = host.failure(&id);
+    assert_eq!((&failure["code"], &failure["fault"]), (&json!("internal"), &json!("host")), "{failure}");
+    assert!(failure["message"].as_str().is_some_and(|text| text.contains("/model")), "{failure}");
+    host.still_works();
+}
+
+fn milliseconds(job: &Value, field: &str) -> i64 {
+    let text = job[field].as_str().expect("it has ended");
+    text.parse::<jiff::Timestamp>().expect("a time").as_millisecond()
+}
+
+/// The most of these jobs that ran at one time.
+fn most_at_once(jobs: &[Value]) -> usize {
+    let running_at = |at: i64| {
+        jobs.iter().filter(move |job| milliseconds(job, "started_at") <= at && at < milliseconds(job, "finished_at"))
+    };
+    jobs.iter().map(|job| running_at(milliseconds(job, "started_at")).count()).max().unwrap_or(0)
+}
+
+/// Fault: places are counted per worker, or only for jobs that compute, and a rate limit upstream is broken.
+#[test]
+fn concurrency_holds_over_all_workers_for_waiting_and_computing_jobs() {
+    let waiting = guest::sleeping(Duration::from_millis(150));
+    let computing = guest::run(
+        r#"(loop $more (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000000))))
+           (return (call $done (text "") (text "ok")))"#,
+    );
+    let setup =
+        setup(waiting, "concurrency = 3").with_guest("busy", computing).with_file("busy.toml", "concurrency = 1");
+    let host = setup.with_guest("free", guest::sleeping(Duration::from_millis(400))).set("workers", 4).start();
+    let submit = |kind: &str, count: usize| (0..count).map(|_| host.submit(kind, Value::Null)).collect::<Vec<_>>();
+    let (waiting, busy, free) = (submit("kind", 15), submit("busy", 5), submit("free", 8));
+    let ended = |ids: &[String]| ids.iter().map(|id| host.wait_for(id, "succeeded")).collect::<Vec<_>>();
+    assert_eq!(most_at_once(&ended(&waiting)), 3);
+    assert_eq!(most_at_once(&ended(&busy)), 1);
+    assert!(most_at_once(&ended(&free)) > 3, "a kind without a limit is held back by the others'");
+    assert_eq!(limits(&host)["concurrency"], 3);
+    host.still_works();
+}
+
+#[test]
+fn a_kinds_queue_is_as_long_as_its_settings_say() {
+    let host = host(guest::sleeping(Duration::from_secs(60)), "queue_max = 2\nconcurrency = 1");
+    assert_eq!(limits(&host)["queue_max"], 2);
+    let ids = [host.submit("kind", Value::Null), host.submit("kind", Value::Null)];
+    host.post_job(&json!({"kind": "kind"})).refused(503, "queue_full");
+    host.still_works();
+    host.cancel(&ids[1]);
+    let third = host.submit("kind", Value::Null);
+    host.post_job(&json!({"kind": "kind"})).refused(503, "queue_full");
+    host.cancel(&ids[0]);
+    host.wait_for(&third, "running");
+}
+
+#[test]
+fn a_kinds_failures_are_retried_as_its_settings_say() {
+    let trap = || guest::run("(unreachable)");
+    let toml = "retry_on = [\"trap\", \"invalid_input\"]\nmax_attempts = 3\nretry_pause = \"20ms\"\nretry_pause_max = \"30ms\"";
+    let setup = setup(trap(), toml).with_guest("plain", trap()).with_guest("slow", trap());
+    let host = setup.with_file("slow.toml", "retry_on = [\"trap\"]\nretry_pause = \"1h\"").start();
+    let (retried, plain) = (host.submit("kind", Value::Null), host.submit("plain", Value::Null));
+    let job = host.wait_for(&retried, "failed");
+    assert_eq!((&job["attempts"], &job["failure"]["retryable"]), (&json!(3), &json!(true)), "{job}");
+    // Two pauses of at least half of 20 and 30 ms.
+    assert!(milliseconds(&job, "finished_at") - milliseconds(&job, "created_at") >= 25, "{job}");
+    let job = host.wait_for(&plain, "failed");
+    assert_eq!((&job["attempts"], &job["failure"]["retryable"]), (&json!(1), &json!(false)), "{job}");
+    let slow = host.submit("slow", Value::Null);
+    let job = host.wait_for(&slow, "scheduled");
+    let due = milliseconds(&job, "run_at") - milliseconds(&job, "created_at");
+    assert!(due >= 1_800_000, "tried again after {due} ms");
+    let shown = limits(&host);
+    assert_eq!(
+        (&shown["retry_on"], &shown["retry_pause_ms_max"]),
+        (&json!(["trap", "invalid_input"]), &json!(30)),
+        "{shown}"
+    );
+    host.still_works();
+}

@@ -21,6 +21,11 @@ pub(crate) fn good() -> Vec<u8> {
     answering("ok")
 }
 
+/// A plugin that tries, line by line, what its input says, and answers a line for each; see `tests/guests/probe`.
+pub(crate) fn probe() -> Vec<u8> {
+    super::shipped("tests/guests/probe.wasm")
+}
+
 /// A plugin that succeeds with this text.
 pub(crate) fn answering(text: &str) -> Vec<u8> {
     run(&format!(r#"(return (call $done (text "text/plain") (text "{text}")))"#))

@@ -56,6 +56,12 @@ impl Setup {
         self
     }
 
+    /// Sets any variable of the host.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Lets the host have so many files open at a time, and no more.
     pub(crate) fn with_open_files_max(mut self, count: u32) -> Self {
         self.open_files_max = Some(count);

@@ -143,6 +143,7 @@ impl JobOptions {
             timeout: self.timeout,
             expires_in: self.expires_in,
             tags: self.tags,
+            queue_max: plugin.settings.queue_max,
             key: None,
         })
     }

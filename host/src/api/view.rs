@@ -83,6 +83,7 @@ impl JobView {
 /// A kind: what it does, what it reads, what a job of it may use, and how many stand where.
 pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let about = &plugin.description;
+    let backoff = plugin.settings.backoff(queue.backoff());
     let counts = queue.counts(&plugin.kind);
     let counts: serde_json::Map<String, Value> =
         State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect();
@@ -116,7 +117,12 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "memory_bytes": plugin.limits.memory_bytes,
             "output_bytes": plugin.limits.output_bytes,
             "fuel_per_ms": plugin.fuel_per_ms(),
+            "concurrency": plugin.settings.concurrency,
+            "queue_max": plugin.settings.queue_max.unwrap_or(queue.queue_max()),
             "max_attempts": plugin.max_attempts(),
+            "retry_on": plugin.settings.retry_on,
+            "retry_pause_ms": u64::try_from(backoff.first.as_millis()).unwrap_or(u64::MAX),
+            "retry_pause_ms_max": u64::try_from(backoff.longest.as_millis()).unwrap_or(u64::MAX),
         },
         "counts": counts,
         "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},

@@ -175,7 +175,7 @@ impl Checker {
     pub(super) fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
-        let grants = settings.grants(&self.settings.folder).map_err(wrong)?;
+        let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
         let runtime = Builder::new_current_thread().enable_time().build();

@@ -15,7 +15,7 @@ use figment::providers::Serialized;
 use serde::Deserialize;
 
 use self::secrets::SecretSource;
-use crate::job::{Backoff, Code};
+use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
 use crate::time::Span;
 
@@ -25,6 +25,8 @@ pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// The most jobs of a kind that may be told to run at once; there are never more guests than that.
 const CONCURRENCY_MAX: u32 = 100_000;
+/// Bytes an attempt may send and receive over the network, unless its settings say otherwise.
+const NETWORK_BYTES: u64 = 1 << 30;
 /// Failures that an attempt can end with. The others say that there was none, or count on their own.
 const RETRIED: [Code; 10] = [
     Code::InvalidInput,
@@ -75,6 +77,8 @@ pub struct KindSettings {
     pub http: Vec<HttpGrant>,
     /// Addresses it may connect to.
     pub tcp: Vec<TcpGrant>,
+    /// Bytes an attempt may send and receive over the network, together.
+    pub network_bytes: Option<u64>,
     /// Folders it may read.
     pub folders: Vec<FolderGrant>,
     /// A command's first arguments, after its name.
@@ -101,8 +105,10 @@ impl KindSettings {
 
     /// What the guests of this kind may reach. Reads the secrets, and looks whether the folders are there; relative paths
     /// begin at `base`.
-    pub(super) fn grants(&self, base: &Path) -> Result<Grants, String> {
+    pub(super) fn grants(&self, kind: &Kind, base: &Path) -> Result<Grants, String> {
         let mut grants = Grants {
+            kind: kind.to_string(),
+            network_bytes: self.network_bytes.unwrap_or(NETWORK_BYTES),
             config: self.config.clone(),
             environment: self.environment.clone(),
             http: self.http.clone(),

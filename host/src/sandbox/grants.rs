@@ -11,10 +11,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use self::host::HostName;
+pub(super) use self::host::is_public;
 
 /// Everything granted to one kind. The default grants nothing. Not `Debug`: it holds secrets.
 #[derive(Default)]
 pub struct Grants {
+    /// The kind itself, for sentences about it.
+    pub kind: String,
     /// What `config` of the contract answers, secrets included.
     pub config: BTreeMap<String, String>,
     /// The guest's environment variables, secrets included.
@@ -25,6 +28,8 @@ pub struct Grants {
     pub tcp: Vec<TcpGrant>,
     /// Folders it may read.
     pub folders: Vec<FolderGrant>,
+    /// Bytes an attempt may send and receive, together.
+    pub network_bytes: u64,
 }
 
 /// `http` or `https`.
@@ -98,8 +103,13 @@ impl TryFrom<String> for Method {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let well_formed = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase());
-        if well_formed { Ok(Self(text)) } else { Err(format!("found {text:?}, expected a method such as \"POST\"")) }
+        let well_formed =
+            (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+        if well_formed && text != "CONNECT" {
+            Ok(Self(text))
+        } else {
+            Err(format!("found {text:?}, expected a method such as \"POST\", and never CONNECT"))
+        }
     }
 }
 

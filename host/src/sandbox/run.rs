@@ -10,6 +10,7 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
+use super::grants::Grants;
 use super::meter::Exceeded;
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
@@ -54,6 +55,8 @@ pub struct Call<'a> {
     pub command: CommandSettings,
     /// What it may use.
     pub limits: Limits,
+    /// What it may reach.
+    pub grants: Arc<Grants>,
     /// Progress and the request to stop.
     pub running: Arc<Running>,
     /// Where its output goes.
@@ -86,6 +89,14 @@ pub struct Report {
     pub drafts: Vec<Draft>,
 }
 
+impl Report {
+    /// The host failed before the guest began.
+    fn not_started(message: String) -> Self {
+        let ended = Ended::Failed(Failure::new(Code::Internal, message), None);
+        Self { ended, usage: Usage::default(), output: None, drafts: Vec::new() }
+    }
+}
+
 type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
 
 /// What a guest came back with.
@@ -105,10 +116,14 @@ impl Sandbox {
         let limits = call.limits;
         let start = match start_of(program, &call) {
             Ok(start) => start,
-            Err(over) => return Report::over(over, Usage { bytes_in, ..Usage::default() }),
+            Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let (memory, output) = (limits.memory_bytes, limits.output_bytes);
-        let guest = Guest::new(memory, output, Arc::clone(&call.running), call.new_upload, start);
+        let guest = match Guest::new(&limits, &call.grants, Arc::clone(&call.running), call.new_upload, start) {
+            Ok(guest) => guest,
+            Err(error) => {
+                return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
+            }
+        };
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
         let context = wit::Context {
@@ -171,7 +186,8 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_park: OnPark = Box::new(|_| {});
-        let guest = Guest::new(limits.memory_bytes, limits.output_bytes, Arc::clone(&running), new_upload, None);
+        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, None)
+            .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
         let ended = {
@@ -208,14 +224,11 @@ impl Sandbox {
 }
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
-fn start_of(program: &Program, call: &Call<'_>) -> std::result::Result<Option<CommandStart>, Over> {
+fn start_of(program: &Program, call: &Call<'_>) -> std::io::Result<Option<CommandStart>> {
     if matches!(program.linked, Linked::Job(_)) {
         return Ok(None);
     }
-    let input = call.input.content.open(0);
-    let input = input.map_err(|error| {
-        Over::failed(Code::Internal, format!("the host could not read the job's input: {error}"), None)
-    })?;
+    let input = call.input.content.open(0)?;
     let arguments = [call.kind.clone()].into_iter().chain(call.command.arguments.iter().cloned());
     Ok(Some(CommandStart {
         input,
