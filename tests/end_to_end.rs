@@ -2,8 +2,14 @@
 
 mod support;
 
+#[path = "end_to_end/commands.rs"]
+mod commands;
+#[path = "end_to_end/compiled.rs"]
+mod compiled;
 #[path = "end_to_end/crash.rs"]
 mod crash;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
 #[path = "end_to_end/durability.rs"]
 mod durability;
 #[path = "end_to_end/hostile.rs"]
@@ -18,6 +24,8 @@ mod http;
 mod jobs;
 #[path = "end_to_end/lists.rs"]
 mod lists;
+#[path = "end_to_end/network.rs"]
+mod network;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]
@@ -28,5 +36,7 @@ mod readme;
 mod refusals;
 #[path = "end_to_end/serve.rs"]
 mod serve;
+#[path = "end_to_end/settings.rs"]
+mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;

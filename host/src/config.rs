@@ -60,6 +60,8 @@ pub struct Config {
     pub output_bytes_max: u64,
     /// Largest plugin file, in bytes. 256 MiB
     pub plugin_file_bytes_max: u64,
+    /// Plugin files being compiled at a time; of several, one place is for files of up to 8 MiB. `2`
+    pub plugin_checks_max: usize,
     /// Pause before a second attempt; doubles from attempt to attempt. `1s`
     pub retry_pause: Span,
     /// The longest pause between attempts. `10m`
@@ -102,6 +104,7 @@ impl Default for Config {
             output_bytes: 256 * MIB,
             output_bytes_max: 4096 * MIB,
             plugin_file_bytes_max: 256 * MIB,
+            plugin_checks_max: 2,
             retry_pause: seconds(1),
             retry_pause_max: seconds(600),
             crashes_max: 3,
@@ -188,6 +191,7 @@ impl Config {
             (self.output_bytes <= self.output_bytes_max, "output_bytes: not more than output_bytes_max"),
             (self.json_bytes_max <= 1024 * MIB, "json_bytes_max: at most 1 GiB, 1073741824"),
             (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
+            ((1..=64).contains(&self.plugin_checks_max), "plugin_checks_max: 1 to 64"),
             (self.crashes_max > 0, "crashes_max: at least 1"),
             (
                 self.listen.ip().is_loopback() || self.insecure,

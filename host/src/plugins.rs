@@ -1,12 +1,15 @@
 //! The plugin folder as a table of kinds: watched, checked, swapped.
 //!
-//! A file serves only after it was compiled, linked and asked to describe itself. Jobs hold on to the version they
-//! started on; a file that is rejected leaves the version before it serving. All of this happens on a thread of its
+//! A file serves only after its settings were read and it was compiled, linked and asked to describe itself. Jobs hold on to
+//! the version they started on; a file that is rejected leaves the version before it serving. All of this happens on threads of its
 //! own, at low priority.
 
+mod check;
+mod checker;
 mod folder;
 mod kept;
 mod schema;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,10 +20,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use self::check::{Verdict, check};
 pub use self::schema::{Schema, Violation, pointer_segment};
+pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
-use crate::sandbox::{Description, Limits, Program, Sandbox};
+use crate::queue::Runnable;
+use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
 use crate::store::Blobs;
+
+/// Attempts of a job, unless the job or its kind's settings say otherwise.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Bounds for what plugins may wish.
 #[derive(Debug, Clone)]
@@ -31,6 +40,8 @@ pub struct Settings {
     pub kept: PathBuf,
     /// A larger file is rejected.
     pub file_bytes_max: u64,
+    /// Files being checked at a time; large ones leave one place to small ones.
+    pub checks_max: usize,
     /// Limits of a kind that wishes nothing.
     pub limits: Limits,
     /// No kind gets more.
@@ -57,11 +68,21 @@ pub struct Plugin {
     pub output_schema: Option<Value>,
     /// What a job may use, its own timeout aside.
     pub limits: Limits,
+    /// What the operator says about it.
+    pub settings: KindSettings,
+    /// What its guests may reach.
+    pub grants: Arc<Grants>,
     fuel_per_ms: u64,
     timeout_max: Duration,
 }
 
 impl Plugin {
+    /// What the queue hands out of it.
+    fn runnable(&self) -> Runnable {
+        let concurrency_max = self.settings.concurrency.map_or(usize::MAX, |most| most as usize);
+        Runnable { kind: self.kind.clone(), concurrency_max }
+    }
+
     /// Whether the plugin reads JSON first of all; then its input is checked before a job is accepted.
     pub fn reads_json(&self) -> bool {
         self.description.input_media_types.first().is_some_and(|first| first == "application/json")
@@ -70,6 +91,26 @@ impl Plugin {
     /// The longest a job may ask to run.
     pub fn timeout_max(&self) -> Duration {
         self.timeout_max
+    }
+
+    /// Whether it is a program, which may be given arguments.
+    pub fn is_command(&self) -> bool {
+        self.program.shape() != Shape::JobComponent
+    }
+
+    /// What a command is told besides its input and what the job says.
+    pub fn command_settings(&self) -> CommandSettings {
+        CommandSettings { arguments: self.settings.args.clone(), media_type: self.settings.media_type.clone() }
+    }
+
+    /// Fuel per millisecond of a job's time limit.
+    pub fn fuel_per_ms(&self) -> u64 {
+        self.fuel_per_ms
+    }
+
+    /// Attempts of a job that does not say how many.
+    pub fn max_attempts(&self) -> u32 {
+        self.settings.max_attempts.unwrap_or(MAX_ATTEMPTS)
     }
 
     /// What a job that asks for this timeout may use.
@@ -126,7 +167,7 @@ struct Table {
 /// The table, kept up to date until dropped.
 pub struct Plugins {
     table: RwLock<Table>,
-    kinds: watch::Sender<Arc<[Kind]>>,
+    kinds: watch::Sender<Arc<[Runnable]>>,
     stop: watch::Sender<bool>,
     watcher: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -164,7 +205,7 @@ impl Plugins {
     }
 
     /// The kinds that can run now.
-    pub fn kinds(&self) -> watch::Receiver<Arc<[Kind]>> {
+    pub fn kinds(&self) -> watch::Receiver<Arc<[Runnable]>> {
         self.kinds.subscribe()
     }
 
@@ -173,7 +214,7 @@ impl Plugins {
         self.read(|table| table.scanned)
     }
 
-    /// Stops watching. What serves goes on serving. Blocks until a check under way is done.
+    /// Stops watching. What serves goes on serving. A check that is under way is not waited for, and comes to nothing.
     pub fn stop(&self) {
         self.stop.send_replace(true);
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -189,7 +230,7 @@ impl Plugins {
     fn change(&self, change: impl FnOnce(&mut Table)) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut table);
-        let kinds: Arc<[Kind]> = table.serving.keys().cloned().collect();
+        let kinds: Arc<[Runnable]> = table.serving.values().map(|plugin| plugin.runnable()).collect();
         // Told under the lock, so that two changes cannot be told in the wrong order.
         self.kinds.send_if_modified(|known| {
             // Workers are woken also when a kind only got a new version: its jobs may wait for just that.

@@ -4,6 +4,7 @@
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
 mod clock;
+mod places;
 mod waiters;
 
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::clock::Clock;
+pub use self::places::Runnable;
+use self::places::{Place, Places};
 use self::waiters::Waiters;
 use crate::job::{Backoff, Job, JobId, Kind, State, Usage};
 use crate::running::{Running, Stop};
@@ -65,6 +68,8 @@ pub struct Submission {
     pub expires_in: Option<Duration>,
     /// Labels.
     pub tags: Vec<String>,
+    /// Unfinished jobs of its kind, if not as many as the host allows.
+    pub queue_max: Option<u64>,
     /// The digests of the client's idempotency key and of its request, if it gave a key.
     pub key: Option<([u8; 32], [u8; 32])>,
 }
@@ -76,6 +81,7 @@ pub struct Assignment {
     pub claimed: Claimed,
     /// Shared with those who watch it.
     pub running: Arc<Running>,
+    place: Place,
 }
 
 /// How a worker says that an attempt ended.
@@ -89,6 +95,8 @@ pub struct Finished {
     pub output: Option<Payload>,
     /// Its files.
     pub artifacts: Vec<Artifact>,
+    /// Pauses before another attempt, if not the host's.
+    pub backoff: Option<Backoff>,
     /// When it started.
     pub started_at: Time,
 }
@@ -99,22 +107,25 @@ pub struct Queue {
     store: Store,
     settings: Settings,
     running: Mutex<HashMap<JobId, Arc<Running>>>,
+    places: Arc<Places>,
     waiters: Waiters,
     turn: AtomicUsize,
-    work: Notify,
+    work: Arc<Notify>,
     due: Notify,
 }
 
 impl Queue {
     /// A queue over an open store.
     pub fn new(store: Store, settings: Settings) -> Self {
+        let work = Arc::new(Notify::new());
         Self {
             store,
             settings,
             running: Mutex::default(),
+            places: Arc::new(Places::new(Arc::clone(&work))),
             waiters: Waiters::default(),
             turn: AtomicUsize::new(0),
-            work: Notify::new(),
+            work,
             due: Notify::new(),
         }
     }
@@ -135,7 +146,8 @@ impl Queue {
         let new = NewJob { job, input: wanted.input, options: wanted.options };
         let kept_until = now.after(self.settings.keys_kept);
         let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
-        let job = self.store.submit(new, Admission { queue_max: self.settings.queue_max, key }).await?;
+        let queue_max = wanted.queue_max.unwrap_or(self.settings.queue_max);
+        let job = self.store.submit(new, Admission { queue_max, key }).await?;
         self.announce(job.state);
         Ok(job)
     }
@@ -150,7 +162,7 @@ impl Queue {
     }
 
     /// Waits for a job of one of these kinds. Kinds take turns, so a long queue of one does not hold up the others.
-    pub async fn claim(&self, kinds: &watch::Receiver<Arc<[Kind]>>) -> Assignment {
+    pub async fn claim(&self, kinds: &watch::Receiver<Arc<[Runnable]>>) -> Assignment {
         let mut kinds = kinds.clone();
         loop {
             if let Some(assignment) = self.try_claim(&kinds.borrow_and_update().clone()) {
@@ -164,21 +176,24 @@ impl Queue {
         }
     }
 
-    fn try_claim(&self, kinds: &[Kind]) -> Option<Assignment> {
+    fn try_claim(&self, kinds: &[Runnable]) -> Option<Assignment> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % kinds.len().max(1);
         let (later, first) = kinds.split_at(turn);
-        let order: Vec<(Kind, usize)> = first.iter().chain(later).map(|kind| (kind.clone(), 1)).collect();
-        // Held over the claim: a cancel that comes after it finds the entry and can stop the attempt.
+        // Held over the claim: a cancel that comes after it finds the entry and can stop the attempt, and no other worker can
+        // claim a kind's last place between the look at the free ones and the taking.
         let mut running = self.running();
+        let free = first.iter().chain(later).filter(|runnable| self.places.has_room(runnable));
+        let order: Vec<(Kind, usize)> = free.map(|runnable| (runnable.kind.clone(), 1)).collect();
         let claimed = self.store.claim(&order, 1, Time::now()).pop()?;
+        let place = Places::take(&self.places, &claimed.job.kind);
         let attempt = Arc::new(Running::default());
         running.insert(claimed.job.id, Arc::clone(&attempt));
-        Some(Assignment { claimed, running: attempt })
+        Some(Assignment { claimed, running: attempt, place })
     }
 
     /// Records the end of an attempt. Durable when this returns, unless the claim did not hold any more.
     pub async fn finish(&self, assignment: Assignment, finished: Finished) {
-        let Assignment { claimed, running } = assignment;
+        let Assignment { claimed, running, place } = assignment;
         let id = claimed.job.id;
         let attempt = Attempt {
             ended: finished.ended,
@@ -188,11 +203,13 @@ impl Queue {
             artifacts: finished.artifacts,
             started_at: finished.started_at,
             now: Time::now(),
-            backoff: self.settings.backoff,
+            backoff: finished.backoff.unwrap_or(self.settings.backoff),
             jitter: jitter(),
         };
         let result = self.store.finish(id, claimed.token, attempt).await;
         self.forget_running(id, &running);
+        // Only now does nobody see the job running any more.
+        drop(place);
         match result {
             Ok(job) if job.state.is_terminal() => self.waiters.wake(id),
             Ok(job) => self.announce(job.state),
@@ -213,9 +230,9 @@ impl Queue {
         Ok(job)
     }
 
-    /// Gives a failed or cancelled job another life.
-    pub async fn retry(&self, id: JobId) -> Result<Job, StoreError> {
-        let job = self.store.retry(id, self.settings.queue_max).await?;
+    /// Gives a failed or cancelled job another life, if its kind has room for one more of `queue_max` unfinished jobs.
+    pub async fn retry(&self, id: JobId, queue_max: Option<u64>) -> Result<Job, StoreError> {
+        let job = self.store.retry(id, queue_max.unwrap_or(self.settings.queue_max)).await?;
         self.announce(job.state);
         Ok(job)
     }
@@ -265,6 +282,16 @@ impl Queue {
     /// Begins to take up a payload of a job to come.
     pub fn upload(&self) -> Upload {
         self.store.blobs().upload_for_new()
+    }
+
+    /// Unfinished jobs of a kind whose settings say nothing about it.
+    pub fn queue_max(&self) -> u64 {
+        self.settings.queue_max
+    }
+
+    /// The pauses of a kind whose settings say nothing about them.
+    pub fn backoff(&self) -> Backoff {
+        self.settings.backoff
     }
 
     /// How many jobs of a kind stand where.

@@ -47,8 +47,9 @@ impl Server {
         let (data, settings) = (config.data.clone(), store_settings(config));
         let store = tokio::task::spawn_blocking(move || Store::open(&data, &settings)).await?;
         let store = store.with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
-        let sandbox =
-            Sandbox::new(capacity(config)).map_err(anyhow::Error::from).context("cannot start the sandbox")?;
+        let sandbox = Sandbox::new(capacity(config), Some(config.data.join("compiled")))
+            .map_err(anyhow::Error::from)
+            .context("cannot start the sandbox")?;
         let plugins = Plugins::watch(plugin_settings(config), Arc::clone(&sandbox), store.blobs())
             .with_context(|| format!("cannot use the plugin folder {}", config.plugins.display()))?;
         let failed = store.failed();
@@ -156,8 +157,9 @@ fn jobs_per_thread(config: &Config) -> usize {
 
 fn capacity(config: &Config) -> Capacity {
     let guests = jobs_per_thread(config) * config.worker_count();
-    // One more for `describe`.
-    Capacity { guests_max: u32::try_from(guests + 1).unwrap_or(u32::MAX), memory_bytes_max: config.memory_bytes_max }
+    // As many more for `describe` as there are checks at a time.
+    let guests = guests + config.plugin_checks_max;
+    Capacity { guests_max: u32::try_from(guests).unwrap_or(u32::MAX), memory_bytes_max: config.memory_bytes_max }
 }
 
 fn queue_settings(config: &Config) -> queue::Settings {
@@ -177,7 +179,8 @@ fn store_settings(config: &Config) -> store::Settings {
     store::Settings { claims_max, reserve_bytes: config.disk_reserve_bytes }
 }
 
-fn plugin_settings(config: &Config) -> plugins::Settings {
+/// What the plugin folder has to know.
+pub(crate) fn plugin_settings(config: &Config) -> plugins::Settings {
     let fuel =
         |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(config.fuel_per_ms);
     let limits =
@@ -186,6 +189,7 @@ fn plugin_settings(config: &Config) -> plugins::Settings {
         folder: config.plugins.clone(),
         kept: config.data.join("plugins"),
         file_bytes_max: config.plugin_file_bytes_max,
+        checks_max: config.plugin_checks_max,
         limits: limits(config.timeout.0, config.memory_bytes, config.output_bytes),
         limits_max: limits(config.timeout_max.0, config.memory_bytes_max, config.output_bytes_max),
         fuel_per_ms: config.fuel_per_ms,

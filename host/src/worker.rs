@@ -55,6 +55,8 @@ impl Workers {
             let work = move || {
                 priority::lower();
                 LocalSet::new().block_on(&runtime, run(place, stop));
+                // Of a job that was stopped a file or a name may still be waited for; every job's end is recorded already.
+                runtime.shutdown_background();
             };
             workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
         }
@@ -182,6 +184,10 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
     drop(computing);
     let mut finished = keep(report).await;
     finished.usage.plugin_digest.clone_from(&plugin.digest);
+    if let Ended::Failed(failure, _) = &mut finished.ended {
+        failure.retryable |= plugin.settings.retries(failure.code);
+    }
+    finished.backoff = Some(plugin.settings.backoff(place.queue.backoff()));
     finished
 }
 
@@ -203,6 +209,8 @@ fn call<'a>(
         attempt: claimed.job.attempts + 1,
         input,
         options,
+        command: plugin.command_settings(),
+        grants: Arc::clone(&plugin.grants),
         limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),
         running: Arc::clone(&assignment.running),
         new_upload,
@@ -227,7 +235,7 @@ async fn keep(report: Report) -> Finished {
         keep_files(output, drafts)
     };
     match kept {
-        Ok((output, artifacts)) => Finished { ended, usage, output, artifacts, started_at: Time::now() },
+        Ok((output, artifacts)) => Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() },
         Err(error) => {
             Finished { usage, ..host_failure(&format!("the host could not store the job's output: {error}")) }
         }
@@ -268,6 +276,7 @@ fn interrupted() -> Finished {
         usage: Usage::default(),
         output: None,
         artifacts: Vec::new(),
+        backoff: None,
         started_at: Time::now(),
     }
 }

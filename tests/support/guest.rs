@@ -21,6 +21,11 @@ pub(crate) fn good() -> Vec<u8> {
     answering("ok")
 }
 
+/// A plugin that tries, line by line, what its input says, and answers a line for each; see `tests/guests/probe`.
+pub(crate) fn probe() -> Vec<u8> {
+    super::shipped("tests/guests/probe.wasm")
+}
+
 /// A plugin that succeeds with this text.
 pub(crate) fn answering(text: &str) -> Vec<u8> {
     run(&format!(r#"(return (call $done (text "text/plain") (text "{text}")))"#))
@@ -67,6 +72,16 @@ pub(crate) fn crowded(mut component: Vec<u8>, count: u8) -> Vec<u8> {
     component.extend([2, 1 + 3 * count, count]);
     component.extend([0, modules, 0].repeat(usize::from(count)));
     component
+}
+
+/// A good plugin with so many functions that nobody calls, each some hundred bytes of work for a compiler.
+pub(crate) fn large(functions: usize) -> Vec<u8> {
+    let work: String = (0..40).map(|n| format!("(local.set $x (i64.add (i64.rotl (local.get $x) (i64.const {n})) (i64.load (i32.and (i32.wrap_i64 (local.get $x)) (i32.const 4095)))))")).collect();
+    let function = |number| {
+        format!("(func $filler{number} (export \"filler{number}\") (param $x i64) (result i64) {work} (local.get $x))")
+    };
+    let items: String = (0..functions).map(function).collect();
+    Guest { items: &items, ..Guest::GOOD }.component()
 }
 
 /// A plugin with this body of `run`.
@@ -184,9 +199,9 @@ impl Guest<'_> {
 }
 
 /// A data segment in the making.
-struct Data {
-    address: u32,
-    bytes: Vec<u8>,
+pub(super) struct Data {
+    pub(super) address: u32,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Data {
@@ -199,7 +214,7 @@ impl Data {
     }
 
     /// Replaces every `(text "…")` by a pointer and a length.
-    fn place_texts(&mut self, module: &str) -> String {
+    pub(super) fn place_texts(&mut self, module: &str) -> String {
         let mut pieces = module.split("(text \"");
         let mut placed = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
@@ -212,13 +227,13 @@ impl Data {
 }
 
 /// The first name in a helper or an import, which is its own.
-fn name(text: &'static str) -> &'static str {
+pub(super) fn name(text: &'static str) -> &'static str {
     let start = text.find('$').expect("each has a name");
     let rest = &text[start..];
     &rest[..rest.find([' ', ')']).expect("each has more than a name")]
 }
 
-fn escape(bytes: &[u8]) -> String {
+pub(super) fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 

@@ -8,6 +8,8 @@
 pub(crate) mod answer;
 pub(crate) mod guest;
 mod process;
+pub(crate) mod program;
+pub(crate) mod server;
 mod setup;
 
 use std::path::Path;
@@ -226,6 +228,13 @@ impl Host {
             let file = files["plugins"].as_array().expect("a list").iter().find(|file| file["file"] == name);
             file.filter(|file| file["state"] != "compiling").cloned()
         })
+    }
+
+    /// Has a guest of the sort of [`guest::probe`] try these things, and answers what came of each.
+    pub(crate) fn probe(&self, kind: &str, tries: &[&str]) -> Vec<String> {
+        let id = self.submit_raw(kind, tries.join("\n"));
+        let answer = String::from_utf8(self.output(&id)).expect("it answers in text");
+        answer.split('\n').map(str::to_owned).collect()
     }
 
     /// Shows that the host is well: a good job still succeeds.

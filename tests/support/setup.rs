@@ -36,7 +36,12 @@ impl Setup {
 
     /// Puts a file `NAME.wasm` into the plugin folder.
     pub(crate) fn with_guest(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
-        let path = self.plugins().join(format!("{name}.wasm"));
+        self.with_file(&format!("{name}.wasm"), bytes)
+    }
+
+    /// Puts any file into the plugin folder.
+    pub(crate) fn with_file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.plugins().join(name);
         std::fs::write(&path, bytes).expect("the plugin folder can be written");
         // As if it had been there for a while, so that the host need not wait for it to come to rest.
         let file = std::fs::File::options().write(true).open(path).expect("the file was just written");
@@ -48,6 +53,12 @@ impl Setup {
     /// Sets `DROPFORGE_<NAME>`.
     pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((format!("DROPFORGE_{}", name.to_uppercase()), value.to_string()));
+        self
+    }
+
+    /// Sets any variable of the host.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -88,6 +99,14 @@ impl Setup {
     pub(crate) fn verify(&self) -> Exit {
         let mut command = process::dropforge(self.open_files_max);
         command.arg("verify").arg(self.data());
+        Process::start(command, self.folder()).wait()
+    }
+
+    /// Runs `dropforge check` on a file of the plugin folder.
+    pub(crate) fn check(&self, file: &str, flags: &[&str]) -> Exit {
+        let mut command = process::dropforge(self.open_files_max);
+        command.arg("check").arg(self.plugins().join(file)).args(flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start(command, self.folder()).wait()
     }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
 use crate::job::Kind;
-use crate::plugins::Plugin;
+use crate::plugins::{ATTEMPTS_MAX, Plugin};
 use crate::queue::Submission;
 use crate::store::{Options, Payload};
 use crate::time::{Time, parse_duration, parse_time};
@@ -17,8 +17,6 @@ use crate::time::{Time, parse_duration, parse_time};
 const TAGS_MAX: usize = 16;
 /// Bytes per label.
 const TAG_BYTES_MAX: usize = 64;
-/// The most attempts a client may ask for.
-const ATTEMPTS_MAX: u64 = 100;
 /// A job cannot be put off, or kept waiting, for longer.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -102,8 +100,8 @@ impl JobOptions {
         if priority > 9 {
             return reject("priority", format!("{priority} is not from 0 to 9"));
         }
-        let max_attempts = self.max_attempts.unwrap_or(3);
-        if !(1..=ATTEMPTS_MAX).contains(&max_attempts) {
+        let max_attempts = self.max_attempts.unwrap_or(plugin.max_attempts().into());
+        if !(1..=u64::from(ATTEMPTS_MAX)).contains(&max_attempts) {
             return reject("max_attempts", format!("{max_attempts} is not from 1 to {ATTEMPTS_MAX}"));
         }
         if let Some(timeout) = self.timeout
@@ -124,6 +122,24 @@ impl JobOptions {
         if self.tags.len() > TAGS_MAX || self.tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
             return reject("tags", format!("a job has at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes"));
         }
+        if plugin.is_command() && !plugin.settings.job_args && !self.args.is_empty() {
+            return reject(
+                "args",
+                format!("{} takes no arguments; job_args = true in {}.toml allows them", plugin.kind, plugin.kind),
+            );
+        }
+        if let Some((name, _)) = self.parameters.first().filter(|_| plugin.is_command()) {
+            return reject(
+                name,
+                format!(
+                    "{} is a program: it has no parameters, only arguments (args, or arg=… in the query)",
+                    plugin.kind
+                ),
+            );
+        }
+        if self.args.iter().any(|arg| arg.contains('\0')) {
+            return reject("args", "an argument cannot contain the character NUL".to_owned());
+        }
         if let Err(violations) = plugin.check_parameters(&self.parameters) {
             let problem = Problem::invalid_input(format!(
                 "the parameters do not fit the schema of {}: {}",
@@ -142,6 +158,7 @@ impl JobOptions {
             timeout: self.timeout,
             expires_in: self.expires_in,
             tags: self.tags,
+            queue_max: plugin.settings.queue_max,
             key: None,
         })
     }

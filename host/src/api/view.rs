@@ -83,6 +83,7 @@ impl JobView {
 /// A kind: what it does, what it reads, what a job of it may use, and how many stand where.
 pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let about = &plugin.description;
+    let backoff = plugin.settings.backoff(queue.backoff());
     let counts = queue.counts(&plugin.kind);
     let counts: serde_json::Map<String, Value> =
         State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect();
@@ -97,6 +98,8 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
         "summary": about.summary,
         "version": about.version,
         "digest": plugin.digest,
+        "shape": plugin.program.shape(),
+        "job_args": !plugin.is_command() || plugin.settings.job_args,
         "input": {
             "media_types": about.input_media_types,
             "schema": plugin.input_schema.as_ref().map(|schema| &schema.source),
@@ -113,6 +116,13 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "timeout_ms_max": u64::try_from(plugin.timeout_max().as_millis()).unwrap_or(u64::MAX),
             "memory_bytes": plugin.limits.memory_bytes,
             "output_bytes": plugin.limits.output_bytes,
+            "fuel_per_ms": plugin.fuel_per_ms(),
+            "concurrency": plugin.settings.concurrency,
+            "queue_max": plugin.settings.queue_max.unwrap_or(queue.queue_max()),
+            "max_attempts": plugin.max_attempts(),
+            "retry_on": plugin.settings.retry_on,
+            "retry_pause_ms": u64::try_from(backoff.first.as_millis()).unwrap_or(u64::MAX),
+            "retry_pause_ms_max": u64::try_from(backoff.longest.as_millis()).unwrap_or(u64::MAX),
         },
         "counts": counts,
         "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},

@@ -6,17 +6,24 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::error::Context as _;
 use wasmtime_wasi::p2::bindings::io::poll;
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, OutputStream};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
+use super::command::{Stdin, Stdout};
+use super::grants::Grants;
+use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
+use super::reach::{Denials, Traffic};
+use super::run::Limits;
 use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
 use crate::running::Running;
-use crate::store::{Payload, Upload};
+use crate::store::{ContentReader, Payload, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -55,6 +62,9 @@ pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
 pub(super) struct Guest {
     wasi: WasiCtx,
     handles: ResourceTable,
+    grants: Arc<Grants>,
+    http: WasiHttpCtx,
+    requests: Requests,
     pub(super) memory: MemoryLimiter,
     pub(super) meter: Arc<Meter>,
     pub(super) log: Log,
@@ -64,36 +74,70 @@ pub(super) struct Guest {
     new_upload: NewUpload,
     last_pause: Instant,
     open_streams: Arc<()>,
+    pub(super) stdout: Option<Stdout>,
+}
+
+/// What a command is given to begin with.
+pub(super) struct CommandStart {
+    pub(super) input: ContentReader,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl Guest {
-    /// A guest with nothing but clocks, random numbers and a log.
+    /// A guest with clocks, random numbers, a log, and what it was granted; a command also with what it begins with. Fails if a
+    /// granted folder cannot be opened.
     pub(super) fn new(
-        memory_bytes_max: u64,
-        output_bytes_max: u64,
+        limits: &Limits,
+        grants: &Arc<Grants>,
         running: Arc<Running>,
         new_upload: NewUpload,
-    ) -> Self {
+        command: Option<CommandStart>,
+    ) -> wasmtime::Result<Self> {
         let log = Log::new(Arc::clone(&running));
+        let meter = Arc::new(Meter::new(limits.output_bytes));
+        let open_streams = Arc::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
+        let stdout = command.map(|start| {
+            let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
+            let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
+            let input = ContentStream { reader: start.input, meter: Arc::clone(&meter), running, _open: open };
+            wasi.stdin(Stdin::new(input));
+            wasi.stdout(stdout.clone()).args(&start.arguments).envs(&start.environment);
+            stdout
+        });
         wasi.max_random_size(RANDOM_BYTES_MAX);
         wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
+        for (name, value) in &grants.environment {
+            wasi.env(name, value);
+        }
+        for folder in &grants.folders {
+            wasi.preopened_dir(&folder.host, &folder.guest, FsPerms::ReadOnly)
+                .with_context(|| format!("the folder granted as {}", folder.guest))?;
+        }
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
-        Self {
+        let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
+        let traffic = Arc::new(Traffic::new(grants.network_bytes));
+        let requests = Requests::new(Arc::clone(grants), denials, traffic, Arc::default());
+        Ok(Self {
+            http: WasiHttpCtx::new(),
+            requests,
             wasi: wasi.build(),
             handles,
-            memory: MemoryLimiter::new(memory_bytes_max),
-            meter: Arc::new(Meter::new(output_bytes_max)),
+            grants: Arc::clone(grants),
+            memory: MemoryLimiter::new(limits.memory_bytes),
+            meter,
             log,
             drafts: Vec::new(),
             names: HashSet::new(),
             running,
             new_upload,
             last_pause: Instant::now(),
-            open_streams: Arc::default(),
-        }
+            open_streams,
+            stdout,
+        })
     }
 
     /// Gives the thread back if the guest has had it for a while, so that deadlines, stop requests and other jobs are
@@ -140,9 +184,17 @@ impl WasiView for Guest {
     }
 }
 
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.requests, table: &mut self.handles, ctx: &mut self.http }
+    }
+}
+
 /// Links everything the world names, and nothing else.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    // Also where nothing is granted: a guest that can send requests loads, and is told no when it tries.
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     // What of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
@@ -316,8 +368,9 @@ impl host::Host for Guest {
         Ok(Err(NOT_SUPPORTED_YET.to_owned()))
     }
 
-    async fn config(&mut self, _name: String) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    async fn config(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        self.pace().await;
+        Ok(self.grants.config.get(&name).cloned())
     }
 }
 

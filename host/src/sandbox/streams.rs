@@ -18,7 +18,7 @@ use crate::running::Running;
 use crate::store::{ContentReader, Upload};
 
 /// The most that is read or written in one call.
-const CHUNK_BYTES_MAX: usize = 1 << 20;
+pub(super) const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Log lines kept for the usage report.
 const LOG_LINES_KEPT: usize = 50;
 /// A longer line is cut.
@@ -33,7 +33,7 @@ pub(super) struct ContentStream {
 }
 
 /// Ends a guest that was asked to stop. What it is told does not matter: it never runs again.
-fn end_if_over(running: &Running) -> StreamResult<()> {
+pub(super) fn end_if_over(running: &Running) -> StreamResult<()> {
     if running.is_over() { Err(StreamError::trap("the attempt is over")) } else { Ok(()) }
 }
 

@@ -101,7 +101,7 @@ impl Disk {
             )));
         }
         let space = Space::new(path, settings.reserve_bytes);
-        let blobs = Blobs::open(path, space.clone())?;
+        let blobs = Blobs::open_with(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {

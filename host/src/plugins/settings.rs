@@ -1,0 +1,274 @@
+//! `plugins/NAME.toml`: what the operator says about one kind, read and checked.
+//!
+//! Every key is optional, and a missing file is an empty one. What is wrong is said in one sentence per mistake, which
+//! names the key, what was found and what is expected, and never repeats a value that could be a secret.
+
+mod mistakes;
+mod secrets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::Deserialize;
+
+use self::secrets::SecretSource;
+use crate::job::{Backoff, Code, Kind};
+use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
+use crate::time::Span;
+
+/// Larger files are refused.
+pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// The most attempts a job may have.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// The most jobs of a kind that may be told to run at once; there are never more guests than that.
+const CONCURRENCY_MAX: u32 = 100_000;
+/// Bytes an attempt may send and receive over the network, unless its settings say otherwise.
+const NETWORK_BYTES: u64 = 1 << 30;
+/// Failures that an attempt can end with. The others say that there was none, or count on their own.
+const RETRIED: [Code; 10] = [
+    Code::InvalidInput,
+    Code::PluginError,
+    Code::Transient,
+    Code::Trap,
+    Code::OutOfFuel,
+    Code::DeadlineExceeded,
+    Code::MemoryExceeded,
+    Code::OutputTooLarge,
+    Code::Denied,
+    Code::Internal,
+];
+
+/// The keys of `NAME.toml`. What is not there is as the plugin wishes, or as the host's own settings say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KindSettings {
+    /// Time limit of an attempt.
+    pub timeout: Option<Span>,
+    /// The longest time limit a job may ask for.
+    pub timeout_max: Option<Span>,
+    /// Memory of a job, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Result and artifacts of a job together, in bytes.
+    pub output_bytes: Option<u64>,
+    /// Fuel per millisecond of the time limit.
+    pub fuel_per_ms: Option<u64>,
+    /// The most jobs of this kind that run at once. No limit of its own by default.
+    pub concurrency: Option<u32>,
+    /// Unfinished jobs of this kind; further ones are refused.
+    pub queue_max: Option<u64>,
+    /// Attempts of a job that does not say how many.
+    pub max_attempts: Option<u32>,
+    /// Failures that are tried again besides `transient` and `internal`.
+    pub retry_on: Vec<Code>,
+    /// Pause before a second attempt; doubles from attempt to attempt.
+    pub retry_pause: Option<Span>,
+    /// The longest pause between attempts.
+    pub retry_pause_max: Option<Span>,
+    /// Values the plugin can ask for by name.
+    pub config: BTreeMap<String, String>,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// Values from elsewhere: environment variables that `config` of the contract answers as well.
+    secrets: BTreeMap<String, SecretSource>,
+    /// Requests it may send.
+    pub http: Vec<HttpGrant>,
+    /// Addresses it may connect to.
+    pub tcp: Vec<TcpGrant>,
+    /// Bytes an attempt may send and receive over the network, together.
+    pub network_bytes: Option<u64>,
+    /// Folders it may read.
+    pub folders: Vec<FolderGrant>,
+    /// A command's first arguments, after its name.
+    pub args: Vec<String>,
+    /// Whether a job may append arguments of its own.
+    pub job_args: bool,
+    /// Media type of a command's output. Guessed by default.
+    pub media_type: Option<String>,
+    /// Whether a command gets the folders `/in` and `/out`.
+    pub scratch: bool,
+    /// The most that may lie in `/out`, in bytes. As much as the output by default.
+    pub scratch_bytes: Option<u64>,
+}
+
+impl KindSettings {
+    /// Reads the text of a file. `limits_max` is what the host grants any kind.
+    pub(super) fn parse(text: &str, limits_max: &Limits) -> Result<Self, String> {
+        // Read in two steps: the errors of the text say where in the file, those of the values which key.
+        let table: toml::Table = text.parse().map_err(|error| mistakes::of_text(text, &error))?;
+        let settings: Self = Figment::from(Serialized::defaults(table)).extract().map_err(mistakes::of_values)?;
+        settings.check(limits_max)?;
+        Ok(settings)
+    }
+
+    /// What the guests of this kind may reach. Reads the secrets, and looks whether the folders are there; relative paths
+    /// begin at `base`.
+    pub(super) fn grants(&self, kind: &Kind, base: &Path) -> Result<Grants, String> {
+        let mut grants = Grants {
+            kind: kind.to_string(),
+            network_bytes: self.network_bytes.unwrap_or(NETWORK_BYTES),
+            config: self.config.clone(),
+            environment: self.environment.clone(),
+            http: self.http.clone(),
+            tcp: self.tcp.clone(),
+            folders: Vec::with_capacity(self.folders.len()),
+        };
+        for (name, source) in &self.secrets {
+            let secret = source.read(base).map_err(|error| format!("secrets.{name}: {error}"))?;
+            grants.config.insert(name.clone(), secret.clone());
+            grants.environment.insert(name.clone(), secret);
+        }
+        for (number, folder) in self.folders.iter().enumerate() {
+            let host = base.join(&folder.host);
+            if !host.is_dir() {
+                return Err(format!("folders.{number}.host: found {:?}, expected a folder that is there", folder.host));
+            }
+            grants.folders.push(FolderGrant { host, guest: folder.guest.clone() });
+        }
+        Ok(grants)
+    }
+
+    /// For a job component: says which keys are of no use to it.
+    pub(super) fn check_no_command(&self) -> Result<(), String> {
+        let keys = [
+            ("args", !self.args.is_empty()),
+            ("job_args", self.job_args),
+            ("media_type", self.media_type.is_some()),
+            ("scratch", self.scratch),
+            ("scratch_bytes", self.scratch_bytes.is_some()),
+        ];
+        match keys.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(format!("{key}: it is for programs, and this is a job component; leave it out")),
+            None => Ok(()),
+        }
+    }
+
+    /// The pauses between attempts, where they differ from the host's.
+    pub fn backoff(&self, host: Backoff) -> Backoff {
+        let first = self.retry_pause.map_or(host.first, |span| span.0);
+        // Whoever sets only the first pause means it.
+        let longest = self.retry_pause_max.map_or(host.longest.max(first), |span| span.0);
+        Backoff { first: first.min(longest), longest }
+    }
+
+    /// Whether such a failure is tried again while attempts are left.
+    pub fn retries(&self, code: Code) -> bool {
+        self.retry_on.contains(&code)
+    }
+
+    fn check(&self, most: &Limits) -> Result<(), String> {
+        self.check_limits(most)?;
+        self.check_retries()?;
+        self.check_names()?;
+        self.check_grants()
+    }
+
+    fn check_limits(&self, most: &Limits) -> Result<(), String> {
+        let longest = self.timeout_max.unwrap_or(Span(most.timeout)).0;
+        span_within("timeout_max", self.timeout_max, most.timeout, "the host's own timeout_max")?;
+        span_within("timeout", self.timeout, longest, "timeout_max")?;
+        number_within("memory_bytes", self.memory_bytes, 1, most.memory_bytes, "the host's own memory_bytes_max")?;
+        number_within("output_bytes", self.output_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
+        number_within("scratch_bytes", self.scratch_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
+        number_within("fuel_per_ms", self.fuel_per_ms, 1, i64::MAX as u64, "a number of this format")?;
+        number_within("queue_max", self.queue_max, 1, i64::MAX as u64, "a number of this format")?;
+        let concurrency = self.concurrency.map(u64::from);
+        number_within("concurrency", concurrency, 1, CONCURRENCY_MAX.into(), "more than any host runs")
+    }
+
+    fn check_retries(&self) -> Result<(), String> {
+        let attempts = self.max_attempts.map(u64::from);
+        number_within("max_attempts", attempts, 1, ATTEMPTS_MAX.into(), "the most any job may have")?;
+        let day = Duration::from_secs(24 * 60 * 60);
+        span_within("retry_pause_max", self.retry_pause_max, day, "a day")?;
+        let longest = self.retry_pause_max.map_or(day, |span| span.0);
+        span_within("retry_pause", self.retry_pause, longest, "retry_pause_max")?;
+        match self.retry_on.iter().find(|code| !RETRIED.contains(code)) {
+            Some(code) => {
+                let known = RETRIED.map(Code::as_str).join(", ");
+                Err(format!("retry_on: found {:?}, expected failures an attempt can end with: {known}", code.as_str()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Names that can be variables, and each only once: nobody should have to know which of two would win.
+    fn check_names(&self) -> Result<(), String> {
+        let sections = [
+            ("config", self.config.keys().collect::<Vec<_>>()),
+            ("environment", self.environment.keys().collect()),
+            ("secrets", self.secrets.keys().collect()),
+        ];
+        for (section, names) in &sections {
+            if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+                return Err(format!("{section}: found the name {name:?}, expected one without = and not empty"));
+            }
+            if let Some(name) = names.iter().find(|name| *section != "secrets" && self.secrets.contains_key(**name)) {
+                return Err(format!("{section}.{name}: secrets.{name} has the same name; rename one of them"));
+            }
+        }
+        let has_nul = |value: &String| value.contains('\0');
+        if let Some((name, _)) = self.environment.iter().find(|(_, value)| has_nul(value)) {
+            return Err(format!("environment.{name}: expected a text without the character NUL"));
+        }
+        if self.args.iter().any(has_nul) {
+            return Err("args: expected texts without the character NUL".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_grants(&self) -> Result<(), String> {
+        if let Some(number) = self.http.iter().position(|grant| grant.methods.is_empty()) {
+            return Err(format!("http.{number}.methods: found an empty list, expected methods such as \"GET\""));
+        }
+        let ports = self
+            .http
+            .iter()
+            .map(|grant| ("http", grant.port))
+            .chain(self.tcp.iter().map(|grant| ("tcp", Some(grant.port))));
+        if let Some((section, _)) = ports.into_iter().find(|(_, port)| *port == Some(0)) {
+            return Err(format!("{section}: found port 0, expected 1 to 65535"));
+        }
+        let mut seen: BTreeSet<&str> = if self.scratch { ["/in", "/out"].into() } else { BTreeSet::new() };
+        for (number, folder) in self.folders.iter().enumerate() {
+            let path = folder.guest.as_str();
+            let parts = path.strip_prefix('/').map(|rest| rest.split('/'));
+            let well_formed =
+                parts.is_some_and(|mut parts| parts.all(|part| !part.is_empty() && part != "." && part != ".."));
+            if !well_formed || path.contains('\0') {
+                return Err(format!("folders.{number}.guest: found {path:?}, expected a path such as \"/model\""));
+            }
+            if !seen.insert(path) {
+                return Err(format!("folders.{number}.guest: {path:?} is there already"));
+            }
+        }
+        let well_formed = |text: &String| {
+            text.len() <= 255 && text.contains('/') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        match self.media_type.as_ref().filter(|text| !well_formed(text)) {
+            Some(text) => Err(format!("media_type: found {text:?}, expected one such as \"application/json\"")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn span_within(key: &str, span: Option<Span>, most: Duration, whose: &str) -> Result<(), String> {
+    match span {
+        Some(Span(span)) if span.is_zero() || span > most => {
+            let (found, most) = (span.as_millis(), most.as_millis());
+            Err(format!("{key}: found {found} ms, expected 1 ms to {most} ms, {whose}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn number_within(key: &str, number: Option<u64>, least: u64, most: u64, whose: &str) -> Result<(), String> {
+    match number {
+        Some(number) if !(least..=most).contains(&number) => {
+            Err(format!("{key}: found {number}, expected {least} to {most}, {whose}"))
+        }
+        _ => Ok(()),
+    }
+}

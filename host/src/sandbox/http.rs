@@ -1,0 +1,80 @@
+//! Requests that guests send: held against what was granted, and sent only to an address that was checked.
+//!
+//! Each request gets a connection of its own, to an address this file has looked up and judged; nothing later looks
+//! the name up again, and nothing follows a redirect. Whatever a guest leaves open ends with its attempt.
+
+mod body;
+mod send;
+mod target;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use hyper::http::{Request, Response};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use self::target::Target;
+use super::grants::{Grants, HttpGrant};
+use super::reach::{Denials, Traffic};
+
+/// Connections a job may hold at a time.
+pub(super) const CONNECTIONS_MAX: usize = 32;
+
+type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+/// One attempt's requests.
+pub(super) struct Requests {
+    grants: Arc<Grants>,
+    denials: Arc<Denials>,
+    traffic: Arc<Traffic>,
+    open: Arc<()>,
+}
+
+impl Requests {
+    /// `open` counts the attempt's connections, whoever makes them.
+    pub(super) fn new(grants: Arc<Grants>, denials: Arc<Denials>, traffic: Arc<Traffic>, open: Arc<()>) -> Self {
+        Self { grants, denials, traffic, open }
+    }
+
+    /// What grants a request, or why it is refused.
+    fn granted(&self, request: &Request<WasiBody>) -> Result<(Target, HttpGrant), Error> {
+        let target = Target::of(request).map_err(|refusal| {
+            self.denials.refuse(&refusal.reason);
+            refusal.error
+        })?;
+        let Some(grant) = self.grants.http.iter().find(|grant| target.is_granted_by(grant)) else {
+            self.denials.explain(&target.to_string(), &target.missing_grant());
+            return Err(Error::HttpRequestDenied);
+        };
+        if Arc::strong_count(&self.open) > CONNECTIONS_MAX {
+            self.denials.refuse(&format!("{target}: {CONNECTIONS_MAX} connections are open, which is the most"));
+            return Err(Error::ConnectionLimitReached);
+        }
+        Ok((target, grant.clone()))
+    }
+}
+
+impl WasiHttpHooks for Requests {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _outcome: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let granted = self.granted(&request);
+        let (denials, traffic) = (Arc::clone(&self.denials), Arc::clone(&self.traffic));
+        // Counted from now on: a crowd of requests must not be let in before the first of them has connected.
+        let open = Arc::clone(&self.open);
+        Box::new(async move {
+            let (target, grant) = granted?;
+            send::send(request, options.unwrap_or_default(), target, &grant, &denials, traffic, open).await
+        })
+    }
+
+    // What goes wrong with a guest's connections is told to the guest; the host's own log is not its diary.
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        tracing::debug!(%error, "a guest's request failed");
+        if error.is_timeout() { ErrorCode::HttpResponseTimeout } else { ErrorCode::HttpProtocolError }
+    }
+}

@@ -1,0 +1,276 @@
+//! Requests and connections of guests: what was granted works, and nothing gets around a grant.
+//!
+//! Each attack ends by showing that the same host still does good work. Only loopback is contacted.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::server::Server;
+use crate::support::{Host, eventually, guest};
+
+/// A host with the plugin `good` and a probe called `kind` that has these settings.
+fn host(toml: &str) -> Host {
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("kind", guest::probe());
+    setup.with_file("kind.toml", toml).start()
+}
+
+/// What a kind needs to send GET requests to this server.
+fn granting(server: &Server) -> String {
+    format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {}\n", server.port())
+}
+
+fn log(job: &Value) -> Vec<String> {
+    let lines = job["usage"][0]["log"].as_array().expect("an attempt has ended");
+    lines.iter().map(|line| line.as_str().expect("a line").to_owned()).collect()
+}
+
+#[test]
+fn a_granted_request_is_sent_and_answered() {
+    let server = Server::start();
+    let host = host(&granting(&server));
+    let port = server.port();
+    assert_eq!(
+        host.probe("kind", &[&format!("http GET http 127.0.0.1:{port} /some/path?a=b x-name:value")]),
+        ["200 hello"]
+    );
+    let heads = server.heads();
+    assert_eq!(heads.len(), 1);
+    let head = heads[0].to_ascii_lowercase();
+    assert!(head.starts_with("get /some/path?a=b http/1.1\r\n"), "{head}");
+    assert!(
+        head.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")) && head.contains("\r\nx-name: value\r\n"),
+        "{head}"
+    );
+    // The very address, in another spelling, is the very address.
+    assert_eq!(host.probe("kind", &[&format!("http GET http [::ffff:127.0.0.1]:{port} /")]), ["200 hello"]);
+    assert!(server.heads()[1].contains(&format!("127.0.0.1:{port}")), "{:?}", server.heads());
+    host.still_works();
+}
+
+/// Fault: a plugin is denied something, and its operator has to guess what to write where.
+#[test]
+fn what_the_log_says_to_add_is_what_was_missing() {
+    let server = Server::start();
+    let host = host("");
+    let request = format!("http POST http 127.0.0.1:{} /", server.port());
+    let id = host.submit_raw("kind", request.clone());
+    assert_eq!(host.output(&id), b"error: denied");
+    let log = log(&host.job(&id));
+    let said = log
+        .iter()
+        .position(|line| line.contains("denied: POST http://127.0.0.1") && line.contains("plugins/kind.toml"));
+    let said = said.unwrap_or_else(|| panic!("the log does not say what was denied: {log:?}"));
+    assert!(server.heads().is_empty());
+    host.drop_file("kind.toml", log[said + 1..].join("\n"));
+    eventually("the new grant holds", || (host.probe("kind", &[&request]) == ["200 hello"]).then_some(()));
+    host.still_works();
+}
+
+/// Runs these requests, none of which may reach the server; `PORT` stands for its port.
+#[track_caller]
+fn stay_out(toml: &str, server: &Server, tries: &[(&str, &str)]) {
+    let host = host(toml);
+    let lines: Vec<String> = tries.iter().map(|(tried, _)| tried.replace("PORT", &server.port().to_string())).collect();
+    let answers = host.probe("kind", &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    for ((_, expected), (tried, answer)) in tries.iter().zip(lines.iter().zip(&answers)) {
+        assert_eq!(answer, &format!("error: {expected}"), "{tried}");
+    }
+    assert_eq!(server.heads(), Vec::<String>::new());
+    host.still_works();
+}
+
+#[test]
+fn no_spelling_of_an_address_gets_around_the_grants() {
+    let server = Server::start();
+    let toml = "[[http]]\nscheme = \"http\"\nhost = \"api.example\"\nport = 80\nprivate = true";
+    stay_out(
+        toml,
+        &server,
+        &[
+            ("http GET http 127.0.0.1:PORT /", "denied"),
+            ("http GET http 127.0.0.2:PORT /", "denied"),
+            ("http GET http 0.0.0.0:PORT /", "denied"),
+            ("http GET http localhost:PORT /", "denied"),
+            ("http GET http LOCALHOST.:PORT /", "denied"),
+            ("http GET http [::1]:PORT /", "denied"),
+            ("http GET http [::]:PORT /", "denied"),
+            ("http GET http [::ffff:127.0.0.1]:PORT /", "denied"),
+            ("http GET http [::ffff:7f00:1]:PORT /", "denied"),
+            ("http GET http [::127.0.0.1]:PORT /", "denied"),
+            ("http GET http [64:ff9b::7f00:1]:PORT /", "denied"),
+            ("http GET http 127.1:PORT /", "invalid URI"),
+            ("http GET http 2130706433:PORT /", "invalid URI"),
+            ("http GET http 0x7f000001:PORT /", "invalid URI"),
+            ("http GET http 0x7f.0.0.1:PORT /", "invalid URI"),
+            ("http GET http 0177.0.0.1:PORT /", "invalid URI"),
+            ("http GET http 017700000001:PORT /", "invalid URI"),
+            ("http GET http 127.0.0.1.:PORT /", "invalid URI"),
+            ("http GET http 127.0.0.1.nip.example:PORT /", "denied"),
+        ],
+    );
+}
+
+#[test]
+fn nothing_about_a_request_gets_around_its_grant() {
+    let (server, other) = (Server::start(), Server::start());
+    // Everything but what is tried.
+    let toml =
+        granting(&other) + "[[http]]\nscheme = \"https\"\nhost = \"127.0.0.1\"\nport = " + &server.port().to_string();
+    stay_out(
+        &toml,
+        &server,
+        &[
+            // Another port, scheme, method than granted; and no port, which is 80.
+            ("http GET http 127.0.0.1:PORT /", "denied"),
+            ("http GET http 127.0.0.1 /", "denied"),
+            // Users, and ports that are none.
+            ("http GET http 127.0.0.1:80@127.0.0.1:PORT /", "invalid URI"),
+            ("http GET http api.example@127.0.0.1:PORT /", "invalid URI"),
+            ("http GET http user:password@127.0.0.1:PORT /", "invalid URI"),
+            ("http GET http 127.0.0.1:0PORT /", "invalid URI"),
+            ("http GET http 127.0.0.1: /", "invalid URI"),
+            // Fields that would lead elsewhere.
+            ("http GET http 127.0.0.1:PORT / host:127.0.0.1", "field host: HeaderError::Forbidden"),
+            ("http GET http 127.0.0.1:PORT / Host:127.0.0.1", "field Host: HeaderError::Forbidden"),
+            (
+                "http GET http 127.0.0.1:PORT / transfer-encoding:chunked",
+                "field transfer-encoding: HeaderError::Forbidden",
+            ),
+            ("http GET http 127.0.0.1:PORT / upgrade:websocket", "field upgrade: HeaderError::Forbidden"),
+            ("http GET http 127.0.0.1:PORT / connection:keep-alive", "field connection: HeaderError::Forbidden"),
+            ("http CONNECT http 127.0.0.1:PORT /", "invalid method"),
+            ("http GET ftp 127.0.0.1:PORT /", "protocol"),
+        ],
+    );
+    let host = host(&granting(&server));
+    let port = server.port();
+    for tried in [
+        format!("http POST http 127.0.0.1:{port} /"),
+        format!("http get http 127.0.0.1:{port} /"),
+        format!("http DELETE http 127.0.0.1:{port} /"),
+        format!("http GET https 127.0.0.1:{port} /"),
+    ] {
+        assert_eq!(host.probe("kind", &[&tried]), ["error: denied"], "{tried}");
+    }
+    assert!(server.heads().is_empty());
+    assert_eq!(host.probe("kind", &[&format!("http GET http 127.0.0.1:{port} /")]), ["200 hello"]);
+    host.still_works();
+}
+
+#[test]
+fn a_redirect_to_a_place_that_was_not_granted_is_not_followed() {
+    let (server, forbidden) = (Server::start(), Server::start());
+    let host = host(&granting(&server));
+    let tried = format!("http GET http 127.0.0.1:{} /redirect/127.0.0.1:{}", server.port(), forbidden.port());
+    assert_eq!(host.probe("kind", &[&tried]), ["302 "]);
+    // Nor by hand.
+    assert_eq!(host.probe("kind", &[&format!("http GET http 127.0.0.1:{} /", forbidden.port())]), ["error: denied"]);
+    assert!(forbidden.heads().is_empty());
+    host.still_works();
+}
+
+#[test]
+fn a_name_that_leads_to_a_private_address_needs_a_grant_that_says_so() {
+    let server = Server::start();
+    let port = server.port();
+    let toml = format!("[[http]]\nscheme = \"http\"\nhost = \"localhost\"\nport = {port}\n");
+    let host = host(&toml);
+    let tried = format!("http GET http LocalHost:{port} /");
+    let id = host.submit_raw("kind", tried.clone());
+    assert_eq!(host.output(&id), b"error: prohibited address");
+    let log = log(&host.job(&id));
+    let said = log.iter().position(|line| line.contains("private address") && line.contains("plugins/kind.toml"));
+    let said = said.unwrap_or_else(|| panic!("the log does not say why: {log:?}"));
+    assert!(server.heads().is_empty());
+    host.drop_file("kind.toml", toml + &log[said + 1]);
+    eventually("the new grant holds", || (host.probe("kind", &[&tried]) == ["200 hello"]).then_some(()));
+    assert!(server.heads()[0].to_ascii_lowercase().contains(&format!("host: localhost:{port}\r\n")));
+    host.still_works();
+}
+
+#[test]
+fn a_grant_is_for_one_kind_only() {
+    let server = Server::start();
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("kind", guest::probe());
+    let setup = setup.with_file("kind.toml", granting(&server)).with_guest("other", guest::probe());
+    let host = setup.start();
+    let tried = format!("http GET http 127.0.0.1:{} /", server.port());
+    assert_eq!(host.probe("other", &[&tried]), ["error: denied"]);
+    assert!(server.heads().is_empty());
+    assert_eq!(host.probe("kind", &[&tried]), ["200 hello"]);
+    host.still_works();
+}
+
+#[test]
+fn what_is_sent_and_received_counts_to_the_last_byte() {
+    let server = Server::start();
+    let port = server.port();
+    let host = host(&format!("network_bytes = 100000\n{}methods = [\"GET\", \"POST\"]", granting(&server)));
+    let count = |bytes: u32| host.probe("kind", &[&format!("count http 127.0.0.1:{port} /bytes/{bytes}")]).remove(0);
+    assert_eq!(count(100_000), "100000");
+    assert!(count(100_001).starts_with("error: "));
+    let send = |bytes: u32| host.probe("kind", &[&format!("send http 127.0.0.1:{port} {bytes}")]).remove(0);
+    // The answer has five bytes.
+    assert_eq!(send(99_995), "200");
+    assert!(send(100_001).starts_with("error: "), "more was sent than granted");
+    let endless = host.probe("kind", &[&format!("count http 127.0.0.1:{port} /endless")]).remove(0);
+    assert!(endless.starts_with("error: "), "{endless}");
+    // All requests of an attempt count together.
+    let half = format!("count http 127.0.0.1:{port} /bytes/60000");
+    let answers = host.probe("kind", &[&half, &half]);
+    assert!(answers[0] == "60000" && answers[1].starts_with("error: "), "{answers:?}");
+    host.still_works();
+}
+
+#[test]
+fn a_job_holds_32_connections_and_no_more() {
+    let server = Server::start();
+    let host = host(&granting(&server));
+    let crowd =
+        |count: u32| host.probe("kind", &[&format!("crowd {count} 127.0.0.1:{} /slow", server.port())]).remove(0);
+    assert_eq!(crowd(32), "32 answered, 0 refused");
+    assert_eq!(crowd(33), "32 answered, 0 refused");
+    host.still_works();
+}
+
+#[test]
+fn a_request_without_an_answer_is_stopped_in_time_and_frees_its_thread() {
+    let server = Server::start();
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("kind", guest::probe());
+    let host = setup.with_file("kind.toml", granting(&server)).set("workers", 1).start();
+    let tried = format!("http GET http 127.0.0.1:{} /silent", server.port());
+    let late = host.submit_raw("kind?timeout=500ms", tried.clone());
+    let cancelled = host.submit_raw("kind", tried);
+    eventually("both wait for their answers", || (server.heads().len() == 2).then_some(()));
+    host.still_works();
+    let job = host.wait_for(&late, "failed");
+    assert_eq!(job["failure"]["code"], "deadline_exceeded", "{job}");
+    let wall_ms = job["usage"][0]["wall_ms"].as_u64().expect("a number");
+    assert!(wall_ms < 1_000, "stopped after {wall_ms} ms instead of 500");
+    let before = Instant::now();
+    host.cancel(&cancelled);
+    host.wait_until(&cancelled, "has stopped", |job| job["usage"].as_array().is_some_and(|usage| !usage.is_empty()));
+    assert!(before.elapsed() < Duration::from_secs(1), "stopped after {:?}", before.elapsed());
+    host.still_works();
+}
+
+#[test]
+fn a_request_that_cannot_be_sent_is_an_error_to_the_guest() {
+    let server = Server::start();
+    let port = server.port();
+    // A port that nobody listens on: it was free a moment ago, and stays bound to nothing.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("loopback").port();
+    let grant =
+        |scheme: &str, port: u16| format!("[[http]]\nscheme = \"{scheme}\"\nhost = \"127.0.0.1\"\nport = {port}\n");
+    let nowhere = "[[http]]\nscheme = \"http\"\nhost = \"no-such-name.invalid\"\n";
+    let host = host(&(grant("http", free) + &grant("https", port) + nowhere));
+    let tries = [
+        format!("http GET http 127.0.0.1:{free} /"),
+        format!("http GET https 127.0.0.1:{port} /"),
+        "http GET http no-such-name.invalid /".to_owned(),
+    ];
+    let answers = host.probe("kind", &tries.each_ref().map(String::as_str));
+    assert_eq!(answers, ["error: refused", "error: tls", "error: dns"]);
+    host.still_works();
+}
