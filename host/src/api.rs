@@ -2,7 +2,9 @@
 //!
 //! One file per resource. Nothing here touches the disk or a guest; refusals become statuses in `problem.rs` alone.
 
+mod artifacts;
 mod body;
+mod content;
 mod jobs;
 mod json_job;
 mod options;
@@ -11,6 +13,7 @@ mod result;
 mod submit;
 mod view;
 mod wait;
+mod zip;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,8 +80,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/result", get(result::get))
-        .route("/v1/jobs/{id}/artifacts", get(result::artifacts))
-        .route("/v1/jobs/{id}/artifacts/{name}", get(result::artifact))
+        .route("/v1/jobs/{id}/artifacts", get(artifacts::list))
+        .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::one))
+        .route("/v1/jobs/{id}/artifacts.zip", get(artifacts::all))
         .route("/v1/kinds", get(kinds))
         .route("/v1/kinds/{kind}", get(kind))
         .route("/v1/kinds/{kind}/jobs", post(submit::raw))

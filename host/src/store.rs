@@ -213,12 +213,20 @@ impl Store {
     /// A job's artifact of that name.
     pub fn artifact(&self, id: JobId, name: &str) -> Result<Option<Artifact>, StoreError> {
         let artifacts = self.stored_artifacts(id)?;
-        let Some((number, entry)) = (0u32..).zip(artifacts).find(|(_, entry)| entry.name == name) else {
-            return Ok(None);
-        };
-        let content = self.read_content(id, Part::Artifact(number), &entry.stored)?;
-        let payload = Payload { media_type: entry.stored.media_type, content };
-        Ok(Some(Artifact { name: entry.name, sha256: entry.sha256, payload }))
+        let found = (0u32..).zip(artifacts).find(|(_, entry)| entry.name == name);
+        found.map(|(number, entry)| self.read_artifact(id, number, entry)).transpose()
+    }
+
+    /// A job's artifact, by its place in the order of creation, from 0.
+    pub fn artifact_numbered(&self, id: JobId, number: u32) -> Result<Option<Artifact>, StoreError> {
+        match self.disk.load(id)? {
+            Some(record) if record.content_gone => Err(StoreError::Gone),
+            Some(record) if number < record.artifacts => {
+                let entry = self.stored_artifact(id, number).map_err(|error| self.gone_or(id, error))?;
+                self.read_artifact(id, number, entry).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Up to `limit` jobs older than `before`, newest first, and where the next page begins.
@@ -324,11 +332,19 @@ impl Store {
         if record.content_gone {
             return Err(StoreError::Gone);
         }
-        let entries = (0..record.artifacts).map(|number| {
-            record::read(&self.disk.db, &record::artifact_key(id, number))?
-                .ok_or_else(|| StoreError::damaged(format!("job {id}: the record of artifact {number} is missing")))
-        });
+        let entries = (0..record.artifacts).map(|number| self.stored_artifact(id, number));
         entries.collect::<Result<_, _>>().map_err(|error| self.gone_or(id, error))
+    }
+
+    fn stored_artifact(&self, id: JobId, number: u32) -> Result<StoredArtifact, StoreError> {
+        record::read(&self.disk.db, &record::artifact_key(id, number))?
+            .ok_or_else(|| StoreError::damaged(format!("job {id}: the record of artifact {number} is missing")))
+    }
+
+    fn read_artifact(&self, id: JobId, number: u32, entry: StoredArtifact) -> Result<Artifact, StoreError> {
+        let content = self.read_content(id, Part::Artifact(number), &entry.stored)?;
+        let payload = Payload { media_type: entry.stored.media_type, content };
+        Ok(Artifact { name: entry.name, sha256: entry.sha256, payload })
     }
 
     fn read_content(&self, id: JobId, part: Part, stored: &Stored) -> Result<Content, StoreError> {

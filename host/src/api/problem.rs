@@ -112,6 +112,23 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
     }
 
+    /// The client wants other bytes than there are.
+    pub(super) fn precondition_failed() -> Self {
+        let detail = "what is stored here has another entity tag than If-Match names; GET it again without that field";
+        Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "Not what was expected", detail)
+            .in_parameter("If-Match", detail)
+    }
+
+    /// The range begins beyond the end.
+    pub(super) fn range_not_satisfiable(size: u64) -> Self {
+        let detail = format!("there are {size} bytes here, and the Range field asks for none of them");
+        let mut problem =
+            Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "Beyond the end", detail.clone());
+        let range = HeaderValue::try_from(format!("bytes */{size}")).expect("digits can stand in a header");
+        problem.0.headers.push((header::CONTENT_RANGE, range));
+        problem.in_parameter("Range", detail)
+    }
+
     /// The client's patience ended before the job did, and it asked to cancel then.
     pub(super) fn wait_timeout(job: &Job) -> Self {
         let detail =

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::content::Wanted;
 use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
@@ -86,7 +87,7 @@ async fn submit(
     let key = idempotency_key(headers)?.map(|name| (name, options.digest(&plugin.kind, &payload)));
     let job = api.queue.submit(Submission { key, ..options.into_submission(plugin, payload)? }).await?;
     match wait {
-        Some(wait) => wait.answer(api, job.id).await,
+        Some(wait) => wait.answer(api, job.id, &Wanted::default()).await,
         None => accepted(api, job),
     }
 }
