@@ -8,6 +8,8 @@ mod contents;
 mod crash;
 #[path = "end_to_end/durability.rs"]
 mod durability;
+#[path = "end_to_end/events.rs"]
+mod events;
 #[path = "end_to_end/hostile.rs"]
 mod hostile;
 #[path = "end_to_end/hostile_files.rs"]
@@ -20,6 +22,8 @@ mod http;
 mod jobs;
 #[path = "end_to_end/lists.rs"]
 mod lists;
+#[path = "end_to_end/logs.rs"]
+mod logs;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]

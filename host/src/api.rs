@@ -5,8 +5,10 @@
 mod artifacts;
 mod body;
 mod content;
+mod events;
 mod jobs;
 mod json_job;
+mod logs;
 mod options;
 mod problem;
 mod result;
@@ -42,6 +44,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Longest `Prefer: wait`; more is cut to it, and the answer says so.
     pub wait_max: Duration,
+    /// How often a stream that has nothing to say shows that it is alive.
+    pub keep_alive: Duration,
 }
 
 /// What handlers need.
@@ -83,6 +87,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}/artifacts", get(artifacts::list))
         .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::one))
         .route("/v1/jobs/{id}/artifacts.zip", get(artifacts::all))
+        .route("/v1/jobs/{id}/logs", get(logs::get))
+        .route("/v1/jobs/{id}/events", get(events::of_job))
+        .route("/v1/events", get(events::of_all))
         .route("/v1/kinds", get(kinds))
         .route("/v1/kinds/{kind}", get(kind))
         .route("/v1/kinds/{kind}/jobs", post(submit::raw))

@@ -3,6 +3,7 @@
 //! Knows who is running what in this process, wakes workers when there is work and clients when their job has
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
+mod telling;
 mod waiters;
 
 use std::collections::HashMap;
@@ -13,7 +14,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub use self::telling::UnderWay;
 use self::waiters::Waiters;
+use crate::events::{Events, What};
 use crate::job::{Backoff, Job, JobId, Kind, State, Usage};
 use crate::running::{Running, Stop};
 use crate::store::{
@@ -40,6 +43,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How long an idempotency key is remembered.
     pub keys_kept: Duration,
+    /// Clients that may follow events at a time.
+    pub listeners_max: usize,
 }
 
 /// A job as a client wants it, checked.
@@ -96,8 +101,11 @@ pub struct Finished {
 pub struct Queue {
     store: Store,
     settings: Settings,
-    running: Mutex<HashMap<JobId, Arc<Running>>>,
+    running: Mutex<HashMap<JobId, UnderWay>>,
     waiters: Waiters,
+    events: Arc<Events>,
+    /// Woken when a running attempt has something to say.
+    news: Arc<Notify>,
     turn: AtomicUsize,
     work: Notify,
     due: Notify,
@@ -106,11 +114,16 @@ pub struct Queue {
 impl Queue {
     /// A queue over an open store.
     pub fn new(store: Store, settings: Settings) -> Self {
+        let events = Arc::new(Events::new(settings.listeners_max));
+        let told = Arc::clone(&events);
+        store.observe(move |job| told.publish(job.id, job.kind.clone(), What::State(Box::new(job.clone()))));
         Self {
             store,
             settings,
             running: Mutex::default(),
             waiters: Waiters::default(),
+            events,
+            news: Arc::default(),
             turn: AtomicUsize::new(0),
             work: Notify::new(),
             due: Notify::new(),
@@ -169,8 +182,8 @@ impl Queue {
         // Held over the claim: a cancel that comes after it finds the entry and can stop the attempt.
         let mut running = self.running();
         let claimed = self.store.claim(&order, 1, Time::now()).pop()?;
-        let attempt = Arc::new(Running::default());
-        running.insert(claimed.job.id, Arc::clone(&attempt));
+        let attempt = Arc::new(Running::new(Arc::clone(&self.news)));
+        running.insert(claimed.job.id, UnderWay::new(&claimed, &attempt));
         Some(Assignment { claimed, running: attempt })
     }
 
@@ -189,7 +202,10 @@ impl Queue {
             backoff: self.settings.backoff,
             jitter: jitter(),
         };
+        // What it said comes before how it ended.
+        self.tell_news(&UnderWay::new(&claimed, &running));
         let result = self.store.finish(id, claimed.token, attempt).await;
+        running.end();
         self.forget_running(id, &running);
         match result {
             Ok(job) if job.state.is_terminal() => self.waiters.wake(id),
@@ -200,12 +216,12 @@ impl Queue {
 
     /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let progress = self.running().get(&id).map(|attempt| attempt.progress());
+        let progress = self.running().get(&id).map(|under_way| under_way.attempt.progress());
         let job = self.store.cancel(id, progress, Time::now()).await?;
         // Looked up again: it may have been claimed in between.
-        let attempt = self.running().get(&id).cloned();
-        if let Some(attempt) = attempt.filter(|_| job.state == State::Cancelled) {
-            attempt.stop(Stop::Cancelled);
+        let under_way = self.running().get(&id).cloned();
+        if let Some(under_way) = under_way.filter(|_| job.state == State::Cancelled) {
+            under_way.attempt.stop(Stop::Cancelled);
         }
         self.waiters.wake(id);
         Ok(job)
@@ -272,7 +288,7 @@ impl Queue {
 
     /// Asks every running attempt to stop and be run again later.
     pub fn interrupt_running(&self) {
-        self.running().values().for_each(|attempt| attempt.stop(Stop::Interrupted));
+        self.running().values().for_each(|under_way| under_way.attempt.stop(Stop::Interrupted));
     }
 
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
@@ -297,8 +313,8 @@ impl Queue {
     async fn tidy(&self, now: Time) -> Result<(), StoreError> {
         for job in self.store.expire(now).await? {
             // Claimed while its end was being written: nothing it does counts any more.
-            if let Some(attempt) = self.running().get(&job.id) {
-                attempt.stop(Stop::Cancelled);
+            if let Some(under_way) = self.running().get(&job.id) {
+                under_way.attempt.stop(Stop::Cancelled);
             }
             self.waiters.wake(job.id);
         }
@@ -320,9 +336,9 @@ impl Queue {
 
     fn with_progress(&self, mut job: Job) -> Job {
         if job.state == State::Running
-            && let Some(attempt) = self.running().get(&job.id)
+            && let Some(under_way) = self.running().get(&job.id)
         {
-            job.progress = attempt.progress();
+            job.progress = under_way.attempt.progress();
         }
         job
     }
@@ -330,13 +346,13 @@ impl Queue {
     fn forget_running(&self, id: JobId, attempt: &Arc<Running>) {
         let mut running = self.running();
         // The job may be in other hands already.
-        if running.get(&id).is_some_and(|current| Arc::ptr_eq(current, attempt)) {
+        if running.get(&id).is_some_and(|current| Arc::ptr_eq(&current.attempt, attempt)) {
             running.remove(&id);
         }
     }
 
     // The map stays usable if a thread panicked: each change is a single step.
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Running>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<JobId, UnderWay>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

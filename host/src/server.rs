@@ -62,7 +62,10 @@ impl Server {
         };
         let workers = Workers::start(config.worker_count(), &place)?;
         let timekeeper = Arc::clone(&queue);
-        let time = tokio::spawn(async move { timekeeper.keep_time().await });
+        let time = tokio::spawn(async move {
+            // None of them ever returns.
+            tokio::join!(timekeeper.keep_time(), timekeeper.keep_telling(), timekeeper.events().hand_out());
+        });
         let stopping = watch::Sender::new(false);
         let http = serve(config, listener, &queue, &plugins, stopping.subscribe());
         Ok(Self { address, stopping, failed, http, time, plugins, workers, queue })
@@ -124,6 +127,7 @@ fn serve(
             json_bytes_max: config.json_bytes_max,
             body_bytes_max: config.body_bytes_max,
             wait_max: config.wait_max.0,
+            keep_alive: config.keep_alive.0,
         },
         stopping: stopping.clone(),
     };
@@ -169,6 +173,7 @@ fn queue_settings(config: &Config) -> queue::Settings {
         crashes_max: config.crashes_max,
         retention,
         keys_kept: config.keep_keys.0,
+        listeners_max: config.listeners_max,
     }
 }
 

@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
 pub use self::compact::compact;
-use self::disk::Disk;
+use self::disk::{Disk, Observer};
 pub use self::error::StoreError;
 pub use self::exchange::{
     Admission, Artifact, ArtifactEntry, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
@@ -88,6 +88,14 @@ impl Store {
         };
         let writer = thread::Builder::new().name("store".into()).spawn(write)?;
         Ok(Self { disk, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Has every move of a job told to `observer`, in order: durable ones once they are, a claim when it is made. It must be
+    /// quick and must not ask the store anything. There is one observer; a second one is not heard.
+    pub fn observe(&self, observer: impl Fn(&Job) + Send + Sync + 'static) {
+        if self.disk.observer.set(Observer(Box::new(observer))).is_err() {
+            tracing::error!("the store has an observer already");
+        }
     }
 
     /// Accepts a job, or answers the job that was accepted with the same key before. Durable when this returns.
@@ -184,10 +192,16 @@ impl Store {
 
     /// The reports of its last attempts, oldest first.
     pub fn usage(&self, id: JobId) -> Result<Vec<Usage>, StoreError> {
-        let Some(record) = self.disk.load(id)? else { return Ok(Vec::new()) };
-        let first = record.usages.saturating_sub(USAGE_KEPT as u32);
+        self.usage_since(id, 0).map(|(reports, _)| reports)
+    }
+
+    /// The reports of its attempts from the report with this number on, as far as they are kept, and how many there ever
+    /// were.
+    pub fn usage_since(&self, id: JobId, number: u32) -> Result<(Vec<Usage>, u32), StoreError> {
+        let Some(record) = self.disk.load(id)? else { return Ok((Vec::new(), 0)) };
+        let first = record.usages.saturating_sub(USAGE_KEPT as u32).max(number);
         let reports = (first..record.usages).map(|number| record::read(&self.disk.db, &record::usage_key(id, number)));
-        reports.filter_map(Result::transpose).collect()
+        Ok((reports.filter_map(Result::transpose).collect::<Result<_, _>>()?, record.usages))
     }
 
     /// A succeeded job's result; [`StoreError::Gone`] once retention has taken it.
@@ -314,8 +328,14 @@ impl Store {
                 0 => Options::default(),
                 size => Options::decode(&record::read_bytes(&self.disk.db, id, Part::Options, size)?)?,
             };
-            let mark = self.disk.in_flight.slot(id, self.disk.index().is_suspect(id));
-            Ok::<_, StoreError>(Claimed { job: record.job, token, input, options, mark })
+            let index = self.disk.index();
+            let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
+            // Unless it was cancelled just now: then that was told already and is the last there is to tell.
+            if index.holds(id, token) {
+                self.disk.tell(&record.job);
+            }
+            drop(index);
+            Ok::<_, StoreError>(Claimed { job: record.job, token, input, options, mark, reports: record.usages })
         };
         match read() {
             Ok(claimed) => Some(claimed),

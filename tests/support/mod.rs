@@ -9,6 +9,7 @@ pub(crate) mod answer;
 pub(crate) mod guest;
 mod process;
 mod setup;
+pub(crate) mod sse;
 
 use std::path::Path;
 use std::process::ExitStatus;

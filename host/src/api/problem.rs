@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
 use crate::plugins::Violation;
 use crate::store::StoreError;
@@ -160,6 +161,11 @@ impl Problem {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full", detail).retry_after(30)
     }
 
+    fn too_many_listeners() -> Self {
+        let detail = "as many clients follow events here as may at a time (listeners_max); try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners", "Too many listeners", detail).retry_after(5)
+    }
+
     /// Something went wrong that the client cannot mend. The cause is in the log.
     pub(super) fn internal(detail: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The host failed", detail)
@@ -211,6 +217,12 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.0.headers);
         response
+    }
+}
+
+impl From<TooMany> for Problem {
+    fn from(_: TooMany) -> Self {
+        Self::too_many_listeners()
     }
 }
 

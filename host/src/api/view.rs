@@ -23,7 +23,9 @@ pub(super) struct JobView {
     interruptions: u32,
     progress: Progress,
     failure: Option<Failure>,
-    usage: Vec<Usage>,
+    // Left out where a job is told of as it moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Vec<Usage>>,
     tags: Vec<String>,
     created_at: Time,
     run_at: Option<Time>,
@@ -46,10 +48,15 @@ impl JobView {
     /// A job with the reports of its attempts.
     pub(super) fn with_usage(job: Job, queue: &Queue) -> Result<Self, StoreError> {
         let usage = queue.store().usage(job.id)?;
-        Ok(Self::new(job, usage))
+        Ok(Self::new(job, Some(usage)))
     }
 
-    fn new(job: Job, usage: Vec<Usage>) -> Self {
+    /// A job in the middle of its life.
+    pub(super) fn without_usage(job: Job) -> Self {
+        Self::new(job, None)
+    }
+
+    fn new(job: Job, usage: Option<Vec<Usage>>) -> Self {
         let own = format!("/v1/jobs/{}", job.id);
         let link = |last: &str| format!("{own}/{last}");
         Self {

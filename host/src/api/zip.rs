@@ -174,7 +174,7 @@ fn dos_time(time: Time) -> (u16, u16) {
         return (1 << 5 | 1, 0);
     };
     let date = year << 9 | number(moment.month()) << 5 | number(moment.day());
-    (date, number(moment.hour()) << 11 | number(moment.minute()) << 5 | number(moment.second()) / 2)
+    (date, number(moment.hour()) << 11 | number(moment.minute()) << 5 | (number(moment.second()) / 2))
 }
 
 #[cfg(test)]

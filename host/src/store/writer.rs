@@ -222,6 +222,11 @@ impl<'a> Group<'a> {
             let mut index = self.disk.index();
             for (id, before) in std::mem::take(&mut index.in_flight) {
                 if let Some(after) = self.after.get(&id) {
+                    // Before the index lets a worker have the job: what happens to it next is told next.
+                    after
+                        .iter()
+                        .filter(|after| has_moved(before.as_deref(), after))
+                        .for_each(|after| self.disk.tell(&after.job));
                     index.replace(before.as_deref(), after.as_ref());
                 }
             }
@@ -238,4 +243,13 @@ impl<'a> Group<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a change is one that those who follow the job want to hear of.
+fn has_moved(before: Option<&Record>, after: &Record) -> bool {
+    let place = |record: &Record| {
+        let job = &record.job;
+        (job.state, job.attempts, job.crashes, job.interruptions)
+    };
+    before.is_none_or(|before| place(before) != place(after))
 }
