@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "end_to_end/batch.rs"]
+mod batch;
 #[path = "end_to_end/contents.rs"]
 mod contents;
 #[path = "end_to_end/crash.rs"]

@@ -3,6 +3,7 @@
 //! One file per resource. Nothing here touches the disk or a guest; refusals become statuses in `problem.rs` alone.
 
 mod artifacts;
+mod batch;
 mod body;
 mod content;
 mod events;
@@ -80,6 +81,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/jobs", post(submit::json).get(jobs::list))
+        .route("/v1/jobs/batch", post(batch::post))
         .route("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))

@@ -191,6 +191,11 @@ impl Problem {
         self
     }
 
+    /// The refusal as a line among others: its status, and what would be the body.
+    pub(super) fn into_line(self) -> Value {
+        json!({"status": self.0.status, "problem": *self.0})
+    }
+
     fn about(self, job: &Job) -> Self {
         let mut problem = self.with("job", json!(format!("/v1/jobs/{}", job.id)));
         problem.0.headers.push((header::LOCATION, super::submit::location(job)));
