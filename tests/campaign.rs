@@ -1,18 +1,20 @@
-//! The fault campaign: a host under load is killed, starved of room and cut from power again and again, and then every
+//! The fault campaign: a host under load is killed, starved of room, cut from power and told wrong times, and then every
 //! acknowledged job is accounted for.
 //!
 //! ```sh
 //! # short
 //! cargo test --test campaign
 //! # long
-//! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 CAMPAIGN_FLIPS=300 cargo test --test campaign -- --nocapture --test-threads=1
+//! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 CAMPAIGN_JUMPS=60 CAMPAIGN_FLIPS=300 cargo test --test campaign -- --nocapture --test-threads=1
 //! ```
 //!
-//! Each part prints its seed and its balance. Power cuts and full disks mount disks of their own, which needs root and is done
+//! Each part prints its seed and its balance, which is the line `accepted = succeeded + failed + cancelled + pending`. Power cuts and full disks mount disks of their own, which needs root and is done
 //! only where `CAMPAIGN_MOUNTS` allows it; otherwise they say that they were skipped.
 
 mod support;
 
+#[path = "campaign/clock.rs"]
+mod clock;
 #[path = "campaign/cuts.rs"]
 mod cuts;
 #[path = "campaign/damage.rs"]

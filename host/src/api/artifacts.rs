@@ -12,13 +12,13 @@ use futures_util::Stream;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::content::{self, CHUNK_BYTES, Wanted};
+use super::content::{self, Wanted};
 use super::jobs::parse_id;
 use super::problem::Problem;
 use super::zip::{self, Entry};
 use super::{Api, Segments};
 use crate::job::{Job, JobId};
-use crate::store::{ArtifactEntry, Content, ContentReader};
+use crate::store::{ArtifactEntry, Content};
 
 /// `GET /v1/jobs/{id}/artifacts`, in creation order.
 pub(super) async fn list(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
@@ -108,19 +108,16 @@ fn archive(api: Arc<Api>, id: JobId, mut entries: Vec<Entry>) -> impl Stream<Ite
             let header = entry.local_header();
             offset += header.len() as u64 + entry.size;
             yield header.into();
-            let mut reader = content.open(0)?;
-            loop {
-                let (piece, rest) = next_piece(reader).await?;
-                if piece.is_empty() {
-                    break;
-                }
-                yield piece;
-                reader = rest;
+            for await piece in content::pieces(content.open(0)?, entry.size) {
+                yield piece?;
             }
         }
         yield zip::directory(&entries, offset).into();
     }
 }
+
+/// Read at a time while a checksum is made.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 fn checksum(content: &Content) -> std::io::Result<u32> {
     let (mut reader, mut hash) = (content.open(0)?, crc32fast::Hasher::new());
@@ -131,13 +128,4 @@ fn checksum(content: &Content) -> std::io::Result<u32> {
         }
         hash.update(&piece);
     }
-}
-
-/// Reads on a thread that may block, and only as fast as the client takes it.
-async fn next_piece(mut reader: ContentReader) -> std::io::Result<(Bytes, ContentReader)> {
-    if matches!(reader, ContentReader::Inline(_)) {
-        return Ok((reader.next_chunk(CHUNK_BYTES)?, reader));
-    }
-    let read = tokio::task::spawn_blocking(move || Ok((reader.next_chunk(CHUNK_BYTES)?, reader)));
-    read.await.map_err(std::io::Error::other)?
 }

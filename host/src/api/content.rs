@@ -1,16 +1,17 @@
 //! Stored bytes as answers: entity tags, conditional requests and ranges (RFC 9110), streamed from where they lie.
 
-use axum::body::Body;
+use std::io;
+
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
+use futures_util::stream::{self, Stream};
 
 use super::problem::Problem;
 use crate::store::{Content, ContentReader, Payload, StoreError};
 
 /// How much of a file is read at a time.
-pub(super) const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Under what conditions a client wants the bytes, and which of them.
 #[derive(Debug, Default)]
@@ -115,12 +116,29 @@ fn body(content: &Content, start: u64, length: u64) -> Result<SizedBody, Problem
         ContentReader::Inline(bytes) => {
             Body::from(bytes.slice(..usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len())))
         }
-        ContentReader::File(file) => {
-            let file = tokio::fs::File::from_std(file).take(length);
-            Body::from_stream(ReaderStream::with_capacity(file, CHUNK_BYTES))
-        }
+        file => Body::from_stream(pieces(file, length)),
     };
     Ok(SizedBody { body, length })
+}
+
+/// Reads so many bytes piece by piece, as fast as the client takes them and off the threads that serve. An error breaks
+/// the answer off, so that the client notices.
+pub(super) fn pieces(reader: ContentReader, length: u64) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((reader, length), |(mut reader, left)| async move {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        if most == 0 {
+            return Ok(None);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let piece = reader.next_chunk(most)?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let left = left - piece.len() as u64;
+            Ok(Some((piece, (reader, left))))
+        });
+        read.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    })
 }
 
 /// A body whose length is known, so that the client learns it first and notices if it breaks off.

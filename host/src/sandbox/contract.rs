@@ -210,7 +210,10 @@ impl types::HostInput for Guest {
                 bytes.extend_from_slice(&chunk);
             }
         };
-        Ok(read().map_err(|error| InputError::Unavailable(error.to_string())))
+        Ok(read().map_err(|error| {
+            self.meter.note_disk_error(&error);
+            InputError::Unavailable(error.to_string())
+        }))
     }
 
     async fn stream(
@@ -222,12 +225,16 @@ impl types::HostInput for Guest {
             return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
         }
         let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
+        let meter = Arc::clone(&self.meter);
         match self.handles.get(&input)?.content.open(0) {
             Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream { reader, running, _open: open });
+                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
                 Ok(Ok(self.handles.push(stream)?))
             }
-            Err(error) => Ok(Err(InputError::Unavailable(error.to_string()))),
+            Err(error) => {
+                meter.note_disk_error(&error);
+                Ok(Err(InputError::Unavailable(error.to_string())))
+            }
         }
     }
 
