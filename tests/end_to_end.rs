@@ -12,6 +12,8 @@ mod crash;
 mod durability;
 #[path = "end_to_end/events.rs"]
 mod events;
+#[path = "end_to_end/explain.rs"]
+mod explain;
 #[path = "end_to_end/hostile.rs"]
 mod hostile;
 #[path = "end_to_end/hostile_files.rs"]
@@ -26,6 +28,8 @@ mod jobs;
 mod lists;
 #[path = "end_to_end/logs.rs"]
 mod logs;
+#[path = "end_to_end/pausing.rs"]
+mod pausing;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]

@@ -46,6 +46,8 @@ pub struct Config {
     pub wait_max: Span,
     /// Clients that may follow events, logs or a WebSocket at a time. `20000`
     pub listeners_max: usize,
+    /// How long a host that is told to stop waits for running jobs before it hands them back. `10s`
+    pub grace: Span,
     /// How often a stream of events that has nothing to tell shows that it is alive. `15s`
     pub keep_alive: Span,
     /// Time limit of an attempt, unless the plugin or the job says otherwise. `60s`
@@ -99,6 +101,7 @@ impl Default for Config {
             body_bytes_max: 256 * MIB,
             wait_max: seconds(300),
             listeners_max: 20_000,
+            grace: seconds(10),
             keep_alive: seconds(15),
             timeout: seconds(60),
             timeout_max: seconds(3_600),
@@ -139,6 +142,9 @@ pub struct Flags {
     /// `--workers`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// `--grace`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<String>,
 }
 
 /// What is wrong with the settings, and where it was said.

@@ -4,6 +4,8 @@
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
 mod clock;
+mod estimate;
+mod holding;
 mod telling;
 mod waiters;
 
@@ -16,10 +18,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::clock::Clock;
+pub use self::estimate::Estimate;
+use self::estimate::RunTimes;
+use self::holding::Held;
 pub use self::telling::UnderWay;
 use self::waiters::Waiters;
 use crate::events::{Events, What};
-use crate::job::{Backoff, Job, JobId, Kind, State, Usage};
+use crate::job::{Backoff, Ended, Job, JobId, Kind, State, Usage};
 use crate::running::{Running, Stop};
 use crate::store::{
     Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
@@ -47,6 +52,8 @@ pub struct Settings {
     pub keys_kept: Duration,
     /// Clients that may follow events at a time.
     pub listeners_max: usize,
+    /// Threads that run jobs.
+    pub workers: usize,
 }
 
 /// A job as a client wants it, checked.
@@ -87,7 +94,7 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct Finished {
     /// What becomes of the job.
-    pub ended: crate::job::Ended,
+    pub ended: Ended,
     /// What it used.
     pub usage: Usage,
     /// Its result.
@@ -105,6 +112,8 @@ pub struct Queue {
     settings: Settings,
     running: Mutex<HashMap<JobId, UnderWay>>,
     waiters: Waiters,
+    held: Held,
+    run_times: RunTimes,
     events: Arc<Events>,
     /// Woken when a running attempt has something to say.
     news: Arc<Notify>,
@@ -124,6 +133,8 @@ impl Queue {
             settings,
             running: Mutex::default(),
             waiters: Waiters::default(),
+            held: Held::default(),
+            run_times: RunTimes::default(),
             events,
             news: Arc::default(),
             turn: AtomicUsize::new(0),
@@ -153,8 +164,9 @@ impl Queue {
         Ok(job)
     }
 
-    /// Judges how the last process ended. To be called once, before the first claim.
+    /// Judges how the last process ended, and learns which kinds are paused. To be called once, before the first claim.
     pub async fn recover(&self) -> Result<(), StoreError> {
+        self.held.set(self.store.paused()?);
         for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
             let (id, crashes) = (job.id, job.crashes);
             tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
@@ -166,7 +178,8 @@ impl Queue {
     pub async fn claim(&self, kinds: &watch::Receiver<Arc<[Kind]>>) -> Assignment {
         let mut kinds = kinds.clone();
         loop {
-            if let Some(assignment) = self.try_claim(&kinds.borrow_and_update().clone()) {
+            let known = kinds.borrow_and_update().clone();
+            if let Some(assignment) = self.try_claim(&self.held.without(&known)) {
                 return assignment;
             }
             tokio::select! {
@@ -206,6 +219,9 @@ impl Queue {
         };
         // What it said comes before how it ended.
         self.tell_news(&UnderWay::new(&claimed, &running));
+        if attempt.ended != Ended::Interrupted {
+            self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);
+        }
         let result = self.store.finish(id, claimed.token, attempt).await;
         running.end();
         self.forget_running(id, &running);
@@ -357,6 +373,9 @@ impl Queue {
         // The job may be in other hands already.
         if running.get(&id).is_some_and(|current| Arc::ptr_eq(&current.attempt, attempt)) {
             running.remove(&id);
+            if running.is_empty() {
+                self.held.idle();
+            }
         }
     }
 

@@ -89,6 +89,14 @@ impl Server {
         reason.unwrap_or_else(|| "the store is gone".to_owned())
     }
 
+    /// Starts no more jobs and lets those that run go on for up to `grace`. Everything else is served as before.
+    pub async fn drain(&self, grace: Duration) {
+        let left = self.queue.drain(grace).await;
+        if left > 0 {
+            tracing::info!(jobs = left, "jobs that still run are handed back and will run again");
+        }
+    }
+
     /// Stops everything, in the order in which it depends on each other.
     pub async fn stop(self) -> anyhow::Result<()> {
         let Self { stopping, http, time, plugins, mut workers, queue, .. } = self;
@@ -129,6 +137,7 @@ fn serve(
             wait_max: config.wait_max.0,
             keep_alive: config.keep_alive.0,
         },
+        workers: config.worker_count(),
         stopping: stopping.clone(),
     };
     // Answers are small and complete; holding them back for more would only make them late.
@@ -174,6 +183,7 @@ fn queue_settings(config: &Config) -> queue::Settings {
         retention,
         keys_kept: config.keep_keys.0,
         listeners_max: config.listeners_max,
+        workers: config.worker_count(),
     }
 }
 

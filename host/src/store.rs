@@ -17,6 +17,7 @@ mod export;
 mod import;
 mod index;
 mod inflight;
+mod paused;
 mod record;
 mod recover;
 mod retained;
@@ -112,7 +113,7 @@ impl Store {
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given. Costs no flush.
     pub fn claim(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<Claimed> {
         // What could not be recorded at its end is better not begun.
-        if self.disk.space.room() >= Room::Freeing {
+        if self.is_out_of_room() {
             return Vec::new();
         }
         let claims = self.disk.index().claim(free, total, now);
@@ -273,6 +274,21 @@ impl Store {
     /// How many jobs of a kind stand where.
     pub fn counts(&self, kind: &Kind) -> Counts {
         self.disk.index().counts(kind)
+    }
+
+    /// How many ready jobs of its kind go before a ready job, counted up to `most`; nothing for other jobs.
+    pub fn ahead(&self, id: JobId, most: usize) -> Option<usize> {
+        self.disk.index().ahead(id, most)
+    }
+
+    /// Whether a job is under suspicion of having brought a host down, and runs only when no other suspect does.
+    pub fn is_suspect(&self, id: JobId) -> bool {
+        self.disk.index().is_suspect(id)
+    }
+
+    /// Whether nothing is handed out because the disk has no room left for outcomes.
+    pub fn is_out_of_room(&self) -> bool {
+        self.disk.space.room() >= Room::Freeing
     }
 
     /// Makes scheduled jobs ready whose time has come, and says whether there were any.

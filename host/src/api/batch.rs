@@ -126,7 +126,7 @@ async fn answer(api: &Api, key: Option<[u8; 32]>, line: Line, line_bytes_max: us
             Line::BrokeOff(why) => return Err(Problem::malformed(format!("the body broke off here: {why}"))),
         };
         let wanted = submit::check(api, &bytes).await?;
-        Ok(api.queue.submit(wanted.into_submission(key)?).await?)
+        submit::accept(api, wanted.into_submission(key)?).await
     };
     match accepted.await {
         Ok(job) => json!({"status": 202, "id": job.id}),

@@ -207,6 +207,15 @@ impl Problem {
         self
     }
 
+    /// Says when to try again, if that is known better than by the refusal itself.
+    pub(super) fn or_retry_after(mut self, seconds: Option<u32>) -> Self {
+        if let Some(seconds) = seconds {
+            self.0.headers.retain(|(name, _)| *name != header::RETRY_AFTER);
+            self = self.retry_after(seconds);
+        }
+        self
+    }
+
     fn retry_after(mut self, seconds: u32) -> Self {
         self.0.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self

@@ -13,7 +13,7 @@ use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
-use super::{Api, Segments, body, content, json_job};
+use super::{Api, Segments, body, content, explain, json_job};
 use crate::job::{Job, Kind};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -98,11 +98,23 @@ pub(super) async fn raw(
 /// Accepts the checked job, and answers at once or when it has ended.
 async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Response, Problem> {
     let wait = Wait::preferred(headers, wanted.options.cancel_on_timeout, api)?;
-    let job = api.queue.submit(wanted.into_submission(idempotency_key(headers)?)?).await?;
+    let job = accept(api, wanted.into_submission(idempotency_key(headers)?)?).await?;
     match wait {
         Some(wait) => wait.answer(api, job.id, &content::Wanted::default()).await,
         None => accepted(api, job),
     }
+}
+
+/// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
+pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
+    let kind = submission.kind.clone();
+    api.queue.submit(submission).await.map_err(|error| match error {
+        StoreError::QueueFull { .. } => {
+            let room = api.queue.room_in(&kind).map(explain::whole_seconds);
+            Problem::from(error).or_retry_after(room)
+        }
+        error => error.into(),
+    })
 }
 
 /// The digest of the client's key, which may be given bare or as a quoted string.
@@ -120,11 +132,11 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, P
 
 /// `202`: the job is on disk and will end.
 pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
-    let location = location(&job);
+    let (location, retry_after) = (location(&job), explain::retry_after(api, &job));
     let mut response = (StatusCode::ACCEPTED, axum::Json(JobView::with_usage(job, &api.queue)?)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location);
-    headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     Ok(response)
 }
 

@@ -90,9 +90,6 @@ impl JobView {
 /// A kind: what it does, what it reads, what a job of it may use, and how many stand where.
 pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let about = &plugin.description;
-    let counts = queue.counts(&plugin.kind);
-    let counts: serde_json::Map<String, Value> =
-        State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect();
     let examples = about.examples.iter().map(|Example { title, input, parameters }| {
         let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let parameters: serde_json::Map<String, Value> =
@@ -121,9 +118,16 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "memory_bytes": plugin.limits.memory_bytes,
             "output_bytes": plugin.limits.output_bytes,
         },
-        "counts": counts,
+        "paused": queue.is_paused(&plugin.kind),
+        "counts": counts(&plugin.kind, queue),
         "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},
     })
+}
+
+/// How many jobs of a kind stand where.
+pub(super) fn counts(kind: &Kind, queue: &Queue) -> Value {
+    let counts = queue.counts(kind);
+    State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect()
 }
 
 /// A file of the plugin folder.

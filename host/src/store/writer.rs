@@ -42,6 +42,7 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
+    Pause { kind: Kind, paused: bool, reply: Reply<()> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
 
@@ -129,6 +130,12 @@ impl<'a> Group<'a> {
             Change::DropContent { id, reply } => (reply, self.drop_content(id)),
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
+            Change::Pause { kind, paused, reply } => {
+                return match self.pause(&kind, paused) {
+                    Ok(()) => self.answers.push(Answer::Done(reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                };
+            }
             Change::DropKeys { names, now, reply } => {
                 names.iter().for_each(|name| self.drop_key(name, now));
                 return self.answers.push(Answer::Done(reply));
