@@ -21,8 +21,8 @@ use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
 use super::reach::{Denials, Traffic};
 use super::run::Limits;
-use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
-use crate::running::Running;
+use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
+use crate::running::{LINE_BYTES_MAX, Running};
 use crate::store::{ContentReader, Payload, Upload};
 
 /// The largest input a guest may take in one piece.
@@ -305,7 +305,7 @@ impl host::Host for Guest {
 
     async fn log(&mut self, level: Level, mut message: String) -> wasmtime::Result<()> {
         self.pace().await;
-        message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
         let level = match level {
             Level::Trace => "TRACE",
             Level::Debug => "DEBUG",
