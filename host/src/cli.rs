@@ -3,6 +3,7 @@
 mod check;
 mod data;
 mod serve;
+mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -20,6 +21,8 @@ pub struct Cli {
 enum Command {
     /// Run a host: watch the plugin folder, accept jobs, run them
     Serve(serve::Serve),
+    /// Say who may use a host: make, list and revoke tokens
+    Token(token::Token),
     /// See it work: render a PDF once and eight times at once, through a real host
     Demo(demo::Demo),
     /// Measure how fast this host is here, beside what its parts can do alone
@@ -41,6 +44,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(serve) => serve.run().await,
+            Command::Token(token) => token.run(),
             Command::Demo(demo) => demo.run().await,
             Command::Bench(bench) => bench.run().await,
             Command::Check(check) => check.run().await,

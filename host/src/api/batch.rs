@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::lines::{Line, Lines};
+use super::access::Caller;
 use super::problem::Problem;
 use super::{Api, submit};
 
@@ -36,6 +37,7 @@ type Piece = (Bytes, OwnedSemaphorePermit);
 
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -48,7 +50,7 @@ pub(super) async fn post(
     let key = submit::idempotency_key(&headers)?;
     // Without a bound of its own, as each piece carries a permit.
     let (pieces, mut answers) = mpsc::unbounded_channel();
-    tokio::spawn(work(api, key, request, pieces));
+    tokio::spawn(work(api, caller, key, request, pieces));
     // The first answer comes before the head of the response: a client that asked whether to send at all hears "go on" first.
     let first = answers.recv().await;
     let rest = stream::poll_fn(move |cx| answers.poll_recv(cx));
@@ -58,9 +60,15 @@ pub(super) async fn post(
 }
 
 /// Goes through the lines until they end, or the client has gone.
-async fn work(api: Arc<Api>, key: Option<[u8; 32]>, request: Body, pieces: mpsc::UnboundedSender<Piece>) {
+async fn work(
+    api: Arc<Api>,
+    caller: Caller,
+    key: Option<[u8; 32]>,
+    request: Body,
+    pieces: mpsc::UnboundedSender<Piece>,
+) {
     let unread = Arc::new(Semaphore::new(UNREAD_BYTES_MAX));
-    let answers = answers(api, key, request).ready_chunks(ANSWERS_AT_ONCE);
+    let answers = answers(api, caller, key, request).ready_chunks(ANSWERS_AT_ONCE);
     let mut answers = std::pin::pin!(answers);
     loop {
         let lines = tokio::select! {
@@ -86,7 +94,7 @@ async fn work(api: Arc<Api>, key: Option<[u8; 32]>, request: Body, pieces: mpsc:
     }
 }
 
-fn answers(api: Arc<Api>, key: Option<[u8; 32]>, request: Body) -> impl Stream<Item = Value> {
+fn answers(api: Arc<Api>, caller: Caller, key: Option<[u8; 32]>, request: Body) -> impl Stream<Item = Value> {
     let line_bytes_max = LINE_BYTES_MAX.min(usize::try_from(api.limits.json_bytes_max).unwrap_or(usize::MAX));
     let lines = Lines::new(request, line_bytes_max, api.limits.body_bytes_max);
     let under_way = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
@@ -103,10 +111,10 @@ fn answers(api: Arc<Api>, key: Option<[u8; 32]>, request: Body) -> impl Stream<I
     });
     admitted
         .map(move |(number, line, room)| {
-            let api = Arc::clone(&api);
+            let (api, caller) = (Arc::clone(&api), caller.clone());
             let key = key.map(|key| key_of_line(&key, number));
             async move {
-                let answer = answer(&api, key, line, line_bytes_max).await;
+                let answer = answer(&api, &caller, key, line, line_bytes_max).await;
                 drop(room);
                 answer
             }
@@ -114,7 +122,7 @@ fn answers(api: Arc<Api>, key: Option<[u8; 32]>, request: Body) -> impl Stream<I
         .buffered(UNDER_WAY_MAX)
 }
 
-async fn answer(api: &Api, key: Option<[u8; 32]>, line: Line, line_bytes_max: usize) -> Value {
+async fn answer(api: &Api, caller: &Caller, key: Option<[u8; 32]>, line: Line, line_bytes_max: usize) -> Value {
     let accepted = async {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
@@ -125,7 +133,7 @@ async fn answer(api: &Api, key: Option<[u8; 32]>, line: Line, line_bytes_max: us
             Line::BodyTooLarge(most) => return Err(Problem::too_large(most, "; send what follows in another batch")),
             Line::BrokeOff(why) => return Err(Problem::malformed(format!("the body broke off here: {why}"))),
         };
-        let wanted = submit::check(api, &bytes).await?;
+        let wanted = submit::check(api, caller, &bytes).await?;
         submit::accept(api, wanted.into_submission(key)?).await
     };
     match accepted.await {

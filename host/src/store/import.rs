@@ -14,7 +14,7 @@ use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::writes::Writes;
 use super::{Content, Options, Settings, StoreError};
-use crate::job::JobId;
+use crate::job::{Job, JobId};
 
 /// Jobs per commit.
 const JOBS_PER_COMMIT: u64 = 256;
@@ -149,7 +149,7 @@ impl Importer<'_> {
             self.writes.record(&record::usage_key(id, number), usage)?;
         }
         let record = Record {
-            job: line.job,
+            job: Job { owner: line.owner, ..line.job },
             input,
             options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
             output,
@@ -159,7 +159,7 @@ impl Importer<'_> {
             content_gone: line.content_gone,
             suspect: line.suspect,
         };
-        self.writes.record(&record::job_key(id), &record)?;
+        self.writes.job(&record)?;
         self.held.extend(blobs.into_values());
         self.jobs += 1;
         if self.jobs.is_multiple_of(JOBS_PER_COMMIT) { self.commit().map_err(Wrong::Store) } else { Ok(()) }

@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use super::inflight::Left;
-use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Record, StoredArtifact};
+use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, StoredArtifact};
 use super::{Store, StoreError};
 use crate::job::{Job, JobId};
 use crate::store::writer::Change;
@@ -18,7 +18,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
     let mut index = disk.index();
     for entry in disk.db.scan_prefix(JOB_PREFIX) {
         let (key, sealed) = entry?;
-        match record::decode::<Record>(&sealed) {
+        match record::decode_job(&sealed) {
             Ok(record) => {
                 index.replace(None, Some(&record));
                 if !record.content_gone {

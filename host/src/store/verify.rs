@@ -10,7 +10,7 @@ use super::blobs;
 use super::compact;
 use super::disk::{self, CommitFile};
 use super::error::StoreError;
-use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::record::{self, KeyRecord, Part, Stored, StoredArtifact};
 use super::untouched::Untouched;
 use crate::job::{JobId, State, USAGE_KEPT, Usage};
 
@@ -104,7 +104,7 @@ impl Check<'_> {
     fn belongs(&mut self, key: &[u8]) -> Result<(), StoreError> {
         let id = key.get(1..17).and_then(|id| JobId::from_slice(id).ok());
         let id = id.ok_or_else(|| StoreError::damaged("its name is too short"))?;
-        match record::read::<Record>(self.db, &record::job_key(id)) {
+        match record::read_job(self.db, id) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(StoreError::damaged(format!("it belongs to job {id}, which is not there"))),
             // Said where the job itself is looked at.
@@ -113,7 +113,7 @@ impl Check<'_> {
     }
 
     fn job(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
-        let record: Record = record::decode(sealed)?;
+        let record = record::decode_job(sealed)?;
         let id = record.job.id;
         if record::job_id(key) != Some(id) {
             return Err(StoreError::damaged(format!("it is filed under another id than its own, {id}")));
