@@ -8,6 +8,8 @@ mod batch;
 mod commands;
 #[path = "end_to_end/compiled.rs"]
 mod compiled;
+#[path = "end_to_end/connections.rs"]
+mod connections;
 #[path = "end_to_end/contents.rs"]
 mod contents;
 #[path = "end_to_end/crash.rs"]
@@ -36,12 +38,16 @@ mod lists;
 mod logs;
 #[path = "end_to_end/network.rs"]
 mod network;
+#[path = "end_to_end/origins.rs"]
+mod origins;
 #[path = "end_to_end/pausing.rs"]
 mod pausing;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]
 mod plugin_folder;
+#[path = "end_to_end/rates.rs"]
+mod rates;
 #[path = "end_to_end/readme.rs"]
 mod readme;
 #[path = "end_to_end/refusals.rs"]

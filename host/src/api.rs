@@ -12,8 +12,10 @@ mod explain;
 mod jobs;
 mod json_job;
 mod kinds;
+mod limiter;
 mod logs;
 mod options;
+mod origins;
 mod problem;
 mod result;
 mod submit;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{Method, Uri};
+use axum::http::{Method, Uri, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
@@ -35,10 +37,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use self::access::Caller;
+use self::access::{Caller, Door};
+pub use self::origins::Origins;
 use self::problem::Problem;
+pub use self::problem::refusal_of_a_connection;
 use crate::plugins::Plugins;
 use crate::queue::Queue;
+use crate::rate::Rate;
 use crate::tokens::Tokens;
 
 /// Bounds of a request.
@@ -62,6 +67,10 @@ pub struct Api {
     pub plugins: Arc<Plugins>,
     /// Who may come in.
     pub tokens: Arc<Tokens>,
+    /// How often each may ask, if that is limited.
+    pub rate_limit: Option<Rate>,
+    /// Which pages of other origins may talk to this host.
+    pub origins: Origins,
     /// Bounds of a request.
     pub limits: Limits,
     /// Threads that run jobs.
@@ -89,6 +98,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 /// Every route of the host.
 pub fn router(api: Api) -> Router {
     let api = Arc::new(api);
+    let cors = api.origins.layer();
     Router::new()
         .route("/v1/jobs", post(submit::json).get(jobs::list))
         .route("/v1/jobs/batch", post(batch::post))
@@ -115,7 +125,10 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Around every route above, those that lead nowhere included: what is added below it would be open to all.
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), access::guard))
+        .layer(middleware::from_fn_with_state(Arc::new(Door::new(&api)), access::guard))
+        // A browser that asks whether it may send something has no token yet.
+        .layer(tower::util::option_layer(cors))
+        .layer(middleware::from_fn(origins::protect))
         .with_state(api)
 }
 
@@ -141,7 +154,9 @@ async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
 }
 
 async fn index() -> impl IntoResponse {
-    Html(include_str!("api/index.html"))
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("api/index.html")))
 }
 
 async fn not_found(uri: Uri) -> Problem {

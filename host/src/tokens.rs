@@ -191,11 +191,11 @@ impl Tokens {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let file = self.file.clone();
-            let last = seen.clone();
+            let last = seen;
             let looked = tokio::task::spawn_blocking(move || {
                 let now = file.look();
                 // The first look has nothing to compare with: what changed since the file was read is found as well.
-                (last.as_ref() != Some(&now)).then(|| (now, file.read()))
+                (last != Some(now)).then(|| (now, file.read()))
             });
             // A look that panicked is made again.
             let Ok(Some((now, read))) = looked.await else { continue };

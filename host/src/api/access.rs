@@ -4,11 +4,12 @@
 //! kind in its path. What goes over many jobs (lists, events) is narrowed by [`Caller::sight`]; a kind that stands in a body is
 //! asked for with [`Caller::require_kind`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::RequestExt;
 use axum::body::{Body, HttpBody};
-use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -17,6 +18,7 @@ use futures_util::StreamExt;
 
 use super::Api;
 use super::jobs::parse_id;
+use super::limiter::{Limiter, Who};
 use super::problem::Problem;
 use crate::job::{Kind, Owner, Sight};
 use crate::tokens::{Scope, Token};
@@ -73,6 +75,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Where connections become WebSockets; for these a browser asks nobody.
+const WEB_SOCKET: &str = "/v1/ws";
+
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
@@ -91,7 +96,7 @@ fn need(path: Option<&str>, method: &Method) -> Need {
         // For those who look after the host, and pages that are the same everywhere.
         Some("/healthz" | "/readyz" | "/" | "/docs") => Need::Nothing,
         // What may be asked there depends on each message.
-        Some("/v1/ws") => Need::Token,
+        Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),
         Some("/v1/kinds/{kind}/pause" | "/v1/kinds/{kind}/resume") => Need::Scope(Scope::Admin),
         Some(_) if matches!(*method, Method::GET | Method::HEAD) => Need::Scope(Scope::Read),
@@ -100,23 +105,68 @@ fn need(path: Option<&str>, method: &Method) -> Need {
     }
 }
 
-/// Lets a request through to its route, if whoever sent it may send it.
-pub(super) async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+/// What the guard has at hand.
+pub(super) struct Door {
+    api: Arc<Api>,
+    limiter: Option<Limiter>,
+}
+
+impl Door {
+    pub(super) fn new(api: &Arc<Api>) -> Self {
+        Self { api: Arc::clone(api), limiter: api.rate_limit.map(Limiter::new) }
+    }
+}
+
+/// Lets a request through to its route, if whoever sent it may send it, and now.
+pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
+    let need = need(path.as_ref().map(MatchedPath::as_str), request.method());
+    let caller = identify(&door.api, request.headers(), need);
+    let Some(limiter) = door.limiter.as_ref().filter(|_| need != Need::Nothing) else {
+        return answer(&door.api, caller, need, path, request, next).await;
+    };
+    // Whoever guesses at tokens is counted as well.
+    let (left, counted) = limiter.count(who(&caller, &request));
+    let mut response = match counted {
+        Ok(()) => answer(&door.api, caller, need, path, request, next).await,
+        Err(too_many) => too_many.into_response(),
+    };
+    left.tell(response.headers_mut());
+    response
+}
+
+fn who(caller: &Result<Caller, Problem>, request: &Request) -> Who {
+    match caller.as_ref().ok().and_then(Caller::owner) {
+        Some(owner) => Who::Token(owner),
+        None => {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            Who::at(peer.map(|ConnectInfo(peer)| peer.ip()))
+        }
+    }
+}
+
+async fn answer(
+    api: &Arc<Api>,
+    caller: Result<Caller, Problem>,
+    need: Need,
+    path: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let path = path.as_ref().map(MatchedPath::as_str);
-    let need = need(path, request.method());
-    let caller = match identify(&api, request.headers(), need) {
+    let caller = match caller {
+        Ok(caller) => admit(api, &caller, need, path, &mut request).await.map(|()| caller),
+        refused => refused,
+    };
+    let caller = match caller {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    if let Err(problem) = admit(&api, &caller, need, path, &mut request).await {
-        return problem.into_response();
-    }
     let token = caller.token.clone();
     request.extensions_mut().insert(caller);
     let response = next.run(request).await;
     match token {
-        Some(token) => until_revoked(api, token, response),
+        Some(token) => until_revoked(Arc::clone(api), token, response),
         None => response,
     }
 }
@@ -140,6 +190,11 @@ async fn admit(
     path: Option<&str>,
     request: &mut Request,
 ) -> Result<(), Problem> {
+    // With a token a page shows that it was given one; without, it would act by standing on the right machine.
+    let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD) && path != Some(WEB_SOCKET);
+    if caller.token.is_none() && !changes_nothing && api.origins.are_crossed_by(request.uri(), request.headers()) {
+        return Err(Problem::foreign_origin());
+    }
     match need {
         Need::Nothing | Need::Token => {}
         Need::Scope(scope) => caller.require(scope)?,
