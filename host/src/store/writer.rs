@@ -6,6 +6,12 @@
 //!
 //! Group commit is an old idea; DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (1984),
 //! describe it well.
+//!
+//! A job starts once its submit is durable, never before. A job that ends within one flush could save its second one if
+//! it ran while the first was held back for it, which at one job in flight is worth at the most the flush it saves: half of the
+//! way from submit to result. But the writer would have to guess how long to hold the flush, everybody who shares it would
+//! wait for that guess, and everything that could leave the host meanwhile would need a gate. Under load the flush is shared
+//! with others anyway: `dropforge bench` counts 2 flushes a job at one in flight, and fewer than one for 20 jobs at 256.
 
 use std::collections::HashMap;
 use std::sync::Arc;
