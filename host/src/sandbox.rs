@@ -10,6 +10,7 @@ mod http;
 mod meter;
 mod reach;
 mod run;
+mod sockets;
 mod streams;
 
 use std::sync::Arc;

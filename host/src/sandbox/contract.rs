@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime_wasi::p2::bindings::io::poll;
@@ -18,8 +19,9 @@ use self::bindings::dropforge::job::types::{self, InputError, Parameter};
 use super::grants::Grants;
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
-use super::reach::{Denials, Traffic};
+use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 use super::run::Limits;
+use super::sockets::{self, Sockets};
 use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
 use crate::running::Running;
 use crate::store::{Payload, Upload};
@@ -60,10 +62,11 @@ pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
 /// burns hardly any fuel, so that its slices would never end.
 pub(super) struct Guest {
     wasi: WasiCtx,
-    handles: ResourceTable,
+    pub(super) handles: ResourceTable,
     grants: Arc<Grants>,
     http: WasiHttpCtx,
     requests: Requests,
+    pub(super) sockets: Sockets,
     pub(super) memory: MemoryLimiter,
     pub(super) meter: Arc<Meter>,
     pub(super) log: Log,
@@ -87,7 +90,12 @@ impl Guest {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
         wasi.max_random_size(RANDOM_BYTES_MAX);
-        wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
+        let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
+        let traffic = Arc::new(Traffic::new(grants.network_bytes));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let sockets =
+            Sockets::new(Arc::clone(grants), Arc::clone(&denials), Arc::clone(&traffic), Arc::clone(&connections));
+        sockets.guard(&mut wasi);
         for (name, value) in &grants.environment {
             wasi.env(name, value);
         }
@@ -97,12 +105,10 @@ impl Guest {
         }
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
-        let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
-        let traffic = Arc::new(Traffic::new(grants.network_bytes));
-        let requests = Requests::new(Arc::clone(grants), denials, traffic, Arc::default());
         Ok(Self {
             http: WasiHttpCtx::new(),
-            requests,
+            requests: Requests::new(Arc::clone(grants), denials, traffic, connections),
+            sockets,
             wasi: wasi.build(),
             handles,
             grants: Arc::clone(grants),
@@ -173,6 +179,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     // Also where nothing is granted: a guest that can send requests loads, and is told no when it tries.
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    sockets::link(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     // What of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
