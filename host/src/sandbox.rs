@@ -8,6 +8,7 @@ mod contract;
 mod grants;
 mod http;
 mod meter;
+mod pace;
 mod reach;
 mod run;
 mod sockets;

@@ -2,15 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::error::Context as _;
-use wasmtime_wasi::p2::bindings::io::poll;
-use wasmtime_wasi::p2::bindings::random::{insecure, random};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, OutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, OutputStream};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -19,6 +15,7 @@ use self::bindings::dropforge::job::types::{self, InputError, Parameter};
 use super::grants::Grants;
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
+use super::pace::Pace;
 use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 use super::run::Limits;
 use super::sockets::{self, Sockets};
@@ -36,8 +33,6 @@ const HANDLES_MAX: usize = 10_000;
 const OPEN_STREAMS_MAX: usize = 256;
 /// Random bytes per call.
 const RANDOM_BYTES_MAX: u64 = 4 << 20;
-/// How long a guest may keep the thread with calls to the host.
-const PACE: Duration = Duration::from_millis(1);
 const NOT_SUPPORTED_YET: &str = "not supported yet";
 
 pub(super) mod bindings {
@@ -57,9 +52,6 @@ pub(super) mod bindings {
 pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
 
 /// Everything one instance can reach.
-///
-/// Every call that costs the host more than a moment begins with [`Guest::pace`]: a guest that does nothing but call the host
-/// burns hardly any fuel, so that its slices would never end.
 pub(super) struct Guest {
     wasi: WasiCtx,
     pub(super) handles: ResourceTable,
@@ -74,7 +66,7 @@ pub(super) struct Guest {
     names: HashSet<String>,
     running: Arc<Running>,
     new_upload: NewUpload,
-    last_pause: Instant,
+    pub(super) pace: Pace,
     open_streams: Arc<()>,
 }
 
@@ -119,26 +111,9 @@ impl Guest {
             names: HashSet::new(),
             running,
             new_upload,
-            last_pause: Instant::now(),
+            pace: Pace::default(),
             open_streams: Arc::default(),
         })
-    }
-
-    /// Gives the thread back if the guest has had it for a while, so that deadlines, stop requests and other jobs are
-    /// looked at.
-    async fn pace(&mut self) {
-        if self.last_pause.elapsed() >= PACE {
-            self.last_pause = Instant::now();
-            let mut paused = false;
-            std::future::poll_fn(|cx| {
-                if std::mem::replace(&mut paused, true) {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-        }
     }
 
     /// Whether the guest holds as many streams of the host as it may.
@@ -182,39 +157,6 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     sockets::link(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
-    // What of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
-    linker.allow_shadowing(true);
-    linker.instance("wasi:io/poll@0.2.12")?.func_wrap_async(
-        "poll",
-        |mut store, (pollables,): (Vec<Resource<DynPollable>>,)| {
-            Box::new(async move {
-                let guest: &mut Guest = store.data_mut();
-                guest.pace().await;
-                Ok((poll::Host::poll(&mut guest.handles, pollables).await?,))
-            })
-        },
-    )?;
-    linker.instance("wasi:random/random@0.2.12")?.func_wrap_async(
-        "get-random-bytes",
-        |mut store, (length,): (u64,)| {
-            Box::new(async move {
-                let guest: &mut Guest = store.data_mut();
-                guest.pace().await;
-                Ok((random::Host::get_random_bytes(guest.wasi.random(), length)?,))
-            })
-        },
-    )?;
-    linker.instance("wasi:random/insecure@0.2.12")?.func_wrap_async(
-        "get-insecure-random-bytes",
-        |mut store, (length,): (u64,)| {
-            Box::new(async move {
-                let guest: &mut Guest = store.data_mut();
-                guest.pace().await;
-                Ok((insecure::Host::get_insecure_random_bytes(guest.wasi.random(), length)?,))
-            })
-        },
-    )?;
-    linker.allow_shadowing(false);
     Ok(())
 }
 
@@ -230,7 +172,6 @@ impl types::HostInput for Guest {
     }
 
     async fn bytes(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Vec<u8>, InputError>> {
-        self.pace().await;
         let content = &self.handles.get(&input)?.content;
         let size = content.size();
         if size > WHOLE_INPUT_BYTES_MAX {
@@ -254,7 +195,6 @@ impl types::HostInput for Guest {
         &mut self,
         input: Resource<Payload>,
     ) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        self.pace().await;
         if self.has_too_many_streams() {
             return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
         }
@@ -276,13 +216,11 @@ impl types::HostInput for Guest {
 
 impl host::Host for Guest {
     async fn progress(&mut self, fraction: f64, message: String) -> wasmtime::Result<()> {
-        self.pace().await;
         self.running.report(fraction, message);
         Ok(())
     }
 
     async fn log(&mut self, level: Level, mut message: String) -> wasmtime::Result<()> {
-        self.pace().await;
         message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
         let level = match level {
             Level::Trace => "TRACE",
@@ -302,7 +240,6 @@ impl host::Host for Guest {
         name: String,
         media_type: String,
     ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ArtifactError>> {
-        self.pace().await;
         if let Err(reason) = check_artifact_name(&name) {
             return Ok(Err(ArtifactError::InvalidName(reason.to_owned())));
         }
@@ -347,7 +284,6 @@ impl host::Host for Guest {
     }
 
     async fn config(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        self.pace().await;
         Ok(self.grants.config.get(&name).cloned())
     }
 }

@@ -11,6 +11,7 @@ use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::contract::{Guest, NewUpload, bindings, checked_media_type};
 use super::grants::Grants;
 use super::meter::Exceeded;
+use super::pace::BeforeCalls;
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, Description, Example, FUEL_SLICE, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
@@ -202,6 +203,7 @@ impl Sandbox {
     fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
+        store.call_hook_async(BeforeCalls);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
         store.set_fuel(fuel).expect("the engine is configured to count fuel");
         store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
