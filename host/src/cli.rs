@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which part carries it out.
 
+mod check;
 mod data;
 mod serve;
 
@@ -23,6 +24,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measure how fast this host is here, beside what its parts can do alone
     Bench(bench::Bench),
+    /// Say whether a plugin file can be used, what it is, and if not, what to do
+    Check(check::Check),
     /// Check a data folder that no host is using: every record, reference and blob
     Verify(data::Verify),
     /// Write a data folder that no host is using as NDJSON
@@ -40,6 +43,7 @@ impl Cli {
             Command::Serve(serve) => serve.run().await,
             Command::Demo(demo) => demo.run().await,
             Command::Bench(bench) => bench.run().await,
+            Command::Check(check) => check.run().await,
             Command::Verify(verify) => verify.run(),
             Command::Export(export) => export.run(),
             Command::Import(import) => import.run(),

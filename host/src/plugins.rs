@@ -1,9 +1,11 @@
 //! The plugin folder as a table of kinds: watched, checked, swapped.
 //!
-//! A file serves only after its settings were read and it was compiled, linked and asked to describe itself. Jobs hold on to the version they
-//! started on; a file that is rejected leaves the version before it serving. All of this happens on a thread of its
+//! A file serves only after its settings were read and it was compiled, linked and asked to describe itself. Jobs hold on to
+//! the version they started on; a file that is rejected leaves the version before it serving. All of this happens on threads of its
 //! own, at low priority.
 
+mod check;
+mod checker;
 mod folder;
 mod kept;
 mod schema;
@@ -18,11 +20,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use self::check::{Verdict, check};
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
 use crate::queue::Runnable;
-use crate::sandbox::{Description, Grants, Limits, Program, Sandbox};
+use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
 use crate::store::Blobs;
 
 /// Attempts of a job, unless the job or its kind's settings say otherwise.
@@ -37,6 +40,8 @@ pub struct Settings {
     pub kept: PathBuf,
     /// A larger file is rejected.
     pub file_bytes_max: u64,
+    /// Files being checked at a time; large ones leave one place to small ones.
+    pub checks_max: usize,
     /// Limits of a kind that wishes nothing.
     pub limits: Limits,
     /// No kind gets more.
@@ -86,6 +91,16 @@ impl Plugin {
     /// The longest a job may ask to run.
     pub fn timeout_max(&self) -> Duration {
         self.timeout_max
+    }
+
+    /// Whether it is a program, which may be given arguments.
+    pub fn is_command(&self) -> bool {
+        self.program.shape() != Shape::JobComponent
+    }
+
+    /// What a command is told besides its input and what the job says.
+    pub fn command_settings(&self) -> CommandSettings {
+        CommandSettings { arguments: self.settings.args.clone(), media_type: self.settings.media_type.clone() }
     }
 
     /// Fuel per millisecond of a job's time limit.
@@ -199,7 +214,7 @@ impl Plugins {
         self.read(|table| table.scanned)
     }
 
-    /// Stops watching. What serves goes on serving. Blocks until a check under way is done.
+    /// Stops watching. What serves goes on serving. A check that is under way is not waited for, and comes to nothing.
     pub fn stop(&self) {
         self.stop.send_replace(true);
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();

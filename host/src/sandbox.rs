@@ -4,7 +4,10 @@
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
 mod bounded;
+mod command;
+mod compiled;
 mod contract;
+mod doctor;
 mod grants;
 mod http;
 mod meter;
@@ -14,18 +17,26 @@ mod run;
 mod sockets;
 mod streams;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rayon_core::ThreadPoolBuilder;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime_wasi::p2::bindings::CommandPre;
 
 pub use self::bounded::OnPark;
+pub use self::command::CommandSettings;
+use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
+pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::streams::Draft;
+use crate::priority;
 
 /// Fuel between two looks at the clock: 50 to 180 microseconds of computing. Ten times less costs up to 7 %, ten
 /// times more makes a cancel ten times slower.
@@ -54,12 +65,28 @@ pub struct Capacity {
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
+    compiled: Option<CompiledCode>,
 }
 
 /// A plugin ready to run: compiled, checked and linked. Cheap to clone.
 #[derive(Clone)]
 pub struct Program {
-    plugin: bindings::PluginPre<Guest>,
+    linked: Linked,
+    shape: Shape,
+}
+
+/// A component whose imports are resolved, by what is called in it.
+#[derive(Clone)]
+enum Linked {
+    Job(bindings::PluginPre<Guest>),
+    Command(CommandPre<Guest>),
+}
+
+impl Program {
+    /// What the file is.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
 }
 
 /// Why a file is not a plugin, as a sentence for its author.
@@ -67,7 +94,7 @@ pub struct Program {
 pub struct NotAPlugin(pub String);
 
 /// What a plugin says of itself; see `descriptor` in the contract.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Description {
     /// One sentence.
     pub summary: String,
@@ -96,7 +123,7 @@ pub struct Description {
 }
 
 /// A request worth trying.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Example {
     /// What it shows.
     pub title: String,
@@ -107,47 +134,99 @@ pub struct Example {
 }
 
 impl Sandbox {
-    /// Prepares an engine. Reserves address space for all guests at once; memory is used only by those that run.
-    pub fn new(capacity: Capacity) -> wasmtime::Result<Arc<Self>> {
+    /// Prepares an engine. Reserves address space for all guests at once; memory is used only by those that run. Compiled
+    /// code is kept in the folder `compiled`, if there is one.
+    pub fn new(capacity: Capacity, compiled: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
         let engine = Engine::new(&config(capacity))?;
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker)?;
-        Ok(Arc::new(Self { engine, linker }))
+        let compiled = compiled.and_then(|folder| {
+            let opened = CompiledCode::open(folder.clone(), &engine);
+            let complain = |error: &std::io::Error| {
+                let folder = folder.display();
+                tracing::warn!(%folder, %error, "compiled code cannot be kept; every start compiles anew");
+            };
+            opened.inspect_err(complain).ok()
+        });
+        Ok(Arc::new(Self { engine, linker, compiled }))
     }
 
-    /// Checks and compiles a file. Takes seconds of all processors for large files.
-    pub fn load(&self, bytes: &[u8]) -> Result<Program, NotAPlugin> {
-        check_is_component(bytes)?;
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| NotAPlugin(format!("the component is not valid: {error:#}")))?;
-        let linked = self.linker.instantiate_pre(&component).map_err(|error| {
-            NotAPlugin(format!("the component imports something this host does not offer: {error:#}"))
-        })?;
-        let plugin = bindings::PluginPre::new(linked).map_err(|error| {
+    /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's
+    /// SHA-256. Takes seconds for large files, on this thread and on as many more as there are processors, all of them behind
+    /// everything else the host does.
+    pub async fn load(
+        &self,
+        bytes: &[u8],
+        digest: &str,
+        new_upload: NewUpload,
+    ) -> Result<(Program, Description), NotAPlugin> {
+        if let Some((component, about)) = self.compiled.as_ref().and_then(|kept| kept.get(&self.engine, digest)) {
+            return Ok((self.link(&component, shape_of(bytes, &component))?, about));
+        }
+        if let Some(reason) = examine(bytes).reason() {
+            return Err(NotAPlugin(reason));
+        }
+        let component = if is_module(bytes) { self.compile(&command::adapt(bytes)?)? } else { self.compile(bytes)? };
+        let program = self.link(&component, shape_of(bytes, &component))?;
+        let about = match &program.linked {
+            Linked::Job(plugin) => self.describe(plugin, new_upload).await?,
+            // There is nobody to ask, and to run it would be to do its work.
+            Linked::Command(_) => command::description(),
+        };
+        if let Some(Err(error)) = self.compiled.as_ref().map(|kept| kept.put(digest, &component, &about)) {
+            tracing::warn!(plugin.digest = digest, %error, "compiled code could not be kept; the next start compiles anew");
+        }
+        Ok((program, about))
+    }
+
+    /// Removes the compiled code of files that are not `used`. Not to be called while files are loaded.
+    pub fn forget_compiled(&self, used: impl Fn(&str) -> bool) {
+        if let Some(Err(error)) = self.compiled.as_ref().map(|kept| kept.sweep(used)) {
+            tracing::warn!(%error, "compiled code that nobody uses could not be removed");
+        }
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<Component, NotAPlugin> {
+        // Threads of its own: in a pool shared by all, a small file would wait for the large ones before it.
+        let threads =
+            ThreadPoolBuilder::new().thread_name(|_| "compile".to_owned()).start_handler(|_| priority::lowest());
+        let threads = threads
+            .build()
+            .map_err(|error| NotAPlugin(format!("the host could not start threads to compile it: {error}")))?;
+        threads
+            .install(|| Component::from_binary(&self.engine, bytes))
+            .map_err(|error| NotAPlugin(format!("the component is not valid: {error:#}")))
+    }
+
+    fn link(&self, component: &Component, shape: Shape) -> Result<Program, NotAPlugin> {
+        let linked = self.linker.instantiate_pre(component).map_err(|error| {
             NotAPlugin(format!(
-                "the component is not a dropforge:job@0.1.0 plugin: {error:#}. It must export the functions `describe` and \
-                 `run` of wit/0.1.0"
+                "It imports something this host does not offer: {error:#}. Build it with current tools, without what needs it"
             ))
         })?;
-        Ok(Program { plugin })
+        let linked = match shape {
+            Shape::JobComponent => bindings::PluginPre::new(linked).map(Linked::Job),
+            Shape::CommandComponent | Shape::CommandModule => CommandPre::new(linked).map(Linked::Command),
+        };
+        let linked = linked.map_err(|error| {
+            NotAPlugin(format!("It does not fit the {}: {error:#}. Build it with current tools", shape.as_str()))
+        })?;
+        Ok(Program { linked, shape })
     }
 }
 
-/// Tells the usual mistakes apart before the compiler would say it in its own words.
-fn check_is_component(bytes: &[u8]) -> Result<(), NotAPlugin> {
-    match bytes {
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(NotAPlugin(
-            "this is a core WebAssembly module, not a component. Build it for the target wasm32-wasip2 \
-             (cargo build --target wasm32-wasip2), or wrap it with `wasm-tools component new`"
-                .to_owned(),
-        )),
-        [0, b'a', b's', b'm', version, _, layer, _, ..] => Err(NotAPlugin(format!(
-            "this WebAssembly file has version {version} of layer {layer}, which this host does not know. \
-             Build it with current tools"
-        ))),
-        [] => Err(NotAPlugin("the file is empty".to_owned())),
-        _ => Err(NotAPlugin("this is not a WebAssembly file: it does not begin with \\0asm".to_owned())),
+fn is_module(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(&[1, 0, 0, 0])
+}
+
+/// What a file is that could be compiled. The doctor has said the same before.
+fn shape_of(bytes: &[u8], component: &Component) -> Shape {
+    if is_module(bytes) {
+        Shape::CommandModule
+    } else if component.get_export_index(None, "run").is_some() {
+        Shape::JobComponent
+    } else {
+        Shape::CommandComponent
     }
 }
 
@@ -167,6 +246,7 @@ fn config(capacity: Capacity) -> Config {
         // Without these two, every job unmaps its memory, and two threads are slower than one: the kernel
         // interrupts the other processor for each of them.
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .total_gc_heaps(capacity.guests_max)
         .pagemap_scan(if PoolingAllocationConfig::is_pagemap_scan_available() { Enabled::Yes } else { Enabled::No });
     let mut config = Config::new();
     config
@@ -175,28 +255,12 @@ fn config(capacity: Capacity) -> Config {
         // Guests of this host are called one function at a time; the machinery for more costs a third of a small job.
         .concurrency_support(false)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
+        // Exceptions are what C++, Kotlin and others compile to; the objects of the garbage collector are not needed yet.
+        .wasm_exceptions(true)
+        .wasm_gc(false)
         // Only what the toolchains in use emit by default.
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false);
     config
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn usual_mistakes_are_told_apart() {
-        for (bytes, hint) in [
-            (b"".as_slice(), "empty"),
-            (b"MZ\x90\0\x03\0\0\0", "not a WebAssembly file"),
-            (b"\0asm\x01\0\0\0", "wasm32-wasip2"),
-            (b"\0asm\x0a\0\x01\0", "version 10"),
-        ] {
-            let reason = check_is_component(bytes).expect_err("not a component").0;
-            assert!(reason.contains(hint), "{reason}");
-        }
-        assert!(check_is_component(b"\0asm\x0d\0\x01\0").is_ok());
-    }
 }

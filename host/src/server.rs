@@ -47,8 +47,9 @@ impl Server {
         let (data, settings) = (config.data.clone(), store_settings(config));
         let store = tokio::task::spawn_blocking(move || Store::open(&data, &settings)).await?;
         let store = store.with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
-        let sandbox =
-            Sandbox::new(capacity(config)).map_err(anyhow::Error::from).context("cannot start the sandbox")?;
+        let sandbox = Sandbox::new(capacity(config), Some(config.data.join("compiled")))
+            .map_err(anyhow::Error::from)
+            .context("cannot start the sandbox")?;
         let plugins = Plugins::watch(plugin_settings(config), Arc::clone(&sandbox), store.blobs())
             .with_context(|| format!("cannot use the plugin folder {}", config.plugins.display()))?;
         let failed = store.failed();
@@ -62,7 +63,10 @@ impl Server {
         };
         let workers = Workers::start(config.worker_count(), &place)?;
         let timekeeper = Arc::clone(&queue);
-        let time = tokio::spawn(async move { timekeeper.keep_time().await });
+        let time = tokio::spawn(async move {
+            // None of them ever returns.
+            tokio::join!(timekeeper.keep_time(), timekeeper.keep_telling(), timekeeper.events().hand_out());
+        });
         let stopping = watch::Sender::new(false);
         let http = serve(config, listener, &queue, &plugins, stopping.subscribe());
         Ok(Self { address, stopping, failed, http, time, plugins, workers, queue })
@@ -84,6 +88,14 @@ impl Server {
         // The store lives as long as this server; if it were gone, that would be a reason as well.
         let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         reason.unwrap_or_else(|| "the store is gone".to_owned())
+    }
+
+    /// Starts no more jobs and lets those that run go on for up to `grace`. Everything else is served as before.
+    pub async fn drain(&self, grace: Duration) {
+        let left = self.queue.drain(grace).await;
+        if left > 0 {
+            tracing::info!(jobs = left, "jobs that still run are handed back and will run again");
+        }
     }
 
     /// Stops everything, in the order in which it depends on each other.
@@ -124,7 +136,9 @@ fn serve(
             json_bytes_max: config.json_bytes_max,
             body_bytes_max: config.body_bytes_max,
             wait_max: config.wait_max.0,
+            keep_alive: config.keep_alive.0,
         },
+        workers: config.worker_count(),
         stopping: stopping.clone(),
     };
     // Answers are small and complete; holding them back for more would only make them late.
@@ -156,8 +170,9 @@ fn jobs_per_thread(config: &Config) -> usize {
 
 fn capacity(config: &Config) -> Capacity {
     let guests = jobs_per_thread(config) * config.worker_count();
-    // One more for `describe`.
-    Capacity { guests_max: u32::try_from(guests + 1).unwrap_or(u32::MAX), memory_bytes_max: config.memory_bytes_max }
+    // As many more for `describe` as there are checks at a time.
+    let guests = guests + config.plugin_checks_max;
+    Capacity { guests_max: u32::try_from(guests).unwrap_or(u32::MAX), memory_bytes_max: config.memory_bytes_max }
 }
 
 fn queue_settings(config: &Config) -> queue::Settings {
@@ -169,6 +184,8 @@ fn queue_settings(config: &Config) -> queue::Settings {
         crashes_max: config.crashes_max,
         retention,
         keys_kept: config.keep_keys.0,
+        listeners_max: config.listeners_max,
+        workers: config.worker_count(),
     }
 }
 
@@ -177,7 +194,8 @@ fn store_settings(config: &Config) -> store::Settings {
     store::Settings { claims_max, reserve_bytes: config.disk_reserve_bytes }
 }
 
-fn plugin_settings(config: &Config) -> plugins::Settings {
+/// What the plugin folder has to know.
+pub(crate) fn plugin_settings(config: &Config) -> plugins::Settings {
     let fuel =
         |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(config.fuel_per_ms);
     let limits =
@@ -186,6 +204,7 @@ fn plugin_settings(config: &Config) -> plugins::Settings {
         folder: config.plugins.clone(),
         kept: config.data.join("plugins"),
         file_bytes_max: config.plugin_file_bytes_max,
+        checks_max: config.plugin_checks_max,
         limits: limits(config.timeout.0, config.memory_bytes, config.output_bytes),
         limits_max: limits(config.timeout_max.0, config.memory_bytes_max, config.output_bytes_max),
         fuel_per_ms: config.fuel_per_ms,

@@ -84,13 +84,23 @@ fn the_lines_about_data_folders_work_as_printed() {
 }
 
 #[test]
+fn the_line_that_checks_a_plugin_works_as_printed() {
+    let setup = Host::prepare().with_plugin("message");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge check ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = lines[0].replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1);
+    let printed = run(&line, setup.folder());
+    assert!(printed.contains("can be used, as kind message"), "{printed}");
+}
+
+#[test]
 fn its_table_of_a_kinds_settings_names_every_key() {
     let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
     let settings = String::from_utf8(shipped("host/src/plugins/settings.rs")).expect("the source is text");
     let body = settings.split("pub struct KindSettings {").nth(1).and_then(|rest| rest.split("\n}").next());
     let lines = body.expect("a struct").lines().map(str::trim).filter(|line| !line.starts_with("///"));
-    // Read already, and without effect before there are commands.
-    let to_come = ["args", "job_args", "media_type", "scratch", "scratch_bytes"];
+    // Read already, and without effect yet.
+    let to_come = ["scratch", "scratch_bytes"];
     let names = lines.filter_map(|line| line.trim_start_matches("pub ").split_once(':').map(|(name, _)| name));
     for name in names.filter(|name| !to_come.contains(name)) {
         let is_there = [format!("`{name}`"), format!("`[{name}]`"), format!("`[[{name}]]`")];

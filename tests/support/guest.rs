@@ -74,6 +74,16 @@ pub(crate) fn crowded(mut component: Vec<u8>, count: u8) -> Vec<u8> {
     component
 }
 
+/// A good plugin with so many functions that nobody calls, each some hundred bytes of work for a compiler.
+pub(crate) fn large(functions: usize) -> Vec<u8> {
+    let work: String = (0..40).map(|n| format!("(local.set $x (i64.add (i64.rotl (local.get $x) (i64.const {n})) (i64.load (i32.and (i32.wrap_i64 (local.get $x)) (i32.const 4095)))))")).collect();
+    let function = |number| {
+        format!("(func $filler{number} (export \"filler{number}\") (param $x i64) (result i64) {work} (local.get $x))")
+    };
+    let items: String = (0..functions).map(function).collect();
+    Guest { items: &items, ..Guest::GOOD }.component()
+}
+
 /// A plugin with this body of `run`.
 pub(crate) fn run(body: &str) -> Vec<u8> {
     Guest { run: body, ..Guest::GOOD }.component()
@@ -189,9 +199,9 @@ impl Guest<'_> {
 }
 
 /// A data segment in the making.
-struct Data {
-    address: u32,
-    bytes: Vec<u8>,
+pub(super) struct Data {
+    pub(super) address: u32,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Data {
@@ -204,7 +214,7 @@ impl Data {
     }
 
     /// Replaces every `(text "…")` by a pointer and a length.
-    fn place_texts(&mut self, module: &str) -> String {
+    pub(super) fn place_texts(&mut self, module: &str) -> String {
         let mut pieces = module.split("(text \"");
         let mut placed = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
@@ -217,13 +227,13 @@ impl Data {
 }
 
 /// The first name in a helper or an import, which is its own.
-fn name(text: &'static str) -> &'static str {
+pub(super) fn name(text: &'static str) -> &'static str {
     let start = text.find('$').expect("each has a name");
     let rest = &text[start..];
     &rest[..rest.find([' ', ')']).expect("each has more than a name")]
 }
 
-fn escape(bytes: &[u8]) -> String {
+pub(super) fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 

@@ -102,6 +102,14 @@ impl Setup {
         Process::start(command, self.folder()).wait()
     }
 
+    /// Runs `dropforge check` on a file of the plugin folder.
+    pub(crate) fn check(&self, file: &str, flags: &[&str]) -> Exit {
+        let mut command = process::dropforge(self.open_files_max);
+        command.arg("check").arg(self.plugins().join(file)).args(flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Process::start(command, self.folder()).wait()
+    }
+
     /// Starts a host in these folders.
     pub(super) fn process(&self) -> Process {
         let (data, plugins) = (self.data(), self.plugins());

@@ -1,27 +1,25 @@
-//! Looks at the plugin folder again and again, and takes a file through its checks once it has come to rest.
+//! Looks at the plugin folder again and again, has files checked once they have come to rest, and swaps in what is good.
 //!
 //! Looking is a few system calls per file. Notifications of the kernel would not spare it: they do not come from
 //! network folders and container mounts, and a file has to be looked at twice anyway to know that it is complete.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::kept::{Kept, Version};
-use super::schema::Schema;
-use super::{FileReport, FileState, KindSettings, Plugin, Plugins, Settings, Table, settings};
+use super::checker::{Checked, Checker, Rejection, Task};
+use super::kept::Kept;
+use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
 use crate::job::Kind;
 use crate::priority;
-use crate::sandbox::{Description, Limits, NewUpload, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::store::Blobs;
 
 /// Time between two looks. A file is complete when two looks find it the same.
@@ -30,10 +28,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const RESTED: Duration = Duration::from_secs(2);
 /// How long the first scan waits for files that are still being written.
 const FIRST_SCAN_MAX: Duration = Duration::from_secs(5);
+/// A larger file takes seconds to compile. Such files never take the last place, so that small ones need not wait for them.
+const QUICK_BYTES_MAX: u64 = 8 << 20;
 
 /// What a file is recognised by without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     size: u64,
     inode: u64,
     modified_ns: (i64, i64),
@@ -41,7 +41,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.len(),
             inode: metadata.ino(),
@@ -59,12 +59,19 @@ struct Stamps {
 }
 
 /// Both files as they are found.
-struct Found {
-    wasm: Metadata,
-    toml: Option<Metadata>,
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) wasm: Metadata,
+    pub(super) toml: Option<Metadata>,
 }
 
 impl Found {
+    /// Looks at a file and the settings beside it. Follows links, but also looks at one that leads nowhere.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
+        Some(Self { wasm: look_at(path)?, toml: look_at(&path.with_extension("toml")) })
+    }
+
     fn stamps(&self) -> Stamps {
         Stamps { wasm: Stamp::of(&self.wasm), toml: self.toml.as_ref().map(Stamp::of) }
     }
@@ -77,17 +84,21 @@ impl Found {
 struct Seen {
     stamps: Stamps,
     checked: bool,
+    /// The latest check of this name; what an earlier one finds is of no interest any more.
+    ticket: u64,
 }
 
 /// The thread behind [`Plugins`].
 pub(super) struct Watcher {
-    settings: Settings,
-    sandbox: Arc<Sandbox>,
-    blobs: Blobs,
+    checker: Arc<Checker>,
     plugins: Weak<Plugins>,
     runtime: Runtime,
-    kept: Kept,
     seen: BTreeMap<String, Seen>,
+    waiting: Vec<Task>,
+    under_way: Vec<Task>,
+    results: (mpsc::Sender<Checked>, mpsc::Receiver<Checked>),
+    tickets: u64,
+    has_changed: bool,
     started: Instant,
     unreadable: Option<String>,
 }
@@ -101,22 +112,45 @@ impl Watcher {
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let kept = Kept::open(settings.kept.clone())?;
-        let (seen, started) = (BTreeMap::new(), Instant::now());
-        Ok(Self { settings, sandbox, blobs, plugins, runtime, kept, seen, started, unreadable: None })
+        let results = mpsc::channel(settings.checks_max.max(1));
+        Ok(Self {
+            checker: Arc::new(Checker { settings, sandbox, blobs, kept }),
+            plugins,
+            runtime,
+            seen: BTreeMap::new(),
+            waiting: Vec::new(),
+            under_way: Vec::new(),
+            results,
+            tickets: 0,
+            has_changed: true,
+            started: Instant::now(),
+            unreadable: None,
+        })
     }
 
-    /// Looks and checks until told to stop.
+    /// Looks and has files checked until told to stop. Does not wait for checks that are under way: they can take long,
+    /// and leave nothing half done when the process ends.
     pub(super) fn run(mut self, mut stop: watch::Receiver<bool>) {
         priority::lower();
         while let Some(plugins) = self.plugins.upgrade() {
             match self.look() {
-                Ok(files) => self.compare(&plugins, &files, &stop),
+                Ok(files) => self.compare(&plugins, &files),
                 Err(error) => self.complain(&error),
             }
             drop(plugins);
-            let stopped = async { tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await.is_ok() };
-            if self.runtime.block_on(stopped) {
-                return;
+            let (runtime, results) = (&self.runtime, &mut self.results.1);
+            let next = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => Next::Stop,
+                    checked = results.recv() => checked.map_or(Next::Stop, Next::Take),
+                    () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
+                }
+            });
+            match next {
+                Next::Stop => return,
+                Next::Look => {}
+                Next::Take(checked) => self.take(checked),
             }
         }
     }
@@ -124,226 +158,186 @@ impl Watcher {
     /// Every `*.wasm` of the folder that is not hidden, with the settings beside it.
     fn look(&self) -> io::Result<BTreeMap<String, Found>> {
         let mut files = BTreeMap::new();
-        for entry in fs::read_dir(&self.settings.folder)? {
+        for entry in fs::read_dir(&self.checker.settings.folder)? {
             let path = entry?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if !name.ends_with(".wasm") || name.starts_with('.') {
                 continue;
             }
-            // Follows links, but also looks at one that leads nowhere: it is listed. A file that has just been removed is
-            // simply not there.
-            let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
-            if let Some(wasm) = look_at(&path) {
-                let toml = look_at(&path.with_extension("toml"));
-                files.insert(name, Found { wasm, toml });
+            // A file that has just been removed is simply not there.
+            if let Some(found) = Found::at(&path) {
+                files.insert(name, found);
             }
         }
         Ok(files)
     }
 
     /// Holds what is there against what was there before.
-    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Found>, stop: &watch::Receiver<bool>) {
+    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Found>) {
         self.unreadable = None;
         let gone: Vec<String> = self.seen.keys().filter(|name| !files.contains_key(*name)).cloned().collect();
         for name in gone {
             self.seen.remove(&name);
-            self.kept.forget(&name);
+            self.waiting.retain(|task| task.name != name);
+            self.checker.kept.forget(&name);
             plugins.change(|table| retire(table, &name));
+            self.has_changed = true;
         }
         let mut unsettled = false;
         for (name, found) in files {
-            if *stop.borrow() {
-                return;
-            }
             let stamps = found.stamps();
             let first_scan = !plugins.is_scanned();
-            let settled = match self.seen.get(name) {
+            let (settled, ticket) = match self.seen.get(name) {
                 Some(seen) if seen.stamps == stamps && seen.checked => continue,
-                Some(seen) => seen.stamps == stamps,
-                None => first_scan && found.have_rested(),
+                Some(seen) => (seen.stamps == stamps, seen.ticket),
+                None => (first_scan && found.have_rested(), 0),
             };
-            self.seen.insert(name.clone(), Seen { stamps, checked: settled });
+            self.seen.insert(name.clone(), Seen { stamps, checked: settled, ticket });
             if settled {
-                self.check(plugins, name, found);
+                self.enqueue(plugins, name, found);
             } else {
                 unsettled = true;
             }
         }
+        self.start_waiting(plugins);
+        if !self.waiting.is_empty() || !self.under_way.is_empty() {
+            return;
+        }
         if !plugins.is_scanned() && (!unsettled || self.started.elapsed() > FIRST_SCAN_MAX) {
-            self.kept.forget_others(|name| files.contains_key(name));
+            self.checker.kept.forget_others(|name| files.contains_key(name));
             plugins.change(|table| table.scanned = true);
+        }
+        if plugins.is_scanned() && std::mem::take(&mut self.has_changed) {
+            self.sweep(plugins);
         }
     }
 
-    /// Takes a complete file through its checks, and swaps it in or says why not.
-    fn check(&mut self, plugins: &Plugins, name: &str, found: &Found) {
-        let kind = name.strip_suffix(".wasm").and_then(Kind::new);
-        let mut report = FileReport {
+    /// Lines up a complete file for its checks, or says at once why there is nothing to check.
+    fn enqueue(&mut self, plugins: &Plugins, name: &str, found: &Found) {
+        self.tickets += 1;
+        if let Some(seen) = self.seen.get_mut(name) {
+            seen.ticket = self.tickets;
+        }
+        self.has_changed = true;
+        self.waiting.retain(|task| task.name != name);
+        let kind = kind_of(name);
+        let report = FileReport {
             file: name.to_owned(),
-            kind: kind.clone(),
+            kind: kind.clone().ok(),
             state: FileState::Compiling,
             reason: None,
             digest: None,
         };
-        plugins.change(|table| drop(table.files.insert(name.to_owned(), report.clone())));
-        let started = Instant::now();
-        let checked = kind
-            .ok_or_else(|| {
-                "the name is not allowed: before .wasm it has 1 to 63 of a-z, 0-9 and -, and does not begin with -; \
-                 rename the file"
-                    .to_owned()
-            })
-            .and_then(|kind| {
-                let wasm = self.read(name, &found.wasm, self.settings.file_bytes_max)?;
-                report.digest = Some(hex::encode(Sha256::digest(&wasm)));
-                let version = Version { wasm, toml: self.read_toml(&kind, found)? };
-                let plugin = self.prepare(kind, &version)?;
-                if let Err(error) = self.kept.keep(name, &version) {
-                    tracing::warn!(plugin.file = name, %error, "a good version could not be kept for a bad day");
-                }
-                Ok(plugin)
-            });
-        match checked {
-            Ok(plugin) => {
-                report.state = FileState::Serving;
-                let milliseconds = started.elapsed().as_millis();
-                tracing::info!(
-                    plugin.file = name,
-                    plugin.digest = plugin.digest,
-                    duration_ms = milliseconds,
-                    "plugin serves"
-                );
-                plugins.change(|table| {
-                    table.serving.insert(plugin.kind.clone(), Arc::new(plugin));
-                    table.files.insert(name.to_owned(), report);
-                });
-            }
-            Err(reason) => {
-                report.state = FileState::Rejected;
-                tracing::warn!(plugin.file = name, reason, "plugin file rejected");
-                report.reason = Some(reason);
-                let kept = report.kind.clone().filter(|kind| plugins.serving(kind).is_none());
-                let kept = kept.and_then(|kind| self.fall_back(name, kind));
-                plugins.change(|table| {
-                    table.serving.extend(kept.map(|plugin| (plugin.kind.clone(), Arc::new(plugin))));
-                    table.files.insert(name.to_owned(), report);
-                });
-            }
-        }
-    }
-
-    /// The settings beside a file, or none.
-    fn read_toml(&mut self, kind: &Kind, found: &Found) -> Result<String, String> {
-        let Some(metadata) = &found.toml else { return Ok(String::new()) };
-        let name = format!("{kind}.toml");
-        let bytes = self.read(&name, metadata, settings::FILE_BYTES_MAX).map_err(|error| format!("{name}: {error}"))?;
-        String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text"))
-    }
-
-    fn read(&mut self, name: &str, before: &Metadata, most: u64) -> Result<Vec<u8>, String> {
-        let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
-        if !before.is_file() {
-            return Err("this is not a regular file".to_owned());
-        }
-        if before.len() > most {
-            return Err(format!("the file has {} bytes; {most} is the most", before.len()));
-        }
-        let path = self.settings.folder.join(name);
-        let mut file = File::open(&path).map_err(unreadable)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-        // One byte more than allowed is enough to notice a file that has grown meanwhile.
-        let _ = file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if !is_unchanged(&path, before) {
-            // The next looks will find the newer content; this one must not be blamed on it.
-            if let Some(seen) =
-                self.seen.get_mut(&Path::new(name).with_extension("wasm").to_string_lossy().into_owned())
-            {
-                seen.checked = false;
-            }
-            return Err("the file changed while it was read; it will be read again".to_owned());
-        }
-        Ok(bytes)
-    }
-
-    /// The version that served before this host was started.
-    fn fall_back(&self, name: &str, kind: Kind) -> Option<Plugin> {
-        let version = self.kept.get(name).ok()?;
-        match self.prepare(kind, &version) {
-            Ok(plugin) => {
-                tracing::warn!(
-                    plugin.file = name,
-                    plugin.digest = plugin.digest,
-                    "the last good version serves instead"
-                );
-                Some(plugin)
-            }
-            Err(reason) => {
-                tracing::error!(plugin.file = name, reason, "the last good version cannot be used either");
-                None
-            }
-        }
-    }
-
-    /// A bug in the compiler, or anywhere on the way, costs this file only.
-    fn prepare(&self, kind: Kind, version: &Version) -> Result<Plugin, String> {
-        panic::catch_unwind(AssertUnwindSafe(|| self.compile(kind, version)))
-            .unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()))
-    }
-
-    fn compile(&self, kind: Kind, version: &Version) -> Result<Plugin, String> {
-        let wrong = |error| format!("{kind}.toml: {error}");
-        let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
-        let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
-        let program = self.sandbox.load(&version.wasm).map_err(|error| error.0)?;
-        let blobs = self.blobs.clone();
-        let new_upload: NewUpload = Box::new(move || blobs.upload());
-        let described = self.runtime.block_on(self.sandbox.describe(&program, new_upload));
-        let description = described.map_err(|error| error.0)?;
-        let schema = |text: &Option<String>, whose: &str| {
-            text.as_deref()
-                .map(Schema::parse)
-                .transpose()
-                .map_err(|error| format!("its {whose} schema is wrong: {error}"))
+        let kind = match kind {
+            Ok(kind) => kind,
+            Err(reason) => return reject(plugins, report, reason, None),
         };
-        Ok(Plugin {
-            input_schema: schema(&description.input_schema, "input")?,
-            parameter_schema: schema(&description.parameter_schema, "parameter")?,
-            output_schema: schema(&description.output_schema, "output")?.map(|schema| schema.source),
-            limits: self.limits(&settings, &description),
-            fuel_per_ms: settings.fuel_per_ms.unwrap_or(self.settings.fuel_per_ms),
-            timeout_max: settings.timeout_max.map_or(self.settings.limits_max.timeout, |span| span.0),
-            kind,
-            digest: hex::encode(Sha256::digest(&version.wasm)),
-            settings,
-            grants: Arc::new(grants),
-            program,
-            description,
-        })
+        plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
+        let wants_fall_back = plugins.serving(&kind).is_none();
+        let (name, found, ticket) = (name.to_owned(), found.clone(), self.tickets);
+        self.waiting.push(Task { name, kind, found, wants_fall_back, ticket });
     }
 
-    /// What the operator says, else what the plugin wishes, else the default; all within what the host allows.
-    fn limits(&self, set: &KindSettings, wished: &Description) -> Limits {
-        let (default, most) = (self.settings.limits, self.settings.limits_max);
-        let timeout = set.timeout.map(|span| span.0).or(wished.timeout).unwrap_or(default.timeout);
-        let memory_bytes = set.memory_bytes.or(wished.memory_bytes).unwrap_or(default.memory_bytes);
-        let output_bytes = set.output_bytes.or(wished.output_bytes).unwrap_or(default.output_bytes);
-        Limits {
-            timeout: timeout.min(set.timeout_max.map_or(most.timeout, |span| span.0)),
-            fuel: default.fuel,
-            memory_bytes: memory_bytes.min(most.memory_bytes),
-            output_bytes: output_bytes.min(most.output_bytes),
+    /// Starts as many checks as there may be, the smallest files first.
+    fn start_waiting(&mut self, plugins: &Plugins) {
+        self.waiting.sort_by_key(|task| std::cmp::Reverse(task.found.wasm.len()));
+        let most = self.checker.settings.checks_max.max(1);
+        while self.under_way.len() < most {
+            let Some(task) = self.waiting.pop() else { return };
+            let is_last_place = self.under_way.len() + 1 == most && most > 1;
+            if task.found.wasm.len() > QUICK_BYTES_MAX && is_last_place {
+                return self.waiting.push(task);
+            }
+            match self.checker.start(task.clone(), self.results.0.clone()) {
+                Ok(()) => self.under_way.push(task),
+                Err(error) => {
+                    let report = plugins.files().into_iter().find(|report| report.file == task.name);
+                    if let Some(report) = report {
+                        reject(
+                            plugins,
+                            report,
+                            format!("the host could not start a thread to check it: {error}"),
+                            None,
+                        );
+                    }
+                }
+            }
         }
+    }
+
+    /// Swaps in what was checked, or says why not, unless the file has changed or gone meanwhile.
+    fn take(&mut self, checked: Checked) {
+        let Checked { name, ticket, digest, result, fall_back, took_ms } = checked;
+        self.under_way.retain(|task| task.ticket != ticket);
+        let Some(plugins) = self.plugins.upgrade() else { return };
+        let Some(seen) = self.seen.get_mut(&name) else {
+            // Removed while it was checked, which may have kept it.
+            return self.checker.kept.forget(&name);
+        };
+        if seen.ticket != ticket {
+            return;
+        }
+        let Some(mut report) = plugins.files().into_iter().find(|report| report.file == name) else { return };
+        report.digest = digest;
+        match result {
+            Ok(plugin) => serve(&plugins, report, plugin, took_ms),
+            Err(Rejection::NotUsable(reason)) => reject(&plugins, report, reason, fall_back),
+            // The next look finds it the same twice, and it is read again.
+            Err(Rejection::Changed) => seen.checked = false,
+        }
+    }
+
+    /// Compiled code is kept only of files that are there or serve.
+    fn sweep(&self, plugins: &Plugins) {
+        let serving = plugins.all_serving();
+        let mut used: HashSet<String> = serving.iter().map(|plugin| plugin.digest.clone()).collect();
+        used.extend(plugins.files().into_iter().filter_map(|report| report.digest));
+        self.checker.sandbox.forget_compiled(|digest| used.contains(digest));
     }
 
     /// Says once that the folder cannot be read. What serves goes on serving: the folder may come back.
     fn complain(&mut self, error: &io::Error) {
         let error = error.to_string();
         if self.unreadable.as_ref() != Some(&error) {
-            let folder = self.settings.folder.display();
+            let folder = self.checker.settings.folder.display();
             tracing::error!(%folder, error, "the plugin folder cannot be read; what serves goes on serving");
             self.unreadable = Some(error);
         }
     }
+}
+
+/// The kind that a file of this name is for.
+pub(super) fn kind_of(name: &str) -> Result<Kind, String> {
+    name.strip_suffix(".wasm").and_then(Kind::new).ok_or_else(|| {
+        "the name is not allowed: before .wasm it has 1 to 63 of a-z, 0-9 and -, and does not begin with -; rename the \
+         file"
+            .to_owned()
+    })
+}
+
+enum Next {
+    Stop,
+    Look,
+    Take(Checked),
+}
+
+fn serve(plugins: &Plugins, mut report: FileReport, plugin: Arc<Plugin>, took_ms: u64) {
+    report.state = FileState::Serving;
+    tracing::info!(plugin.file = report.file, plugin.digest = plugin.digest, duration_ms = took_ms, "plugin serves");
+    plugins.change(|table| {
+        table.serving.insert(plugin.kind.clone(), plugin);
+        table.files.insert(report.file.clone(), report);
+    });
+}
+
+fn reject(plugins: &Plugins, mut report: FileReport, reason: String, fall_back: Option<Arc<Plugin>>) {
+    report.state = FileState::Rejected;
+    tracing::warn!(plugin.file = report.file, reason, "plugin file rejected");
+    report.reason = Some(reason);
+    plugins.change(|table| {
+        table.serving.extend(fall_back.map(|plugin| (plugin.kind.clone(), plugin)));
+        table.files.insert(report.file.clone(), report);
+    });
 }
 
 fn retire(table: &mut Table, name: &str) {
@@ -357,8 +351,4 @@ fn has_rested(metadata: &Metadata) -> bool {
     // A clock that runs backwards makes the file wait for a second look, nothing more.
     let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     age.is_some_and(|age| age >= RESTED)
-}
-
-fn is_unchanged(path: &Path, before: &Metadata) -> bool {
-    fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == Stamp::of(before))
 }

@@ -130,6 +130,21 @@ impl KindSettings {
         Ok(grants)
     }
 
+    /// For a job component: says which keys are of no use to it.
+    pub(super) fn check_no_command(&self) -> Result<(), String> {
+        let keys = [
+            ("args", !self.args.is_empty()),
+            ("job_args", self.job_args),
+            ("media_type", self.media_type.is_some()),
+            ("scratch", self.scratch),
+            ("scratch_bytes", self.scratch_bytes.is_some()),
+        ];
+        match keys.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(format!("{key}: it is for programs, and this is a job component; leave it out")),
+            None => Ok(()),
+        }
+    }
+
     /// The pauses between attempts, where they differ from the host's.
     pub fn backoff(&self, host: Backoff) -> Backoff {
         let first = self.retry_pause.map_or(host.first, |span| span.0);

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
+use super::command::{Stdin, Stdout};
 use super::grants::Grants;
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
@@ -19,9 +20,9 @@ use super::pace::Pace;
 use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 use super::run::Limits;
 use super::sockets::{self, Sockets};
-use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
-use crate::running::Running;
-use crate::store::{Payload, Upload};
+use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
+use crate::running::{LINE_BYTES_MAX, Running};
+use crate::store::{ContentReader, Payload, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -68,19 +69,39 @@ pub(super) struct Guest {
     new_upload: NewUpload,
     pub(super) pace: Pace,
     open_streams: Arc<()>,
+    pub(super) stdout: Option<Stdout>,
+}
+
+/// What a command is given to begin with.
+pub(super) struct CommandStart {
+    pub(super) input: ContentReader,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl Guest {
-    /// A guest with clocks, random numbers, a log, and what it was granted. Fails if a granted folder cannot be opened.
+    /// A guest with clocks, random numbers, a log, and what it was granted; a command also with what it begins with. Fails if a
+    /// granted folder cannot be opened.
     pub(super) fn new(
         limits: &Limits,
         grants: &Arc<Grants>,
         running: Arc<Running>,
         new_upload: NewUpload,
+        command: Option<CommandStart>,
     ) -> wasmtime::Result<Self> {
         let log = Log::new(Arc::clone(&running));
+        let meter = Arc::new(Meter::new(limits.output_bytes));
+        let open_streams = Arc::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
+        let stdout = command.map(|start| {
+            let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
+            let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
+            let input = ContentStream { reader: start.input, meter: Arc::clone(&meter), running, _open: open };
+            wasi.stdin(Stdin::new(input));
+            wasi.stdout(stdout.clone()).args(&start.arguments).envs(&start.environment);
+            stdout
+        });
         wasi.max_random_size(RANDOM_BYTES_MAX);
         let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
         let traffic = Arc::new(Traffic::new(grants.network_bytes));
@@ -105,14 +126,15 @@ impl Guest {
             handles,
             grants: Arc::clone(grants),
             memory: MemoryLimiter::new(limits.memory_bytes),
-            meter: Arc::new(Meter::new(limits.output_bytes)),
+            meter,
             log,
             drafts: Vec::new(),
             names: HashSet::new(),
             running,
             new_upload,
             pace: Pace::default(),
-            open_streams: Arc::default(),
+            open_streams,
+            stdout,
         })
     }
 
@@ -188,7 +210,10 @@ impl types::HostInput for Guest {
                 bytes.extend_from_slice(&chunk);
             }
         };
-        Ok(read().map_err(|error| InputError::Unavailable(error.to_string())))
+        Ok(read().map_err(|error| {
+            self.meter.note_disk_error(&error);
+            InputError::Unavailable(error.to_string())
+        }))
     }
 
     async fn stream(
@@ -199,12 +224,16 @@ impl types::HostInput for Guest {
             return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
         }
         let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
+        let meter = Arc::clone(&self.meter);
         match self.handles.get(&input)?.content.open(0) {
             Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream { reader, running, _open: open });
+                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
                 Ok(Ok(self.handles.push(stream)?))
             }
-            Err(error) => Ok(Err(InputError::Unavailable(error.to_string()))),
+            Err(error) => {
+                meter.note_disk_error(&error);
+                Ok(Err(InputError::Unavailable(error.to_string())))
+            }
         }
     }
 
@@ -221,7 +250,7 @@ impl host::Host for Guest {
     }
 
     async fn log(&mut self, level: Level, mut message: String) -> wasmtime::Result<()> {
-        message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
         let level = match level {
             Level::Trace => "TRACE",
             Level::Debug => "DEBUG",

@@ -5,15 +5,16 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
-use super::contract::{Guest, NewUpload, bindings, checked_media_type};
+use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
 use super::grants::Grants;
 use super::meter::Exceeded;
 use super::pace::BeforeCalls;
 use super::streams::{Draft, SharedDraft};
-use super::{CALL_BYTES_MAX, Description, Example, FUEL_SLICE, NotAPlugin, Program, Sandbox};
+use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
 use crate::running::{Running, Stop};
 use crate::store::{Mark, Options, Payload, Upload};
@@ -51,6 +52,8 @@ pub struct Call<'a> {
     pub input: Payload,
     /// What else it is told.
     pub options: Options,
+    /// What a command is told besides. Of no concern to a job component.
+    pub command: CommandSettings,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -97,6 +100,13 @@ impl Report {
 
 type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
 
+/// What a guest came back with.
+enum Returned {
+    Job(Outcome),
+    /// Whether the program says that all went well.
+    Command(std::result::Result<(), ()>),
+}
+
 impl Sandbox {
     /// Runs a job. Never fails itself: whatever happens is in the report.
     pub async fn run(&self, program: &Program, call: Call<'_>) -> Report {
@@ -105,7 +115,11 @@ impl Sandbox {
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let guest = match Guest::new(&limits, &call.grants, Arc::clone(&call.running), call.new_upload) {
+        let start = match start_of(program, &call) {
+            Ok(start) => start,
+            Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
+        };
+        let guest = match Guest::new(&limits, &call.grants, Arc::clone(&call.running), call.new_upload, start) {
             Ok(guest) => guest,
             Err(error) => {
                 return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
@@ -124,11 +138,7 @@ impl Sandbox {
         };
         let ended = {
             // Instantiating runs guest code already, so it happens inside the bounds.
-            let future = pin!(async {
-                let plugin = program.plugin.instantiate_async(&mut store).await?;
-                let input = store.data_mut().push_input(call.input)?;
-                plugin.call_run(&mut store, &context, input).await.map_err(|error| error.context(InGuest))
-            });
+            let future = pin!(enter(program, &mut store, &context, call.input));
             Bounded::new(future, deadline, &call.running, &call.on_park, call.mark, &mut times).await
         };
         let mut usage = Usage {
@@ -141,7 +151,7 @@ impl Sandbox {
             ..Usage::default()
         };
         let finished = match ended {
-            Ok(Ok(outcome)) => conclude(store.data_mut(), outcome),
+            Ok(Ok(returned)) => conclude(store.data_mut(), returned),
             Ok(Err(_)) if call.running.is_over() => Err(explain(over(&call.running), &limits, &mut usage)),
             Ok(Err(error)) => match store.data().meter.disk_error() {
                 Some(cause) => Err(disk_failed(&cause)),
@@ -150,36 +160,40 @@ impl Sandbox {
             Err(stopped) => Err(explain(stopped, &limits, &mut usage)),
         };
         let mut guest = store.into_data();
-        usage.log = guest.log.take();
+        usage.log = guest.log.last();
         usage.bytes_out = guest.meter.output_bytes();
-        let drafts = std::mem::take(&mut guest.drafts);
+        let (drafts, stdout) = (std::mem::take(&mut guest.drafts), guest.stdout.take());
         // Streams the guest left open still hold their drafts; they go with the guest.
         drop(guest);
         match finished {
-            Ok(output) => Report { ended: Ended::Succeeded, usage, output: Some(output), drafts: unshare(drafts) },
-            Err(Over { ended, bound }) => {
-                usage.bound = usage.bound.or(bound);
-                Report { ended, usage, output: None, drafts: Vec::new() }
+            Ok(output) => {
+                let printed = || {
+                    let (guessed, upload) = stdout?.finish()?;
+                    Some(Result::Bytes(call.command.media_type.unwrap_or_else(|| guessed.to_owned()), upload))
+                };
+                let output = output.or_else(printed);
+                Report { ended: Ended::Succeeded, usage, output, drafts: unshare(drafts) }
             }
+            Err(over) => Report::over(over, usage),
         }
     }
 
     /// Asks a plugin what it is, under tight limits.
-    pub async fn describe(
+    pub(super) async fn describe(
         &self,
-        program: &Program,
+        plugin: &bindings::PluginPre<Guest>,
         new_upload: NewUpload,
     ) -> std::result::Result<Description, NotAPlugin> {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_park: OnPark = Box::new(|_| {});
-        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload)
+        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
         let ended = {
             let future = pin!(async {
-                let plugin = program.plugin.instantiate_async(&mut store).await?;
+                let plugin = plugin.instantiate_async(&mut store).await?;
                 plugin.call_describe(&mut store).await
             });
             let deadline = Instant::now() + limits.timeout;
@@ -211,6 +225,54 @@ impl Sandbox {
     }
 }
 
+/// What a command is given to begin with; nothing for a job component, which asks for its input.
+fn start_of(program: &Program, call: &Call<'_>) -> std::io::Result<Option<CommandStart>> {
+    if matches!(program.linked, Linked::Job(_)) {
+        return Ok(None);
+    }
+    let input = call.input.content.open(0)?;
+    let arguments = [call.kind.clone()].into_iter().chain(call.command.arguments.iter().cloned());
+    Ok(Some(CommandStart {
+        input,
+        arguments: arguments.chain(call.options.arguments.iter().cloned()).collect(),
+        environment: [
+            ("DROPFORGE_JOB_ID", call.id.clone()),
+            ("DROPFORGE_KIND", call.kind.clone()),
+            ("DROPFORGE_ATTEMPT", call.attempt.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec(),
+    }))
+}
+
+/// Makes an instance and calls what is to be called in it.
+async fn enter(
+    program: &Program,
+    store: &mut Store<Guest>,
+    context: &wit::Context,
+    input: Payload,
+) -> wasmtime::Result<Returned> {
+    match &program.linked {
+        Linked::Job(plugin) => {
+            let plugin = plugin.instantiate_async(&mut *store).await?;
+            let input = store.data_mut().push_input(input)?;
+            let outcome = plugin.call_run(store, context, input).await;
+            outcome.map(Returned::Job).map_err(|error| error.context(InGuest))
+        }
+        Linked::Command(command) => {
+            let command = command.instantiate_async(&mut *store).await?;
+            match command.wasi_cli_run().call_run(store).await {
+                Ok(result) => Ok(Returned::Command(result)),
+                // A program may end wherever it is, and may say that all went well.
+                Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
+                    Ok(Returned::Command(Ok(())))
+                }
+                Err(error) => Err(error.context(InGuest)),
+            }
+        }
+    }
+}
+
 /// Marks errors that came up after the guest was called.
 #[derive(Debug)]
 struct InGuest;
@@ -227,18 +289,32 @@ struct Over {
     bound: Option<Bound>,
 }
 
+impl Report {
+    fn over(Over { ended, bound }: Over, mut usage: Usage) -> Self {
+        usage.bound = usage.bound.or(bound);
+        Self { ended, usage, output: None, drafts: Vec::new() }
+    }
+}
+
 impl Over {
     fn failed(code: Code, message: impl Into<String>, bound: Option<Bound>) -> Self {
         Self { ended: Ended::Failed(Failure::new(code, message), None), bound }
     }
 }
 
-/// What the guest returned, held against what it did.
-fn conclude(guest: &mut Guest, outcome: Outcome) -> std::result::Result<Result, Over> {
+/// What the guest came back with, held against what it did. No result, if that is what it has printed.
+fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Result<Option<Result>, Over> {
     // Whatever the guest made of it: it was the host that failed.
     if let Some(cause) = guest.meter.disk_error() {
         return Err(disk_failed(&cause));
     }
+    let outcome = match returned {
+        Returned::Job(outcome) => outcome,
+        Returned::Command(Ok(())) => return Ok(None),
+        Returned::Command(Err(())) => {
+            return Err(Over::failed(Code::PluginError, "the program says that it failed; see its log", None));
+        }
+    };
     let done = match outcome {
         Ok(wit::Outcome::Done(done)) => done,
         Ok(wit::Outcome::WaitForChildren) => {
@@ -263,7 +339,7 @@ fn conclude(guest: &mut Guest, outcome: Outcome) -> std::result::Result<Result, 
             }
             let mut upload = guest.upload();
             match upload.write(&bytes) {
-                Ok(()) => Ok(Result::Bytes(checked_media_type(done.media_type), upload)),
+                Ok(()) => Ok(Some(Result::Bytes(checked_media_type(done.media_type), upload))),
                 Err(error) => {
                     Err(Over::failed(Code::Internal, format!("the host could not write the result: {error}"), None))
                 }
@@ -271,7 +347,7 @@ fn conclude(guest: &mut Guest, outcome: Outcome) -> std::result::Result<Result, 
         }
         wit::Body::Artifact(name) if guest.has_artifact(&name) => {
             let media_type = Some(done.media_type).filter(|given| !given.is_empty()).map(checked_media_type);
-            Ok(Result::Artifact(name, media_type))
+            Ok(Some(Result::Artifact(name, media_type)))
         }
         wit::Body::Artifact(name) => {
             let name = shorten(name, 100);
@@ -317,7 +393,7 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
             ),
         };
     }
-    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
     }
     match error.downcast_ref::<Trap>() {
@@ -344,7 +420,7 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
 }
 
 fn disk_failed(cause: &str) -> Over {
-    Over::failed(Code::Internal, format!("the host could not write an artifact: {cause}"), None)
+    Over::failed(Code::Internal, format!("the host's disk failed the job: {cause}"), None)
 }
 
 /// Which bound a guest has met inside a call to the host.

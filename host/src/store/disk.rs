@@ -8,6 +8,7 @@
 //! DIR/blobs/   large payloads, a file each
 //! DIR/tmp/     uploads under way; emptied at open
 //! DIR/plugins/ the last good file of each kind, which `plugins` keeps there
+//! DIR/importing is there while an import fills the folder; until it is done nobody else opens it
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -16,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,14 +30,26 @@ use super::inflight::{InFlight, Left};
 use super::record::{self, COMMIT_KEY, OPENS_KEY, Record};
 use super::recover;
 use super::space::Space;
+use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
-use crate::job::JobId;
+use crate::job::{Job, JobId};
 
 /// How long sled may take to let go of a database that this process has just closed.
 const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
+/// There while a folder is being filled.
+pub(super) const IMPORTING: &str = "importing";
 /// Memory sled may use for pages it could read again.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// Somebody who is told how jobs move.
+pub(super) struct Observer(pub(super) Box<dyn Fn(&Job) + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -52,6 +65,8 @@ pub(super) struct Disk {
     pub(super) closing: AtomicBool,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
+    /// Who is told how jobs move.
+    pub(super) observer: OnceLock<Observer>,
     index: Mutex<Index>,
     db_file: File,
     commits: CommitFile,
@@ -60,13 +75,34 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the folder, which need not exist yet, and rebuilds what lives in memory.
+    /// Opens the folder, which need not exist yet, and rebuilds what lives in memory. A folder that cannot be opened is left
+    /// as it is.
     pub(super) fn open(path: &Path, settings: &Settings) -> Result<Self, StoreError> {
         fs::create_dir_all(path)?;
         let lock = lock(path)?;
         compact::mend(path)?;
-        let db = open_sled(&path.join("db"))?;
-        let commits = CommitFile::open(&path.join("commit"))?;
+        let untouched = Untouched::copy(path)?;
+        match (Self::open_locked(path, settings, lock), untouched) {
+            (Err(StoreError::Damaged(what)), Some(untouched)) => {
+                untouched.restore()?;
+                Err(StoreError::Damaged(what))
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Opens a folder that this process has locked.
+    pub(super) fn open_locked(path: &Path, settings: &Settings, lock: File) -> Result<Self, StoreError> {
+        let (database, commit) = (path.join("db"), path.join("commit"));
+        let acknowledged = CommitFile::acknowledged_in(&commit)?;
+        if acknowledged > 0 && !database.exists() {
+            return Err(StoreError::damaged(format!(
+                "there is no database in {}, but commit {acknowledged} was acknowledged; restore it from a backup",
+                path.display()
+            )));
+        }
+        let db = open_sled(&database)?;
+        let commits = CommitFile::open(&commit)?;
         let last_commit: u64 = record::read(&db, COMMIT_KEY)?.unwrap_or(0);
         if last_commit < commits.acknowledged {
             return Err(StoreError::damaged(format!(
@@ -75,19 +111,21 @@ impl Disk {
                 path.display()
             )));
         }
-        let blobs = Blobs::open(path)?;
+        let space = Space::new(path, settings.reserve_bytes);
+        let blobs = Blobs::open_with(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
-            space: Space::new(path, settings.reserve_bytes),
+            space,
             in_flight: Arc::new(in_flight),
             left,
             opens,
-            db_file: File::open(path.join("db").join("db"))?,
+            db_file: File::open(database.join("db"))?,
             db,
             blobs,
             closing: AtomicBool::new(false),
             failed: watch::Sender::new(None),
+            observer: OnceLock::new(),
             index: Mutex::new(Index::new(opens)),
             commits,
             last_commit: AtomicU64::new(last_commit),
@@ -97,7 +135,7 @@ impl Disk {
         writes.record(OPENS_KEY, &opens)?;
         disk.commit(writes)?;
         // The names of the files sled has just made must survive a power cut as well.
-        blobs::sync_folder(&path.join("db"))?;
+        blobs::sync_folder(&database)?;
         blobs::sync_folder(path)?;
         recover::rebuild(&disk)?;
         Ok(disk)
@@ -106,6 +144,13 @@ impl Disk {
     /// What lives in memory. Its changes are single steps, so it stays usable if a thread panicked.
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the observer how a job is now. To be called while the index is held, so that what is told is told in order.
+    pub(super) fn tell(&self, job: &Job) {
+        if let Some(Observer(tell)) = self.observer.get() {
+            tell(job);
+        }
     }
 
     /// The number of the newest durable commit.
@@ -144,7 +189,20 @@ impl Disk {
     }
 }
 
+/// Locks a folder that is whole, or that an import is to fill.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = lock_for_import(path)?;
+    if path.join(IMPORTING).exists() {
+        return Err(StoreError::damaged(format!(
+            "an import into {} was cut short; delete the folder and import again",
+            path.display()
+        )));
+    }
+    Ok(lock)
+}
+
+/// Locks a folder that an import is to fill.
+pub(super) fn lock_for_import(path: &Path) -> Result<File, StoreError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -1,0 +1,77 @@
+//! Takes one file through the checks of the plugin folder, without a host.
+
+use std::fs;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::checker::{Checker, Rejection};
+use super::folder::{Found, kind_of};
+use super::kept::{Kept, Version};
+use super::{Plugin, Settings};
+use crate::job::Kind;
+use crate::sandbox::{Capacity, Examination, Sandbox, examine};
+use crate::store::Blobs;
+
+/// What the checks say about a file.
+pub struct Verdict {
+    /// The kind it would serve, if the name allows one.
+    pub kind: Option<Kind>,
+    /// SHA-256, in hexadecimal, if it could be read.
+    pub digest: Option<String>,
+    /// What a look at it has found.
+    pub examination: Examination,
+    /// The plugin as it would serve, or the reason that would be listed.
+    pub result: Result<Arc<Plugin>, String>,
+}
+
+/// Checks the file at `path`, with the settings beside it, as a host with these settings would. The folder of `settings` is
+/// not looked at.
+pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let found =
+        Found::at(path).ok_or_else(|| fs::metadata(path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let scratch = tempfile::tempdir()?;
+    let capacity = Capacity { guests_max: 1, memory_bytes_max: settings.limits_max.memory_bytes };
+    let checker = Checker {
+        settings: Settings { folder: folder.to_owned(), ..settings },
+        sandbox: Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?,
+        blobs: Blobs::open(scratch.path())?,
+        kept: Kept::open(scratch.path().join("kept"))?,
+    };
+    let kind = kind_of(&name);
+    let mut verdict = Verdict {
+        kind: kind.clone().ok(),
+        digest: None,
+        examination: Examination::default(),
+        result: Err(String::new()),
+    };
+    let guarded = AssertUnwindSafe(|| take_through(&checker, &name, kind, &found, &mut verdict));
+    let result = panic::catch_unwind(guarded);
+    verdict.result = result.unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()));
+    Ok(verdict)
+}
+
+fn take_through(
+    checker: &Checker,
+    name: &str,
+    kind: Result<Kind, String>,
+    found: &Found,
+    verdict: &mut Verdict,
+) -> Result<Arc<Plugin>, String> {
+    let say = |rejection| match rejection {
+        Rejection::NotUsable(reason) => reason,
+        Rejection::Changed => "the file changed while it was read; check it again".to_owned(),
+    };
+    let wasm = checker.read(name, &found.wasm).map_err(say)?;
+    let digest = hex::encode(Sha256::digest(&wasm));
+    verdict.digest = Some(digest.clone());
+    verdict.examination = examine(&wasm);
+    let kind = kind?;
+    let toml = checker.read_toml(&kind, found).map_err(say)?;
+    checker.prepare(kind, &Version { wasm, toml }, &digest)
+}

@@ -1,0 +1,230 @@
+//! Takes one file through its checks: read, hash, compile, link, describe.
+//!
+//! Each check is a thread of its own, behind everything else the host does, so that a file that takes long holds up
+//! neither other files nor the end of the host. How many there are at a time is `folder.rs`'s business.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+
+use super::folder::{Found, Stamp};
+use super::kept::{Kept, Version};
+use super::schema::Schema;
+use super::{KindSettings, Plugin, Settings, settings};
+use crate::job::Kind;
+use crate::priority;
+use crate::sandbox::{Description, Limits, NewUpload, Sandbox, Shape};
+use crate::store::Blobs;
+
+/// What every check needs.
+pub(super) struct Checker {
+    pub(super) settings: Settings,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) blobs: Blobs,
+    pub(super) kept: Kept,
+}
+
+/// A file to check.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    /// Its name in the plugin folder.
+    pub(super) name: String,
+    /// The kind it is for.
+    pub(super) kind: Kind,
+    /// What it and its settings were recognised by when they came to rest.
+    pub(super) found: Found,
+    /// Whether the last good version is wanted if this one is not usable.
+    pub(super) wants_fall_back: bool,
+    /// Tells this check from an earlier one of the same name.
+    pub(super) ticket: u64,
+}
+
+/// What came of a check.
+pub(super) struct Checked {
+    pub(super) name: String,
+    pub(super) ticket: u64,
+    /// SHA-256 of the file, if it was read.
+    pub(super) digest: Option<String>,
+    /// The plugin, or why there is none.
+    pub(super) result: Result<Arc<Plugin>, Rejection>,
+    /// The last good version, if it was wanted and is there.
+    pub(super) fall_back: Option<Arc<Plugin>>,
+    pub(super) took_ms: u64,
+}
+
+/// Why a file is not used.
+#[derive(Debug)]
+pub(super) enum Rejection {
+    /// It is not usable; the sentence is for whoever dropped it.
+    NotUsable(String),
+    /// It changed while it was read and has to be looked at again.
+    Changed,
+}
+
+impl From<String> for Rejection {
+    fn from(reason: String) -> Self {
+        Self::NotUsable(reason)
+    }
+}
+
+impl Checker {
+    /// Checks a file on a thread of its own, and sends what came of it. A receiver that is gone does not mind.
+    pub(super) fn start(self: &Arc<Self>, task: Task, results: mpsc::Sender<Checked>) -> io::Result<()> {
+        let checker = Arc::clone(self);
+        let check = move || {
+            priority::lowest();
+            let checked = checker.check(task);
+            // Without a receiver the host is stopping, and nobody wants to know.
+            let _ = results.blocking_send(checked);
+        };
+        thread::Builder::new().name("plugin-check".into()).spawn(check).map(drop)
+    }
+
+    fn check(&self, task: Task) -> Checked {
+        let started = Instant::now();
+        let mut digest = None;
+        // A bug in the compiler, or anywhere on the way, costs this file only.
+        let guarded = AssertUnwindSafe(|| self.take_through(&task, &mut digest));
+        let result = panic::catch_unwind(guarded)
+            .unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned().into()));
+        let fall_back = match &result {
+            Err(Rejection::NotUsable(_)) if task.wants_fall_back => self.fall_back(&task),
+            _ => None,
+        };
+        let Task { name, ticket, .. } = task;
+        Checked {
+            name,
+            ticket,
+            digest,
+            result,
+            fall_back,
+            took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn take_through(&self, task: &Task, digest: &mut Option<String>) -> Result<Arc<Plugin>, Rejection> {
+        let wasm = self.read(&task.name, &task.found.wasm)?;
+        let digest = digest.insert(hex::encode(Sha256::digest(&wasm)));
+        let version = Version { wasm, toml: self.read_toml(&task.kind, &task.found)? };
+        let plugin = self.prepare(task.kind.clone(), &version, digest)?;
+        if let Err(error) = self.kept.keep(&task.name, &version) {
+            tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
+        }
+        Ok(plugin)
+    }
+
+    /// The settings beside a file, or none.
+    pub(super) fn read_toml(&self, kind: &Kind, found: &Found) -> Result<String, Rejection> {
+        let Some(metadata) = &found.toml else { return Ok(String::new()) };
+        let name = format!("{kind}.toml");
+        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, &name, metadata) {
+            Err(Rejection::NotUsable(reason)) => return Err(format!("{name}: {reason}").into()),
+            read => read?,
+        };
+        String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text").into())
+    }
+
+    /// The program itself.
+    pub(super) fn read(&self, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
+        self.read_up_to(self.settings.file_bytes_max, name, before)
+    }
+
+    fn read_up_to(&self, most: u64, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
+        let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
+        if !before.is_file() {
+            return Err("this is not a regular file".to_owned().into());
+        }
+        if before.len() > most {
+            return Err(format!("the file has {} bytes; {most} is the most", before.len()).into());
+        }
+        let path = self.settings.folder.join(name);
+        let mut file = File::open(&path).map_err(unreadable)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
+        // One byte more than allowed is enough to notice a file that has grown meanwhile.
+        let _ = file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        // The next looks will find the newer content; this one must not be blamed on it.
+        if is_unchanged(&path, before) { Ok(bytes) } else { Err(Rejection::Changed) }
+    }
+
+    /// The version that served before this host was started.
+    fn fall_back(&self, task: &Task) -> Option<Arc<Plugin>> {
+        let version = self.kept.get(&task.name).ok()?;
+        let digest = hex::encode(Sha256::digest(&version.wasm));
+        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest));
+        match panic::catch_unwind(guarded).unwrap_or_else(|_| Err("the host panicked".to_owned())) {
+            Ok(plugin) => {
+                tracing::warn!(plugin.file = task.name, plugin.digest = digest, "the last good version serves instead");
+                Some(plugin)
+            }
+            Err(reason) => {
+                tracing::error!(plugin.file = task.name, reason, "the last good version cannot be used either");
+                None
+            }
+        }
+    }
+
+    /// Reads the settings, and has the program compiled and asked what it is.
+    pub(super) fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
+        let wrong = |error| format!("{kind}.toml: {error}");
+        let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
+        let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
+        let blobs = self.blobs.clone();
+        let new_upload: NewUpload = Box::new(move || blobs.upload());
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| format!("the host could not check this file: {error}"))?;
+        let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, new_upload));
+        let (program, mut description) = loaded.map_err(|error| error.0)?;
+        match program.shape() {
+            Shape::JobComponent => settings.check_no_command().map_err(wrong)?,
+            Shape::CommandComponent | Shape::CommandModule => {
+                description.output_media_type = settings.media_type.clone().unwrap_or(description.output_media_type);
+            }
+        }
+        let schema = |text: &Option<String>, whose: &str| {
+            text.as_deref()
+                .map(Schema::parse)
+                .transpose()
+                .map_err(|error| format!("its {whose} schema is wrong: {error}"))
+        };
+        Ok(Arc::new(Plugin {
+            input_schema: schema(&description.input_schema, "input")?,
+            parameter_schema: schema(&description.parameter_schema, "parameter")?,
+            output_schema: schema(&description.output_schema, "output")?.map(|schema| schema.source),
+            limits: self.limits(&settings, &description),
+            fuel_per_ms: settings.fuel_per_ms.unwrap_or(self.settings.fuel_per_ms),
+            timeout_max: settings.timeout_max.map_or(self.settings.limits_max.timeout, |span| span.0),
+            kind,
+            digest: digest.to_owned(),
+            settings,
+            grants: Arc::new(grants),
+            program,
+            description,
+        }))
+    }
+
+    /// What the operator says, else what the plugin wishes, else the default; all within what the host allows.
+    fn limits(&self, set: &KindSettings, wished: &Description) -> Limits {
+        let (default, most) = (self.settings.limits, self.settings.limits_max);
+        let timeout = set.timeout.map(|span| span.0).or(wished.timeout).unwrap_or(default.timeout);
+        let memory_bytes = set.memory_bytes.or(wished.memory_bytes).unwrap_or(default.memory_bytes);
+        let output_bytes = set.output_bytes.or(wished.output_bytes).unwrap_or(default.output_bytes);
+        Limits {
+            timeout: timeout.min(set.timeout_max.map_or(most.timeout, |span| span.0)),
+            fuel: default.fuel,
+            memory_bytes: memory_bytes.min(most.memory_bytes),
+            output_bytes: output_bytes.min(most.output_bytes),
+        }
+    }
+}
+
+fn is_unchanged(path: &Path, before: &Metadata) -> bool {
+    fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == Stamp::of(before))
+}

@@ -1,0 +1,142 @@
+//! Compiled code in the data folder: used when it is sound, replaced when it is not, gone when nobody needs it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Host, Setup, eventually, guest};
+
+/// A plugin that takes a second or more to compile, and a moment to load.
+const LARGE: usize = 1_000;
+
+/// The entries of the folder of compiled code.
+fn entries(setup: &Setup) -> Vec<PathBuf> {
+    let folder = fs::read_dir(setup.data().join("compiled")).expect("the folder is there");
+    folder.map(|entry| entry.expect("it can be read").path()).collect()
+}
+
+/// The only one of them.
+fn entry(host: &Host) -> PathBuf {
+    let entries = entries(host.setup());
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    entries[0].clone()
+}
+
+/// The milliseconds the host took to load a file, for each time it did.
+fn load_times(host: &Host, file: &str) -> Vec<u64> {
+    let log = host.process().stderr();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let served = lines.filter(|line| line["message"] == "plugin serves" && line["plugin.file"] == file);
+    served.map(|line| line["duration_ms"].as_u64().expect("a number")).collect()
+}
+
+/// Fault: every start compiles every plugin anew.
+#[test]
+fn a_file_is_compiled_once_and_loaded_in_a_moment_afterwards() {
+    let mut host = Host::prepare().with_guest("good", guest::large(LARGE)).start();
+    host.still_works();
+    let entry_before = entry(&host);
+    let mode = |path: &PathBuf| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&host.setup().data().join("compiled")), mode(&entry_before)), (0o700, 0o600));
+    host.kill_and_restart();
+    host.still_works();
+    assert_eq!(entry(&host), entry_before);
+    let times = load_times(&host, "good.wasm");
+    assert_eq!(times.len(), 2, "{times:?}");
+    assert!(times[1] < 1_000 && times[1] * 4 < times[0], "{times:?}");
+}
+
+/// Fault: machine code is run that nobody has checked.
+#[test]
+fn a_damaged_entry_is_ignored_and_replaced() {
+    let mut host = Host::start();
+    let sound = fs::read(entry(&host)).expect("it can be read");
+    for damage in [
+        |entry: &mut Vec<u8>| entry[60] ^= 1,
+        |entry: &mut Vec<u8>| entry.truncate(1_000),
+        |entry: &mut Vec<u8>| {
+            let last = entry.len() - 1;
+            entry[last] ^= 1;
+        },
+    ] {
+        host.kill();
+        let mut damaged = sound.clone();
+        damage(&mut damaged);
+        fs::write(entry(&host), &damaged).expect("it can be written");
+        host.start_again();
+        host.still_works();
+        assert!(host.process().stderr().contains("compiled code is not used"));
+        assert_ne!(fs::read(entry(&host)).expect("it can be read"), damaged);
+    }
+}
+
+/// Fault: a folder that only ever grows.
+#[test]
+fn compiled_code_goes_with_the_last_file_that_needs_it() {
+    let host = Host::prepare().with_guest("good", guest::good()).with_guest("twin", guest::good()).start();
+    let first = entry(&host);
+    fs::remove_file(host.setup().plugins().join("twin.wasm")).expect("it is there");
+    eventually("the twin is retired", || (host.get("/v1/kinds/twin").status == 404).then_some(()));
+    host.drop_file("good.wasm", guest::answering("two"));
+    eventually("only the new version's code is there", || {
+        let now = entries(host.setup());
+        (now.len() == 1 && now[0] != first).then_some(())
+    });
+    fs::remove_file(host.setup().plugins().join("good.wasm")).expect("it is there");
+    eventually("nothing is left", || entries(host.setup()).is_empty().then_some(()));
+}
+
+#[test]
+fn the_code_of_the_last_good_version_is_kept_while_it_serves() {
+    let mut host = Host::start();
+    let good = entry(&host);
+    host.drop_file("good.wasm", b"nonsense");
+    eventually("the broken version is rejected", || (host.file("good.wasm")["state"] == "rejected").then_some(()));
+    host.kill_and_restart();
+    host.still_works();
+    assert_eq!(entry(&host), good);
+}
+
+#[test]
+fn code_compiled_elsewhere_is_never_taken_from_the_plugin_folder() {
+    let host = Host::start();
+    // As it lies in the data folder, and bare as the engine's own tools write it: an ELF file.
+    let kept = fs::read(entry(&host)).expect("it can be read");
+    let elf = kept.windows(4).position(|window| window == b"\x7fELF").expect("machine code is in it");
+    for (name, bytes) in [("bare", &kept[elf..]), ("entry", &kept[..])] {
+        host.drop_file(&format!("{name}.wasm"), bytes);
+        let file = host.file(&format!("{name}.wasm"));
+        assert_eq!(file["state"], "rejected", "{file}");
+        let hint = if name == "bare" { "compiled ahead of time" } else { "not a WebAssembly file" };
+        assert!(file["reason"].as_str().is_some_and(|reason| reason.contains(hint)), "{file}");
+    }
+    host.still_works();
+}
+
+/// Fault: one large file is compiled, and everybody waits.
+#[test]
+fn a_slow_compile_holds_up_neither_small_files_nor_the_end_of_the_host() {
+    let mut host = Host::start();
+    // So much that it is still being compiled when everything below has happened.
+    let large = guest::large(20 * LARGE);
+    assert!(large.len() > 8 << 20, "it counts as large");
+    host.drop_file("large.wasm", &large);
+    host.drop_file("other-large.wasm", &large);
+    eventually("it is being compiled", || {
+        let files = host.get("/v1/plugins").json();
+        let states = files["plugins"].as_array().expect("a list").iter().filter(|file| file["state"] == "compiling");
+        (states.count() == 2).then_some(())
+    });
+    host.drop_file("small.wasm", guest::answering("small"));
+    assert_eq!(host.file("small.wasm")["state"], "serving");
+    let id = host.submit("small", Value::Null);
+    assert_eq!(host.output(&id), b"small");
+    let files = host.get("/v1/plugins").json();
+    assert_eq!(files["plugins"][1]["state"], "compiling", "the test needs a larger file: {files}");
+    let asked = Instant::now();
+    assert!(host.terminate().success());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}

@@ -1,0 +1,194 @@
+//! Why a file cannot be used: said alike by `dropforge check` and by the host that rejects it.
+
+use serde_json::{Value, json};
+
+use crate::support::guest::Guest;
+use crate::support::{Host, Setup, guest};
+
+/// What `dropforge check --json` says, which also has to be what its exit code says.
+fn check(setup: &Setup, file: &str) -> Value {
+    let exit = setup.check(file, &["--json"]);
+    let verdict: Value = serde_json::from_str(&exit.stdout.join("\n")).expect("JSON on standard output");
+    assert_eq!(exit.status.code(), Some(if verdict["usable"] == true { 0 } else { 1 }), "{verdict}");
+    verdict
+}
+
+/// Each file is rejected by a host and by `check`, for the same reason, which has all of these words.
+#[track_caller]
+fn rejected(setup: Setup, files: &[(Vec<u8>, &[&str])]) {
+    let name = |number: usize| format!("file-{number}");
+    let setup = files
+        .iter()
+        .enumerate()
+        .fold(setup, |setup, (number, (bytes, _))| setup.with_guest(&name(number), bytes))
+        .with_guest("good", guest::good());
+    let host = setup.start();
+    for (number, (_, hints)) in files.iter().enumerate() {
+        let file = host.file(&format!("{}.wasm", name(number)));
+        assert_eq!(file["state"], "rejected", "{hints:?}: {file}");
+        let reason = file["reason"].as_str().expect("a rejected file has a reason");
+        for hint in *hints {
+            assert!(reason.contains(hint), "no {hint:?} in: {reason}");
+        }
+        let verdict = check(host.setup(), &format!("{}.wasm", name(number)));
+        assert_eq!((&verdict["usable"], &verdict["reason"]), (&json!(false), &json!(reason)));
+    }
+    host.still_works();
+}
+
+fn text(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn files_of_another_kind_are_told_apart() {
+    let whole = guest::good();
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("a.wit", "package a:b; interface c { d: func(); }").expect("valid");
+    let types_only = wit_component::encode(&resolve, package).expect("it can be encoded");
+    let files: [(Vec<u8>, &[&str]); 7] = [
+        (b"".to_vec(), &["empty"]),
+        (b"#!/bin/sh\n".to_vec(), &["not a WebAssembly file", "wasm32-wasip2"]),
+        (
+            std::fs::read(env!("CARGO_BIN_EXE_dropforge")).expect("it was built")[..4096].to_vec(),
+            &["not WebAssembly", "wasm32-wasip2"],
+        ),
+        (b"\0asm\x0a\0\x01\0".to_vec(), &["version 10", "current tools"]),
+        (whole[..whole.len() / 2].to_vec(), &["not valid", "cut short"]),
+        (text("(module (func (export \"f\")))")[..20].to_vec(), &["core WebAssembly module is not valid", "cut short"]),
+        (types_only, &["WIT package", "no program"]),
+    ];
+    rejected(Host::prepare(), &files);
+}
+
+#[test]
+fn core_modules_built_for_something_else_are_told_for_what() {
+    let import =
+        |from: &str, name: &str| text(&format!(r#"(module (import "{from}" "{name}" (func)) (func (export "main")))"#));
+    let preview_1 = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
+    let files: [(Vec<u8>, &[&str]); 10] = [
+        (
+            text(r#"(module (func (export "add")))"#),
+            &["core WebAssembly module", "wasm32-unknown-unknown", "wasm32-wasip2", "exports add"],
+        ),
+        (text("(module)"), &["no exported functions", "wasm32-wasip2"]),
+        (text(r#"(module (@custom "component-type:x" "") (func (export "run")))"#), &["wasm-tools component new"]),
+        (import("wasi_unstable", "fd_write"), &["preview 0", "wasi_unstable", "wasm32-wasip1"]),
+        (import("__wbindgen_placeholder__", "__wbindgen_throw"), &["wasm-bindgen", "main function"]),
+        (import("gojs", "runtime.wasmExit"), &["GOOS=wasip1"]),
+        (import("env", "emscripten_notify_memory_growth"), &["Emscripten", "STANDALONE_WASM"]),
+        (
+            text(&format!(r#"(module {preview_1} (func (export "_initialize")))"#)),
+            &["library", "`_start`", "exports _initialize"],
+        ),
+        (
+            text(&format!(r#"(module {preview_1} (import "env" "magic" (func)) (func (export "_start")))"#)),
+            &["imports `magic` of `env`", "wasi_snapshot_preview1 only"],
+        ),
+        (
+            text(&format!(r#"(module {preview_1} (import "wasi" "thread-spawn" (func)) (func (export "_start")))"#)),
+            &["`thread-spawn`", "without threads"],
+        ),
+    ];
+    rejected(Host::prepare(), &files);
+}
+
+#[test]
+fn imports_are_named_with_what_would_fit() {
+    let import = |name: &str, item: &str| text(&format!(r#"(component (import "{name}" (instance {item})))"#));
+    let files: [(Vec<u8>, &[&str]); 8] = [
+        (
+            import("dropforge:job/host@0.2.0", ""),
+            &["imports dropforge:job/host@0.2.0", "expected dropforge:job@0.1.0", "found version 0.2.0", "wit/0.1.0"],
+        ),
+        (import("dropforge:job/guest@0.1.0", ""), &["dropforge:job/guest@0.1.0", "no such interface"]),
+        (
+            import("dropforge:job/host@0.1.0", r#"(export "progres" (func))"#),
+            &["`progres`", "offers progress, log, open-artifact"],
+        ),
+        (
+            import("dropforge:job/host@0.1.0", r#"(export "progress" (func (param "fraction" f32)))"#),
+            &["`progress`", "expected func(fraction: f64, message: string)", "found func(fraction: f32)"],
+        ),
+        (import("wasi:cli/environment@0.3.0", ""), &["wasi:cli/environment@0.3.0", "WASI 0.3", "wasm32-wasip2"]),
+        (import("wasi:io/poll@0.2.0-rc-2023-11-10", ""), &["wasi:io/poll@0.2.0-rc-2023-11-10", "preview of WASI 0.2"]),
+        (import("wasi:nn/tensor@0.2.0", ""), &["imports wasi:nn/tensor@0.2.0", "does not offer it"]),
+        (guest::run("(call $treasure)"), &["imports nowhere:to-be/found@1.2.3", "does not offer it"]),
+    ];
+    rejected(Host::prepare(), &files);
+}
+
+/// Fault: the linker finds what the look at the file has not, and says so in words for its authors.
+#[test]
+fn a_function_that_wasi_does_not_have_is_named() {
+    let strange = text(
+        r#"(component (import "wasi:cli/environment@0.2.0" (instance (export "get-everything" (func))))
+        (instance $run) (export "wasi:cli/run@0.2.0" (instance $run)))"#,
+    );
+    rejected(Host::prepare(), &[(strange, &["get-everything", "wasi:cli/environment@0.2.0"])]);
+}
+
+#[test]
+fn exports_are_named_with_what_was_expected() {
+    let export = |name: &str| text(&format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#));
+    let lifted = r#"(component (core module $m (func (export "run"))) (core instance $i (instantiate $m))
+        (func $run (canon lift (core func $i "run"))) (export "run" (func $run)))"#;
+    let files: [(Vec<u8>, &[&str]); 5] = [
+        (text("(component)"), &["no exports at all", "`describe` and `run`", "wit/0.1.0", "wasi:cli/run"]),
+        (
+            text(lifted),
+            &[
+                "Its export `describe`: expected func() -> descriptor, found no such export",
+                "Its export `run`: expected func(context: context, input: input) -> result<outcome, failure>, found func()",
+            ],
+        ),
+        (export("run"), &["Its export `run`", "something that is no function"]),
+        (export("wasi:http/incoming-handler@0.2.0"), &["wasi:http/incoming-handler@0.2.0", "server of HTTP requests"]),
+        (export("wasi:cli/run@0.3.0"), &["wasi:cli/run@0.3.0", "another version of WASI"]),
+    ];
+    rejected(Host::prepare(), &files);
+}
+
+#[test]
+fn what_shows_only_when_a_plugin_runs_is_said_alike() {
+    let schema = Guest { parameters: Some("{not json"), ..Guest::GOOD };
+    let files: [(Vec<u8>, &[&str]); 3] = [
+        (guest::with_describe("(unreachable)"), &["describe", "trapped"]),
+        (guest::with_start("(unreachable)"), &["started", "trapped"]),
+        (schema.component(), &["parameter schema", "JSON"]),
+    ];
+    rejected(Host::prepare(), &files);
+}
+
+#[test]
+fn names_sizes_and_settings_are_checked_as_well() {
+    let setup = Host::prepare().with_guest("Bad Name", guest::good()).with_guest("good", guest::good());
+    let setup = setup.with_guest("set", guest::good()).with_file("set.toml", "timout = 1");
+    let setup = setup.with_guest("large", guest::echo()).set("plugin_file_bytes_max", guest::good().len());
+    for (file, hint) in [
+        ("Bad Name.wasm", "the name is not allowed"),
+        ("set.wasm", "did you mean \"timeout\"?"),
+        ("large.wasm", "is the most"),
+    ] {
+        let verdict = check(&setup, file);
+        assert!(verdict["reason"].as_str().is_some_and(|reason| reason.contains(hint)), "{verdict}");
+    }
+    assert_eq!(check(&setup, "good.wasm")["usable"], true);
+    let missing = setup.check("nowhere.wasm", &[]);
+    assert!(missing.status.code() == Some(1) && missing.stderr.contains("nowhere.wasm"), "{missing:?}");
+}
+
+#[test]
+fn a_good_file_is_described_with_what_it_may_need() {
+    let setup = Host::prepare().with_plugin("message").with_guest("good", guest::good());
+    let verdict = check(&setup, "message.wasm");
+    assert_eq!((&verdict["usable"], &verdict["kind"]), (&json!(true), &json!("message")));
+    assert_eq!((&verdict["shape"], &verdict["problems"]), (&json!("job_component"), &json!([])));
+    assert_eq!(verdict["digest"].as_str().map(str::len), Some(64));
+    let bare = check(&setup, "good.wasm");
+    assert_eq!(bare["may_need"], json!({"network": [], "files": [], "environment": []}));
+    let exit = setup.check("message.wasm", &[]);
+    let text = exit.stdout.join("\n");
+    assert!(exit.status.success() && text.contains("can be used, as kind message"), "{text}");
+    assert!(text.contains("shape: job component (dropforge:job@0.1.0)"), "{text}");
+}
