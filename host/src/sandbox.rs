@@ -4,6 +4,7 @@
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
 mod bounded;
+mod checkpoints;
 mod command;
 mod compiled;
 mod contract;
@@ -28,6 +29,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 pub use self::bounded::OnPark;
+pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;

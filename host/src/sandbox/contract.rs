@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
+use super::checkpoints::Checkpoints;
 use super::command::{Stdin, Stdout};
 use super::grants::Grants;
 use super::http::Requests;
@@ -67,6 +68,7 @@ pub(super) struct Guest {
     names: HashSet<String>,
     running: Arc<Running>,
     new_upload: NewUpload,
+    checkpoints: Checkpoints,
     pub(super) pace: Pace,
     open_streams: Arc<()>,
     pub(super) stdout: Option<Stdout>,
@@ -87,6 +89,7 @@ impl Guest {
         grants: &Arc<Grants>,
         running: Arc<Running>,
         new_upload: NewUpload,
+        checkpoints: Checkpoints,
         command: Option<CommandStart>,
     ) -> wasmtime::Result<Self> {
         let log = Log::new(Arc::clone(&running));
@@ -132,6 +135,7 @@ impl Guest {
             names: HashSet::new(),
             running,
             new_upload,
+            checkpoints,
             pace: Pace::default(),
             open_streams,
             stdout,
@@ -199,18 +203,7 @@ impl types::HostInput for Guest {
         if size > WHOLE_INPUT_BYTES_MAX {
             return Ok(Err(InputError::TooLarge(size)));
         }
-        let read = || {
-            let mut reader = content.open(0)?;
-            let mut bytes = Vec::new();
-            loop {
-                let chunk = reader.next_chunk(WHOLE_INPUT_BYTES_MAX as usize)?;
-                if chunk.is_empty() {
-                    return Ok::<_, std::io::Error>(bytes);
-                }
-                bytes.extend_from_slice(&chunk);
-            }
-        };
-        Ok(read().map_err(|error| {
+        Ok(content.read_whole().map_err(|error| {
             self.meter.note_disk_error(&error);
             InputError::Unavailable(error.to_string())
         }))
@@ -295,11 +288,19 @@ impl host::Host for Guest {
     }
 
     async fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {
-        Ok(None)
+        Ok(self
+            .checkpoints
+            .load()
+            .unwrap_or_else(|error| {
+                self.log
+                    .line(&format!("WARN the checkpoint cannot be read, so this attempt begins without it: {error}"));
+                None
+            })
+            .map(|(data, plugin_sha256)| Checkpoint { data, plugin_sha256 }))
     }
 
-    async fn save_checkpoint(&mut self, _data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
-        Ok(Err(NOT_SUPPORTED_YET.to_owned()))
+    async fn save_checkpoint(&mut self, data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
+        Ok(self.checkpoints.save(data).await)
     }
 
     async fn submit_child(
