@@ -53,6 +53,22 @@ fn a_job_that_does_nothing_but_draw_random_numbers_is_stopped_in_time() {
     stops_in_time("(call $random (i64.const 16384) (i32.const 832))");
 }
 
+#[test]
+fn a_job_that_does_nothing_but_save_its_state_is_stopped_in_time() {
+    stops_in_time("(call $save_checkpoint (i32.const 8192) (i32.const 60000) (i32.const 832))");
+    stops_in_time("(call $save_checkpoint (i32.const 8192) (i32.const 1000000) (i32.const 832))");
+    stops_in_time("(call $save_checkpoint (i32.const 8192) (i32.const 2000000) (i32.const 832))");
+}
+
+#[test]
+fn a_job_that_does_nothing_but_load_its_state_is_stopped_in_time() {
+    stops_in_time(
+        "(if (i32.eqz (local.get $i)) (then
+           (call $save_checkpoint (i32.const 8192) (i32.const 1000000) (i32.const 832)) (local.set $i (i32.const 1))))
+         (call $load_checkpoint (i32.const 832))",
+    );
+}
+
 /// A guest that takes something over and over until it is refused, and holds it while it sleeps.
 fn hoarding(take: &str) -> Vec<u8> {
     guest::run(&format!(
