@@ -1,178 +1,24 @@
-//! Plugins that attack with what they leave: results, artifacts, and the file in the plugin folder itself.
+//! Attacks by the file itself: what it does while it is loaded, and files that are something else.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::guest::Guest;
 use crate::support::{Host, guest};
 
-const OUTPUT_BYTES: u32 = 100_000;
-
-fn host_under(attack: impl AsRef<[u8]>) -> Host {
-    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("attack", attack);
-    setup.set("output_bytes", OUTPUT_BYTES).set("timeout", "10s").start()
-}
-
-/// A body of `run` that writes an artifact and returns a result of these sizes.
-fn writing(artifact: u32, result: u32) -> String {
-    format!(
-        r#"(drop (memory.grow (i32.const 16)))
-           (drop (call $artifact (text "a") (i32.const 8192) (i32.const {artifact})))
-           (return (call $done (text "text/plain") (i32.const 8192) (i32.const {result})))"#
-    )
-}
-
-#[track_caller]
-fn is_too_large(host: &Host) {
-    let id = host.submit("attack", Value::Null);
-    let job = host.wait_for(&id, "failed");
-    assert_eq!(job["failure"]["code"], "output_too_large", "{job}");
-    assert_eq!((&job["usage"][0]["bound"], &job["attempts"]), (&json!("output"), &json!(1)), "{job}");
-    assert_eq!(host.artifacts(&id), Vec::<Value>::new());
-    leaves_nothing(host);
-    host.still_works();
-}
-
-/// Nothing of an attempt that failed stays on the disk.
-fn leaves_nothing(host: &Host) {
-    for folder in ["tmp", "blobs"] {
-        let left: Vec<_> = std::fs::read_dir(host.setup().data().join(folder)).expect("readable").collect();
-        assert!(left.is_empty(), "{folder}: {left:?}");
-    }
-}
-
-#[test]
-fn result_and_artifacts_together_have_one_limit() {
-    for (artifact, result) in [(0, OUTPUT_BYTES), (OUTPUT_BYTES, 0), (1, OUTPUT_BYTES - 1), (70_000, 30_000)] {
-        let host = host_under(guest::run(&writing(artifact, result)));
-        let id = host.submit("attack", Value::Null);
-        assert_eq!(host.output(&id).len(), result as usize);
-        assert_eq!(host.artifacts(&id)[0]["size"], artifact);
-    }
-    for (artifact, result) in [(0, OUTPUT_BYTES + 1), (OUTPUT_BYTES + 1, 0), (1, OUTPUT_BYTES), (70_000, 30_001)] {
-        is_too_large(&host_under(guest::run(&writing(artifact, result))));
-    }
-}
-
-#[test]
-fn a_flood_of_one_artifact_is_too_large() {
-    is_too_large(&host_under(guest::run(
-        r#"(call $open_artifact (text "flood") (text "text/plain") (i32.const 832))
-           (loop $more (call $write (i32.load (i32.const 836)) (i32.const 0) (i32.const 4096) (i32.const 848)) (br $more))"#,
-    )));
-}
-
-/// A plugin that writes artifacts of its own names until it is refused or has this many.
-fn writing_many(count: u32, bytes_each: u32) -> Vec<u8> {
-    let run = format!(
-        r#"(loop $more
-             (call $spell (local.get $i))
-             (if (call $artifact (i32.const 900) (i32.const 4) (i32.const 8192) (i32.const {bytes_each}))
-               (then (return (call $done (text "text/plain") (text "refused")))))
-             (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {count}))))
-           (return (call $done (text "text/plain") (text "all")))"#
-    );
-    // Four letters from a to p, one for each hexadecimal digit.
-    let spell = "(func $spell (param $i i32)
-        (i32.store (i32.const 900) (i32.add (i32.const 0x61616161) (i32.or
-          (i32.or (i32.and (local.get $i) (i32.const 0xf))
-                  (i32.and (i32.shl (local.get $i) (i32.const 4)) (i32.const 0xf00)))
-          (i32.or (i32.and (i32.shl (local.get $i) (i32.const 8)) (i32.const 0xf0000))
-                  (i32.and (i32.shl (local.get $i) (i32.const 12)) (i32.const 0xf000000)))))))";
-    Guest { items: spell, run: &run, ..Guest::GOOD }.component()
-}
-
-#[test]
-fn a_flood_of_many_artifacts_is_too_large() {
-    is_too_large(&host_under(writing_many(5_000, 1_000)));
-}
-
-#[test]
-fn artifacts_have_a_largest_number() {
-    let host = host_under(writing_many(2_000, 0));
-    let id = host.submit("attack", Value::Null);
-    assert_eq!(host.output(&id), b"all");
-    assert_eq!(host.artifacts(&id).len(), 2_000);
-
-    let host = host_under(writing_many(20_000, 0));
-    let id = host.submit("attack", Value::Null);
-    assert_eq!(host.output(&id), b"refused");
-    assert_eq!(host.artifacts(&id).len(), 10_000);
-    host.still_works();
-}
-
-#[test]
-fn one_huge_result_is_too_large() {
-    // 70 MiB in one call, more than the host takes whatever the output limit is.
-    let attack = guest::run(
-        r#"(drop (memory.grow (i32.const 1200)))
-           (return (call $done (text "text/plain") (i32.const 0) (i32.const 73400320)))"#,
-    );
-    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("attack", attack);
-    is_too_large(&setup.set("output_bytes", 1 << 30).start());
-}
-
-#[test]
-fn artifact_names_cannot_leave_their_folder() {
-    let refused = ["../x", "..", ".hidden", "a/b", "/etc/passwd", "a\\b", "a\nb", ""];
-    let attempts: String = refused
-        .iter()
-        .map(|name| format!(r#"(local.set $i (i32.add (local.get $i) (call $artifact (text "{name}") (text "x"))))"#))
-        .collect();
-    // Digits up to nine suffice to count them.
-    let attack = guest::run(&format!(
-        r#"{attempts} (drop (call $artifact (text "fine") (text "x"))) (i32.store8 (i32.const 900) (i32.add (local.get $i) (i32.const 48)))
-           (return (call $done (text "text/plain") (i32.const 900) (i32.const 1)))"#
-    ));
-    let host = host_under(attack);
-    let id = host.submit("attack", Value::Null);
-    assert_eq!(host.output(&id), refused.len().to_string().as_bytes());
-    let names: Vec<Value> = host.artifacts(&id).iter().map(|artifact| artifact["name"].clone()).collect();
-    assert_eq!(names, ["fine"]);
-    assert!(!host.setup().data().join("x").exists() && !host.setup().data().join("tmp/x").exists());
-    host.still_works();
-}
-
-#[test]
-fn an_artifact_name_is_taken_once() {
-    let attack = guest::run(
-        r#"(drop (call $artifact (text "a") (text "first")))
-           (if (i32.eqz (call $artifact (text "a") (text "second"))) (then (unreachable)))
-           (return (call $done (text "text/plain") (text "ok")))"#,
-    );
-    let host = host_under(attack);
-    let id = host.submit("attack", Value::Null);
-    assert_eq!(host.output(&id), b"ok");
-    assert_eq!(host.get(&format!("/v1/jobs/{id}/artifacts/a")).text(), "first");
-}
-
-#[test]
-fn an_attempt_that_fails_leaves_no_artifacts() {
-    for end in [r#"(return (call $fail (i32.const 1) (text "no")))"#, "(unreachable)", "(loop $forever (br $forever))"]
-    {
-        let write = r#"(drop (memory.grow (i32.const 16)))
-            (drop (call $artifact (text "large") (i32.const 8192) (i32.const 90000)))
-            (drop (call $artifact (text "small") (text "x")))"#;
-        let host = host_under(guest::run(&format!("{write} {end}")));
-        let id = host.submit_job(json!({"kind": "attack", "timeout": "500ms"}));
-        host.wait_for(&id, "failed");
-        assert_eq!(host.artifacts(&id), Vec::<Value>::new());
-        host.get(&format!("/v1/jobs/{id}/artifacts/small")).refused(404, "unknown_artifact");
-        leaves_nothing(&host);
-        host.still_works();
-    }
-}
-
 /// Drops a file beside a good one and expects it to be rejected with a reason that has all of these words; where a
 /// hint has a `|`, one of its sides.
 #[track_caller]
-fn rejected(bytes: impl AsRef<[u8]>, hints: &[&str]) {
-    let host = Host::prepare().with_guest("good", guest::good()).with_guest("attack", bytes).start();
+pub(super) fn rejected(bytes: impl AsRef<[u8]>, hints: &[&str]) {
+    let host = Host::prepare().with_guest("good", guest::good()).start();
+    host.measure_usual_time();
+    host.drop_file("attack.wasm", bytes);
     let file = host.file("attack.wasm");
     assert_eq!(file["state"], "rejected", "{file}");
     let reason = file["reason"].as_str().expect("a rejected file has a reason");
     for hint in hints {
         assert!(hint.split('|').any(|one| reason.contains(one)), "no {hint:?} in: {reason}");
     }
+    assert!(!reason.contains(|c: char| c.is_control() && c != '\n') && reason.len() < 10_000, "{reason:?}");
     host.post_job(&json!({"kind": "attack"})).refused(404, "unknown_kind");
     host.still_works();
 }
@@ -194,6 +40,34 @@ fn an_endless_describe_is_stopped() {
     rejected(guest::with_describe("(loop $forever (br $forever))"), &["describe", "fuel|1000 ms"]);
     let sleep = "(call $block (call $subscribe_duration (i64.const 3600000000000)))";
     rejected(guest::with_describe(sleep), &["describe", "1000 ms"]);
+}
+
+#[test]
+fn a_start_function_that_overflows_its_stack_is_rejected() {
+    let items = "(func $deeper (call $deeper) (call $deeper)) (start $deeper)";
+    rejected(Guest { items, ..Guest::GOOD }.component(), &["stack"]);
+}
+
+#[test]
+fn a_describe_that_floods_is_stopped() {
+    rejected(
+        guest::with_describe("(loop $more (call $log (i32.const 2) (text \"flood\")) (br $more))"),
+        &["describe", "1000 ms|fuel"],
+    );
+    let write = r#"(drop (call $artifact (text "a") (i32.const 0) (i32.const 1)))"#;
+    rejected(guest::with_describe(write), &["describe", "output"]);
+}
+
+/// Fault: a list of a few bytes each, all of which name the same large text, is copied until memory is full.
+#[test]
+fn a_describe_that_is_small_and_endless_is_rejected() {
+    let attack = "(loop $more
+          (i32.store offset=65536 (local.get $i) (i32.const 0))
+          (i32.store offset=65540 (local.get $i) (i32.const 60000))
+          (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 8))) (i32.const 64000))))
+        (i32.store (i32.const 32) (i32.const 65536)) (i32.store (i32.const 36) (i32.const 8000))
+        (return (i32.const 16))";
+    rejected(guest::with_describe(&format!("(local $i i32) {attack}")), &["describe", "67108864"]);
 }
 
 #[test]
@@ -230,6 +104,18 @@ fn files_that_are_no_components_are_rejected_with_advice() {
 #[test]
 fn a_component_that_needs_what_is_not_there_is_rejected_by_name() {
     rejected(guest::run("(call $treasure)"), &["imports", "nowhere:to-be/found@1.2.3"]);
+}
+
+/// Fault: the names in a file are printed to an operator's terminal.
+#[test]
+fn control_characters_are_taken_out_of_what_is_said_about_a_file() {
+    let module = |import: &str| {
+        let import = format!(r#"(import "wasi_snapshot_preview1" "{import}" (func))"#);
+        wat::parse_str(format!(r#"(module {import} (memory (export "memory") 1) (func (export "_start")))"#))
+            .expect("valid")
+    };
+    rejected(module("\\1b[2J\\0d\\0aall is well"), &["all is well"]);
+    rejected(module(&"x".repeat(90_000)), &["xxx"]);
 }
 
 #[test]
