@@ -24,12 +24,8 @@ mod durability;
 mod events;
 #[path = "end_to_end/explain.rs"]
 mod explain;
-#[path = "end_to_end/hostile.rs"]
+#[path = "end_to_end/hostile/mod.rs"]
 mod hostile;
-#[path = "end_to_end/hostile_files.rs"]
-mod hostile_files;
-#[path = "end_to_end/hostile_host.rs"]
-mod hostile_host;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/jobs.rs"]

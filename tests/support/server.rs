@@ -12,6 +12,7 @@ use std::time::Duration;
 /// | `/bytes/N` | so many bytes |
 /// | `/endless` | bytes for as long as somebody takes them |
 /// | `/silent` | nothing, ever |
+/// | `/stalled` | a head and five bytes of ten, and then nothing |
 /// | `/slow` | `hello`, after a while |
 /// | `/redirect/HOST:PORT` | `302` to that place |
 /// | any other | `hello` |
@@ -72,6 +73,10 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()
     }
     let body = match path {
         "/silent" => return stream.read(&mut [0]).map(drop),
+        "/stalled" => {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")?;
+            return stream.read(&mut [0]).map(drop);
+        }
         "/endless" => {
             write!(stream, "HTTP/1.1 200 OK\r\n\r\n")?;
             loop {

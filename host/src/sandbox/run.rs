@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{GcHeapOutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
@@ -16,7 +16,7 @@ use super::meter::Exceeded;
 use super::pace::BeforeCalls;
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
-use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
+use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
 use crate::store::{Mark, Options, Payload, Upload};
 use crate::time::Time;
@@ -360,7 +360,7 @@ fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Result<Option
             Ok(Some(Result::Artifact(name, media_type)))
         }
         wit::Body::Artifact(name) => {
-            let name = shorten(name, 100);
+            let name = printable(name, "", 100);
             Err(Over::failed(
                 Code::PluginError,
                 format!("the plugin named {name:?} as its result but wrote no such artifact"),
@@ -396,12 +396,12 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
     if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
         return match bound {
             Bound::Output => over_output(),
-            _ => Over::failed(
-                Code::MemoryExceeded,
-                format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes),
-                Some(Bound::Memory),
-            ),
+            _ => over_memory(limits),
         };
+    }
+    // Exceptions live in a heap of their own, which grows within the same limit.
+    if error.is::<GcHeapOutOfMemory<()>>() {
+        return over_memory(limits);
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
@@ -438,6 +438,11 @@ fn over(running: &Running) -> Stopped {
     running.stop_requested().map_or(Stopped::Deadline, Stopped::Asked)
 }
 
+fn over_memory(limits: &Limits) -> Over {
+    let message = format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes);
+    Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
+}
+
 fn over_output() -> Over {
     Over::failed(
         Code::OutputTooLarge,
@@ -452,7 +457,7 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
         let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
         place.map_or_else(|| function.clone(), |(file, line)| format!("{function} at {file}:{line}"))
     };
-    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(|frame| shorten(describe(frame), 200)).collect()
+    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(|frame| printable(describe(frame), "", 200)).collect()
 }
 
 fn unshare(drafts: Vec<SharedDraft>) -> Vec<Draft> {
@@ -471,21 +476,22 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 fn description(descriptor: bindings::Descriptor) -> std::result::Result<Description, NotAPlugin> {
+    let clean = |text: String| printable(text, "\n", DESCRIPTION_BYTES_MAX);
     let pairs = |given: Vec<wit::Parameter>| given.into_iter().map(|pair| (pair.name, pair.value)).collect();
     let described = Description {
-        summary: descriptor.summary,
-        version: descriptor.version,
-        input_media_types: descriptor.input.media_types,
+        summary: clean(descriptor.summary),
+        version: clean(descriptor.version),
+        input_media_types: descriptor.input.media_types.into_iter().map(clean).collect(),
         input_schema: descriptor.input.schema,
         parameter_schema: descriptor.parameters,
-        output_media_type: descriptor.output.media_type,
+        output_media_type: clean(descriptor.output.media_type),
         output_schema: descriptor.output.schema,
-        artifacts: descriptor.output.artifacts,
+        artifacts: clean(descriptor.output.artifacts),
         examples: descriptor
             .examples
             .into_iter()
             .map(|example| Example {
-                title: example.title,
+                title: clean(example.title),
                 input: example.input,
                 parameters: pairs(example.parameters),
             })
