@@ -28,6 +28,8 @@ mod mounts;
 #[path = "campaign/room.rs"]
 mod room;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// A number from the environment, for the long form.
 fn setting(name: &str, default: u32) -> u32 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -54,5 +56,14 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % end
+    }
+}
+
+/// Tells the other threads of a test that it is over, also when it has failed.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -262,9 +262,9 @@ impl Queue {
         &self.store
     }
 
-    /// Begins to take up a payload.
+    /// Begins to take up a payload of a job to come.
     pub fn upload(&self) -> Upload {
-        self.store.blobs().upload()
+        self.store.blobs().upload_for_new()
     }
 
     /// How many jobs of a kind stand where.

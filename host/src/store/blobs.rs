@@ -15,6 +15,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+use super::space::{Room, Space};
+
+/// How much an upload writes between two looks at the room that is left.
+const LOOK_EVERY_BYTES: u64 = 1 << 20;
+
 /// The folder of blobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blobs(Arc<Folder>);
@@ -23,6 +28,7 @@ pub struct Blobs(Arc<Folder>);
 struct Folder {
     path: PathBuf,
     temporary: PathBuf,
+    space: Space,
     counts: Mutex<HashMap<[u8; 32], u64>>,
 }
 
@@ -212,7 +218,7 @@ impl Folder {
 
 impl Blobs {
     /// Opens the folder below `data`. Half-written files of a killed process are gone afterwards.
-    pub(super) fn open(data: &Path) -> io::Result<Self> {
+    pub(super) fn open(data: &Path, space: Space) -> io::Result<Self> {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         if temporary.exists() {
@@ -220,12 +226,22 @@ impl Blobs {
         }
         fs::create_dir_all(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, counts: Mutex::default() })))
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
     }
 
-    /// Begins to take up a content of unknown size.
+    /// Begins to take up a content of unknown size: what an accepted job writes. It may use the room that is kept for
+    /// outcomes, but not the last of it, without which nothing could be recorded.
     pub fn upload(&self) -> Upload {
-        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0 }
+        self.upload_while(Room::Freeing)
+    }
+
+    /// The same for what comes with new work, for which less room is left.
+    pub fn upload_for_new(&self) -> Upload {
+        self.upload_while(Room::Scarce)
+    }
+
+    fn upload_while(&self, refused_at: Room) -> Upload {
+        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0, refused_at, looked_at: 0 }
     }
 
     /// A handle on a blob that a record names.
@@ -273,6 +289,10 @@ pub struct Upload {
     small: Vec<u8>,
     large: Option<Box<Large>>,
     size: u64,
+    /// With so little room on the disk it is refused.
+    refused_at: Room,
+    /// Its size when the disk was last looked at.
+    looked_at: u64,
 }
 
 #[derive(Debug)]
@@ -294,10 +314,14 @@ impl Upload {
         self.large.is_some() || self.small.len() + bytes > Content::INLINE_BYTES_MAX
     }
 
-    /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so.
+    /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so. Fails with
+    /// [`io::ErrorKind::StorageFull`] before the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.large.is_none() && self.spills(bytes.len()) {
-            self.spill()?;
+        if self.spills(bytes.len()) {
+            self.check_room(bytes.len() as u64)?;
+            if self.large.is_none() {
+                self.spill()?;
+            }
         }
         match self.large.as_deref_mut() {
             Some(Large { file: Some(file), hash, .. }) => {
@@ -308,6 +332,18 @@ impl Upload {
             None => self.small.extend_from_slice(bytes),
         }
         self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Many uploads at once must not use up, between two looks, what commits need.
+    fn check_room(&mut self, bytes: u64) -> io::Result<()> {
+        let is_first = self.large.is_none();
+        if is_first || self.size + bytes - self.looked_at >= LOOK_EVERY_BYTES {
+            if self.folder.space.room() >= self.refused_at {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much"));
+            }
+            self.looked_at = self.size;
+        }
         Ok(())
     }
 
@@ -380,7 +416,7 @@ mod tests {
     #[test]
     fn equal_contents_share_one_file_that_goes_with_its_last_user() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path()).expect("opens");
+        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         let (one, two) = (large(&blobs, 7), large(&blobs, 7));
         assert_eq!((one.sha256(), one.size(), files(folder.path())), (two.sha256(), 150_000, 1));
         drop(one);
@@ -392,7 +428,7 @@ mod tests {
     #[test]
     fn a_changed_file_is_never_read_to_its_end() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path()).expect("opens");
+        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         let content = large(&blobs, 7);
         let path = folder.path().join("blobs").join(hex::encode(content.sha256()));
         let read = || {
@@ -419,12 +455,12 @@ mod tests {
     #[test]
     fn half_written_and_unnamed_files_are_gone_after_open() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path()).expect("opens");
+        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         fs::write(folder.path().join("tmp/half"), "written").expect("writable");
         let kept = large(&blobs, 1);
         let unnamed = folder.path().join("blobs").join(hex::encode([9; 32]));
         fs::write(unnamed, "orphan").expect("writable");
-        let again = Blobs::open(folder.path()).expect("opens");
+        let again = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         again.retain(kept.sha256());
         assert_eq!(again.sweep().ok(), Some(1));
         assert_eq!(

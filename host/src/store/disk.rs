@@ -100,11 +100,12 @@ impl Disk {
                 path.display()
             )));
         }
-        let blobs = Blobs::open(path)?;
+        let space = Space::new(path, settings.reserve_bytes);
+        let blobs = Blobs::open(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
-            space: Space::new(path, settings.reserve_bytes),
+            space,
             in_flight: Arc::new(in_flight),
             left,
             opens,

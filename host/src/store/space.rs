@@ -23,7 +23,8 @@ pub(super) enum Room {
     None,
 }
 
-#[derive(Debug)]
+/// Watches one disk. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(super) struct Space {
     path: PathBuf,
     reserve_bytes: u64,
