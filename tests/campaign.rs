@@ -1,18 +1,20 @@
-//! The fault campaign: a host under load is killed, starved of room and cut from power again and again, and then every
+//! The fault campaign: a host under load is killed, starved of room, cut from power and told wrong times, and then every
 //! acknowledged job is accounted for.
 //!
 //! ```sh
 //! # short
 //! cargo test --test campaign
 //! # long
-//! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 CAMPAIGN_FLIPS=300 cargo test --test campaign -- --nocapture --test-threads=1
+//! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 CAMPAIGN_JUMPS=60 CAMPAIGN_FLIPS=300 cargo test --test campaign -- --nocapture --test-threads=1
 //! ```
 //!
-//! Each part prints its seed and its balance. Power cuts and full disks mount disks of their own, which needs root and is done
+//! Each part prints its seed and its balance, which is the line `accepted = succeeded + failed + cancelled + pending`. Power cuts and full disks mount disks of their own, which needs root and is done
 //! only where `CAMPAIGN_MOUNTS` allows it; otherwise they say that they were skipped.
 
 mod support;
 
+#[path = "campaign/clock.rs"]
+mod clock;
 #[path = "campaign/cuts.rs"]
 mod cuts;
 #[path = "campaign/damage.rs"]
@@ -25,6 +27,8 @@ mod ledger;
 mod mounts;
 #[path = "campaign/room.rs"]
 mod room;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A number from the environment, for the long form.
 fn setting(name: &str, default: u32) -> u32 {
@@ -52,5 +56,14 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % end
+    }
+}
+
+/// Tells the other threads of a test that it is over, also when it has failed.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@
 //! this same process, on a thread of its own, and shares the processors with the host.
 
 mod floors;
+mod growth;
 mod load;
 
 use std::io::Write;
@@ -37,6 +38,12 @@ pub struct Bench {
     /// Connections, or submitters, at a time
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64,256")]
     connections: Vec<usize>,
+    /// Instead: the store's time per operation and its size with so many finished, or queued, jobs in it
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    growth: Vec<usize>,
+    /// One cell of that table, in this process
+    #[arg(long, hide = true)]
+    growth_cell: Option<growth::Cell>,
     /// Figures as JSON
     #[arg(long)]
     json: bool,
@@ -86,6 +93,12 @@ impl Bench {
     /// Measures everything and prints it.
     pub async fn run(self) -> anyhow::Result<()> {
         crate::logging::start("error")?;
+        if let Some(cell) = self.growth_cell {
+            return growth::run_cell(cell).await;
+        }
+        if !self.growth.is_empty() {
+            return growth::run(&self.growth, self.json).await;
+        }
         let bar = bar((WORKS.len() * self.connections.len() * self.rounds) as u64);
         let mut samples = vec![Vec::new(); WORKS.len() * self.connections.len()];
         for _ in 0..self.rounds {

@@ -16,7 +16,7 @@ use crate::time::Span;
 
 const PREFIX: &str = "DROPFORGE_";
 /// Variables with our prefix that are not settings: where the file is, and what the command line's client uses.
-const NOT_SETTINGS: &[&str] = &["config", "url", "token", "test_crash_word"];
+const NOT_SETTINGS: &[&str] = &["config", "url", "token", "test_crash_word", "test_clock"];
 
 const MIB: u64 = 1 << 20;
 

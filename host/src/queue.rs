@@ -3,6 +3,7 @@
 //! Knows who is running what in this process, wakes workers when there is work and clients when their job has
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
+mod clock;
 mod places;
 mod waiters;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::clock::Clock;
 pub use self::places::Runnable;
 use self::places::{Place, Places};
 use self::waiters::Waiters;
@@ -230,7 +232,7 @@ impl Queue {
 
     /// Gives a failed or cancelled job another life.
     pub async fn retry(&self, id: JobId) -> Result<Job, StoreError> {
-        let job = self.store.retry(id).await?;
+        let job = self.store.retry(id, self.settings.queue_max).await?;
         self.announce(job.state);
         Ok(job)
     }
@@ -277,9 +279,9 @@ impl Queue {
         &self.store
     }
 
-    /// Begins to take up a payload.
+    /// Begins to take up a payload of a job to come.
     pub fn upload(&self) -> Upload {
-        self.store.blobs().upload()
+        self.store.blobs().upload_for_new()
     }
 
     /// Unfinished jobs of a kind whose settings say nothing about it.
@@ -305,15 +307,21 @@ impl Queue {
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
     /// kept for too long. Never returns.
     pub async fn keep_time(&self) {
+        let mut clock = Clock::new(Time::now(), std::time::Instant::now());
         loop {
             let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
             // Woken early when a job was scheduled; it may be due before the others.
             let _ = tokio::time::timeout(pause, self.due.notified()).await;
-            let now = Time::now();
+            let (now, steady) = (Time::now(), std::time::Instant::now());
+            if let Some(jump) = clock.tick(now, steady) {
+                tracing::warn!(
+                    "{jump}; scheduled jobs follow the clock, and for ten minutes nothing is taken away for its age"
+                );
+            }
             if self.store.promote(now) {
                 self.work.notify_waiters();
             }
-            if let Err(error) = self.tidy(now).await {
+            if let Err(error) = self.tidy(now, clock.is_trusted(steady)).await {
                 tracing::error!(%error, "could not take away what is over");
             }
             // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
@@ -321,7 +329,7 @@ impl Queue {
         }
     }
 
-    async fn tidy(&self, now: Time) -> Result<(), StoreError> {
+    async fn tidy(&self, now: Time, clock_is_trusted: bool) -> Result<(), StoreError> {
         for job in self.store.expire(now).await? {
             // Claimed while its end was being written: nothing it does counts any more.
             if let Some(attempt) = self.running().get(&job.id) {
@@ -329,7 +337,8 @@ impl Queue {
             }
             self.waiters.wake(job.id);
         }
-        for _ in 0..RETAIN_ROUNDS_MAX {
+        let rounds = if clock_is_trusted { RETAIN_ROUNDS_MAX } else { 0 };
+        for _ in 0..rounds {
             if !self.store.retain(&self.settings.retention, now).await? {
                 break;
             }

@@ -22,6 +22,7 @@ mod recover;
 mod retained;
 mod space;
 mod transfer;
+mod untouched;
 mod verify;
 mod writer;
 mod writes;
@@ -122,9 +123,9 @@ impl Store {
         self.change(|reply| Change::Cancel { id, progress, now, reply }).await
     }
 
-    /// Gives a failed or cancelled job another life under its old id.
-    pub async fn retry(&self, id: JobId) -> Result<Job, StoreError> {
-        self.change(|reply| Change::Retry { id, reply }).await
+    /// Gives a failed or cancelled job another life under its old id, if its kind then has at most `queue_max` unfinished ones.
+    pub async fn retry(&self, id: JobId, queue_max: u64) -> Result<Job, StoreError> {
+        self.change(|reply| Change::Retry { id, queue_max, reply }).await
     }
 
     /// Forgets a finished job and all it left.
@@ -298,25 +299,27 @@ impl Store {
     }
 
     fn read_claimed(&self, id: JobId, token: Token) -> Option<Claimed> {
-        let read = || {
-            let record = self.disk.load(id)?.ok_or(StoreError::NotFound)?;
-            let content = record::read_content(&self.disk.db, &self.disk.blobs, id, Part::Input, &record.input)?;
-            let input = Payload { media_type: record.input.media_type, content };
-            let options = match u64::from(record.options_bytes) {
-                0 => Options::default(),
-                size => Options::decode(&record::read_bytes(&self.disk.db, id, Part::Options, size)?)?,
-            };
-            let mark = self.disk.in_flight.slot(id, self.disk.index().is_suspect(id));
-            Ok::<_, StoreError>(Claimed { job: record.job, token, input, options, mark })
-        };
-        match read() {
-            Ok(claimed) => Some(claimed),
+        match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
+            Ok(record) => {
+                let mark = self.disk.in_flight.slot(id, self.disk.index().is_suspect(id));
+                let input = self.read_input(&record);
+                Some(Claimed { job: record.job, token, input, mark })
+            }
             Err(error) => {
                 tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");
                 self.disk.index().set_aside(id);
                 None
             }
         }
+    }
+
+    fn read_input(&self, Record { job, input, options_bytes, .. }: &Record) -> Result<(Payload, Options), StoreError> {
+        let content = record::read_content(&self.disk.db, &self.disk.blobs, job.id, Part::Input, input)?;
+        let options = match u64::from(*options_bytes) {
+            0 => Options::default(),
+            size => Options::decode(&record::read_bytes(&self.disk.db, job.id, Part::Options, size)?)?,
+        };
+        Ok((Payload { media_type: input.media_type.clone(), content }, options))
     }
 
     fn stored_artifacts(&self, id: JobId) -> Result<Vec<StoredArtifact>, StoreError> {

@@ -16,7 +16,7 @@ pub struct Time(pub i64);
 impl Time {
     /// What the wall clock says. It may jump; nothing that must not be lost depends on it.
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now().as_millisecond())
+        Self(jiff::Timestamp::now().as_millisecond() + test_offset_ms())
     }
 
     /// This moment moved by `duration`, kept within range.
@@ -29,6 +29,20 @@ impl Time {
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+}
+
+/// How far tests have set this process's clock: milliseconds, as text, in the file that `DROPFORGE_TEST_CLOCK` names.
+#[cfg(debug_assertions)]
+fn test_offset_ms() -> i64 {
+    static FILE: std::sync::OnceLock<Option<std::path::PathBuf>> = std::sync::OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var_os("DROPFORGE_TEST_CLOCK").map(Into::into));
+    let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(not(debug_assertions))]
+fn test_offset_ms() -> i64 {
+    0
 }
 
 impl fmt::Display for Time {

@@ -19,7 +19,7 @@ use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
 use crate::sandbox::{Call, Draft, NewUpload, OnPark, Output, Report, Sandbox};
-use crate::store::{Artifact, Content, Payload};
+use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
 
 /// Artifacts of one job kept in the database together; the others get files of their own, however small.
@@ -174,7 +174,12 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
         return interrupted();
     };
-    let report = place.sandbox.run(&plugin.program, call(place, assignment, &plugin, Rc::clone(&computing.0))).await;
+    let (input, options) = match &claimed.input {
+        Ok((input, options)) => (input.clone(), options.clone()),
+        Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
+    };
+    let call = call(place, assignment, input, options, &plugin, Rc::clone(&computing.0));
+    let report = place.sandbox.run(&plugin.program, call).await;
     // Its files are made durable on another thread; this one takes the next job.
     drop(computing);
     let mut finished = keep(report).await;
@@ -186,7 +191,14 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
     finished
 }
 
-fn call<'a>(place: &Workplace, assignment: &'a Assignment, plugin: &Plugin, load: Rc<Load>) -> Call<'a> {
+fn call<'a>(
+    place: &Workplace,
+    assignment: &'a Assignment,
+    input: Payload,
+    options: Options,
+    plugin: &Plugin,
+    load: Rc<Load>,
+) -> Call<'a> {
     let claimed = &assignment.claimed;
     let blobs = place.queue.store().blobs();
     let new_upload: NewUpload = Box::new(move || blobs.upload());
@@ -195,8 +207,8 @@ fn call<'a>(place: &Workplace, assignment: &'a Assignment, plugin: &Plugin, load
         id: claimed.job.id.to_string(),
         kind: claimed.job.kind.to_string(),
         attempt: claimed.job.attempts + 1,
-        input: claimed.input.clone(),
-        options: claimed.options.clone(),
+        input,
+        options,
         command: plugin.command_settings(),
         grants: Arc::clone(&plugin.grants),
         limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::ledger::Ledger;
 use super::mounts::{Mount, can_mount, make_image};
-use super::{Dice, setting};
+use super::{Dice, EndOnDrop, setting};
 use crate::support::{Host, guest};
 
 const IMAGE_BYTES: u64 = 128 << 20;
@@ -45,6 +45,8 @@ fn cut_once(dice: &mut Dice, torn: bool, payload: usize) -> usize {
     let (ledger, over) = (Ledger::default(), AtomicBool::new(false));
     let address = host.process().address().to_owned();
     std::thread::scope(|scope| {
+        // The clients end also when this thread fails.
+        let _end = EndOnDrop(&over);
         for _ in 0..4 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) && ledger.len() < 200 {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
 use serde_json::Value;
 
 use super::{Dice, setting};
+use crate::support::answer::Answer;
 use crate::support::{Exit, Host, guest, is_terminal};
 
 /// Fault: damage makes the host panic or hang, or it comes up as if whole but with jobs missing.
@@ -17,8 +19,9 @@ fn a_damaged_folder_is_served_listed_or_refused_but_never_quietly_emptier() {
     let mut before = HashMap::new();
     for size in [0, 10, 5_000, 60_000, 70_000, 200_000] {
         for byte in 0..4 {
-            let id = host.submit_raw("good", vec![byte; size]);
-            before.insert(id.clone(), host.wait(&id));
+            let input = vec![byte; size];
+            let id = host.submit_raw("good", input.clone());
+            before.insert(id.clone(), (host.wait(&id), input));
         }
     }
     assert!(host.terminate().success());
@@ -31,34 +34,46 @@ fn a_damaged_folder_is_served_listed_or_refused_but_never_quietly_emptier() {
         copy(&original, &data);
         let (file, at) = flip(&data, &mut dice);
         let what = format!("{} at {at}", file.strip_prefix(&data).unwrap_or(&file).display());
+        let found = contents(&data);
         let verdict = host.setup().verify();
+        assert!(contents(&data) == found, "{what}: verify changed something");
         assert!(matches!(verdict.status.code(), Some(0 | 1)), "{what}: verify broke: {verdict:?}");
-        outcomes[look(&mut host, &before, &verdict, &what)] += 1;
+        let outcome = look(&mut host, &before, &verdict, &what);
+        assert!(outcome != REFUSED || contents(&data) == found, "{what}: refused, but not left as it was");
+        outcomes[outcome] += 1;
     }
     let [whole, listed, refused] = outcomes;
     eprintln!("damage: {whole} served whole, {listed} listed as damaged, {refused} refused");
 }
 
+const REFUSED: usize = 2;
+
 /// Answers 0 if everything is served as before, 1 if something is missing and that was said, 2 if the host refused.
-fn look(host: &mut Host, before: &HashMap<String, Value>, verdict: &Exit, what: &str) -> usize {
+fn look(host: &mut Host, before: &HashMap<String, (Value, Vec<u8>)>, verdict: &Exit, what: &str) -> usize {
     // Only what this host says counts.
     fs::remove_file(host.setup().folder().join("stderr.log")).expect("every process writes there");
     if let Err(exit) = host.try_start_again() {
         assert_eq!(exit.status.code(), Some(1), "{what}: {exit:?}");
         assert!(exit.stderr.contains("damaged") || exit.stderr.contains("cannot open"), "{what}: {exit:?}");
-        return 2;
+        return REFUSED;
     }
     let mut missing = 0;
-    for (id, job) in before {
+    for (id, (job, output)) in before {
         let answer = host.get(&format!("/v1/jobs/{id}"));
         match answer.status {
             200 => {
                 let now = answer.json();
                 assert!(is_terminal(&now) && now["state"] == job["state"], "{what}: {now}");
-                let result = host.result(id);
-                if result.status != 200 {
-                    result.refused(500, "internal");
-                    missing += 1;
+                match Answer::try_of(host.request(Method::GET, &format!("/v1/jobs/{id}/result"))) {
+                    Ok(result) if result.status == 200 => {
+                        assert!(result.body == *output, "{what}: the result of {id} is not what it was");
+                    }
+                    Ok(result) => {
+                        result.refused(500, "internal");
+                        missing += 1;
+                    }
+                    // Broken off, since what was being read is not what was stored.
+                    Err(_) => missing += 1,
                 }
             }
             404 | 500 => missing += 1,
@@ -87,6 +102,14 @@ fn flip(folder: &Path, dice: &mut Dice) -> (PathBuf, usize) {
     bytes[at] ^= 1 << dice.below(8);
     fs::write(&file, bytes).expect("writable");
     (file, at)
+}
+
+/// Everything in the folder but the lock and what only lives as long as a process.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    collect(folder, &mut files);
+    files.sort();
+    files.into_iter().map(|file| (file.clone(), fs::read(file).expect("readable"))).collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

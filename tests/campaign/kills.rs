@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::ledger::Ledger;
-use super::{Dice, setting};
+use super::{Dice, EndOnDrop, setting};
 use crate::support::{Host, PATIENCE, guest};
 
 const CLIENTS: u64 = 6;
@@ -72,13 +72,5 @@ fn work(number: u64, mut dice: Dice, ledger: &Ledger, address: &Mutex<String>, o
                 _ => ledger.look(&now, id),
             }
         }
-    }
-}
-
-struct EndOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -36,7 +36,12 @@ impl Ledger {
 
     /// Submits a job, and writes it down if that was acknowledged. The host may be gone at any moment.
     pub(crate) fn submit(&self, address: &str, kind: &str, body: Vec<u8>) -> Option<String> {
-        let url = format!("{address}/v1/kinds/{kind}/jobs?timeout=20s");
+        self.submit_with(address, kind, "", body)
+    }
+
+    /// The same with more options, such as `&delay=1s`.
+    pub(crate) fn submit_with(&self, address: &str, kind: &str, options: &str, body: Vec<u8>) -> Option<String> {
+        let url = format!("{address}/v1/kinds/{kind}/jobs?timeout=20s{options}");
         let request = client().request(Method::POST, url).timeout(Duration::from_secs(20)).body(body);
         let answer = Answer::try_of(request).ok().filter(|answer| answer.status == 202)?;
         let id = answer.json()["id"].as_str().expect("a job has an id").to_owned();

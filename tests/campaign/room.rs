@@ -1,10 +1,16 @@
 //! Disks that run full, or cannot be written at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
+use super::EndOnDrop;
 use super::ledger::Ledger;
 use super::mounts::{Mount, can_mount};
+use crate::support::answer::Answer;
 use crate::support::{Host, eventually, guest};
+
+const RESERVE_BYTES: u64 = 24 << 20;
 
 /// Fault: a full disk loses what was accepted, wedges the host, or is not noticed when there is room again.
 #[test]
@@ -15,7 +21,7 @@ fn a_full_disk_refuses_new_work_finishes_the_old_and_recovers_by_itself() {
     let setup = Host::prepare()
         .with_guest("good", guest::good())
         .with_plugin("message")
-        .set("disk_reserve_bytes", 24 << 20)
+        .set("disk_reserve_bytes", RESERVE_BYTES)
         .set("workers", 1);
     let disk = Mount::memory(&setup.data(), 64 << 20);
     let mut host = setup.start();
@@ -42,10 +48,45 @@ fn a_full_disk_refuses_new_work_finishes_the_old_and_recovers_by_itself() {
     let jobs = host.get("/v1/jobs?kind=good&limit=1000").json();
     for job in jobs["jobs"].as_array().expect("a list") {
         let path = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
-        assert_eq!(crate::support::answer::Answer::of(host.request(reqwest::Method::DELETE, &path)).status, 204);
+        assert_eq!(Answer::of(host.request(reqwest::Method::DELETE, &path)).status, 204);
     }
     let id = eventually("there is room again", || ledger.submit(&address, "good", b"again".to_vec()));
     assert_eq!(host.output(&id), b"ok");
+    assert!(host.terminate().success());
+    drop((host, disk));
+}
+
+/// Fault: uploads under way fill the disk to the last byte, and the outcome of a job that is just ending cannot be recorded.
+#[test]
+fn uploads_stop_before_they_take_the_room_that_outcomes_need() {
+    if !can_mount("filling a disk") {
+        return;
+    }
+    let setup = Host::prepare().with_guest("good", guest::good()).set("disk_reserve_bytes", RESERVE_BYTES);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let mut host = setup.start();
+    let (over, data) = (AtomicBool::new(false), host.setup().data());
+    let lowest = std::thread::scope(|scope| {
+        // The watch ends also when this thread fails.
+        let _end = EndOnDrop(&over);
+        let watch = scope.spawn(|| {
+            let mut lowest = u64::MAX;
+            while !over.load(Ordering::Relaxed) {
+                let disk = rustix::fs::statvfs(&data).expect("the disk is there");
+                lowest = lowest.min(disk.f_bavail * disk.f_frsize);
+            }
+            lowest
+        });
+        let uploads: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| host.post("/v1/kinds/good/jobs", vec![7; 60 << 20]))).collect();
+        for upload in uploads {
+            upload.join().expect("it is answered").refused(507, "disk_full");
+        }
+        over.store(true, Ordering::Relaxed);
+        watch.join().expect("it only looks")
+    });
+    assert!(lowest > RESERVE_BYTES / 2, "only {lowest} bytes were left");
+    host.still_works();
     assert!(host.terminate().success());
     drop((host, disk));
 }

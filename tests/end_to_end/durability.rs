@@ -250,8 +250,38 @@ fn a_database_that_was_replaced_by_an_empty_one_is_refused() {
         assert!(exit.stdout.is_empty(), "{:?}", exit.stdout);
     }
     // With the true database back, everything is.
-    std::fs::remove_dir_all(&database).expect("it was made anew");
+    assert!(!database.exists(), "refused, and yet something was made");
     std::fs::rename(&aside, &database).expect("it was moved aside");
     host.start_again();
     assert_eq!(host.output(&id), b"ok");
+}
+
+/// Fault: a job whose input was damaged on the disk runs on other bytes than were submitted, or is never told to have failed.
+#[test]
+fn a_job_whose_input_was_damaged_fails_and_says_so() {
+    for damage in ["flipped", "gone"] {
+        let setup = Host::prepare().with_guest("echo", guest::echo()).with_guest("good", guest::good());
+        let mut host = setup.set("retry_pause", "10ms").start();
+        let id = host.submit_raw("echo?delay=1h", vec![7; 200_000]);
+        let soon = host.submit_raw("echo?delay=2s", vec![7; 100_000]);
+        host.kill();
+        for entry in std::fs::read_dir(host.setup().data().join("blobs")).expect("readable") {
+            let path = entry.expect("readable").path();
+            let mut bytes = std::fs::read(&path).expect("readable");
+            if bytes.len() == 200_000 {
+                continue;
+            }
+            bytes[50_000] ^= 1;
+            match damage {
+                "flipped" => std::fs::write(&path, bytes).expect("writable"),
+                _ => std::fs::remove_file(&path).expect("it is there"),
+            }
+        }
+        host.start_again();
+        let failure = host.failure(&soon);
+        assert_eq!((&failure["code"], &failure["fault"]), (&json!("internal"), &json!("host")), "{failure}");
+        assert_eq!(host.job(&soon)["attempts"], 3);
+        assert_eq!(host.job(&id)["state"], "scheduled");
+        host.still_works();
+    }
 }

@@ -191,3 +191,19 @@ fn jobs_that_wait_in_a_host_call_share_one_thread() {
     }
     host.still_works();
 }
+
+/// Fault: a clock that is wrong for a minute makes every result look old, and retention takes them all.
+#[test]
+fn a_clock_that_jumps_ahead_takes_no_result_away() {
+    let setup = Host::prepare().with_guest("good", guest::good()).set("keep", "1h");
+    let clock = setup.folder().join("clock");
+    let host = setup.set("test_clock", clock.display()).start();
+    let id = host.submit("good", Value::Null);
+    assert_eq!(host.output(&id), b"ok");
+    std::fs::write(&clock, (24 * 60 * 60 * 1000).to_string()).expect("writable");
+    eventually("the jump is noticed", || host.process().stderr().contains("jumped forward").then_some(()));
+    // Whatever that look at the clock led to is done when the next job, which it promotes, has run.
+    let later = host.submit_job(json!({"kind": "good", "delay": "1500ms"}));
+    assert_eq!(host.output(&later), b"ok");
+    assert_eq!(host.output(&id), b"ok");
+}

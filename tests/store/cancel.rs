@@ -4,7 +4,7 @@ use dropforge::job::{Code, Ended, JobId, Progress, State};
 use dropforge::store::{Attempt, StoreError};
 
 use crate::parts::{
-    NOW, assert_refused, at, attempt, bytes_of, ids, job, job_but, job_for, noise, permanent, transient,
+    NOW, assert_refused, at, attempt, bytes_of, given, ids, job, job_but, job_for, noise, permanent, transient,
 };
 use crate::place::Place;
 
@@ -73,13 +73,13 @@ async fn a_failed_or_cancelled_job_gets_another_life_under_its_old_id() {
             State::Cancelled => drop(place.cancel(id, None, NOW).await.expect("unfinished")),
             _ => drop(place.end(&place.take("a"), permanent()).await),
         }
-        let reopened = place.retry(id).await.expect("retried");
+        let reopened = place.retry(id, 100).await.expect("retried");
         assert_eq!((reopened.id, reopened.state, reopened.attempts), (id, State::Queued, 0));
         assert_eq!((reopened.failure.as_ref(), reopened.finished_at, reopened.started_at), (None, None, None));
         assert_eq!(place.job(id), reopened);
         place.check_counts(&["a"]);
         let claimed = place.take("a");
-        assert_eq!((claimed.job.id, bytes_of(&claimed.input.content)), (id, b"the input".to_vec()));
+        assert_eq!((claimed.job.id, bytes_of(&given(&claimed).0.content)), (id, b"the input".to_vec()));
         assert_eq!(place.end(&claimed, Ended::Succeeded).await.attempts, 1);
     }
 }
@@ -89,7 +89,7 @@ async fn another_life_has_all_its_attempts_and_survives_a_reopen() {
     let place = Place::new().await;
     let id = place.add(job_but("a", |job| job.max_attempts = 1)).await;
     place.end(&place.take("a"), transient()).await;
-    place.retry(id).await.expect("failed");
+    place.retry(id, 100).await.expect("failed");
     let place = place.reopened().await;
     assert_eq!(place.job(id).state, State::Queued);
     assert_eq!(place.end(&place.take("a"), transient()).await.attempts, 1);
@@ -108,7 +108,7 @@ async fn only_failed_and_cancelled_jobs_get_another_life() {
         (running, State::Running),
         (queued, State::Queued),
     ] {
-        assert_refused(place.retry(id).await, |error| matches!(error, StoreError::WrongState(_)));
+        assert_refused(place.retry(id, 100).await, |error| matches!(error, StoreError::WrongState(_)));
         assert_eq!(place.job(id).state, state);
     }
 }
@@ -175,7 +175,7 @@ async fn assert_nothing_is_left(place: &Place, id: JobId) {
     assert!(matches!(place.artifact(id, "page"), Ok(None)));
     assert_eq!(place.usage(id).ok(), Some(vec![]));
     assert_refused(place.delete(id).await, |error| matches!(error, StoreError::NotFound));
-    assert_refused(place.retry(id).await, |error| matches!(error, StoreError::NotFound));
+    assert_refused(place.retry(id, 100).await, |error| matches!(error, StoreError::NotFound));
 }
 
 #[tokio::test]
@@ -211,8 +211,21 @@ async fn an_expired_job_can_be_retried_and_does_not_expire_again() {
     let place = Place::new().await;
     let id = place.add(job_but("a", |job| job.expires_at = Some(at(10)))).await;
     place.expire(at(10)).await.expect("the disk works");
-    place.retry(id).await.expect("failed");
+    place.retry(id, 100).await.expect("failed");
     assert_eq!(place.expire(at(99)).await.expect("the disk works").len(), 0);
     let late = place.finish(id, place.take("a").token, attempt(Ended::Succeeded)).await;
     assert_eq!(late.map(|job| job.state).ok(), Some(State::Succeeded));
+}
+
+/// Fault: jobs brought back one by one fill a queue far beyond its cap.
+#[tokio::test]
+async fn a_retry_needs_a_place_in_the_queue_as_a_submit_does() {
+    let place = Place::new().await;
+    let ids = [place.add(job("a")).await, place.add(job("a")).await];
+    for id in ids {
+        place.cancel(id, None, NOW).await.expect("unfinished");
+    }
+    place.retry(ids[0], 1).await.expect("the queue is empty");
+    assert_refused(place.retry(ids[1], 1).await, |error| matches!(error, StoreError::QueueFull { queue_max: 1 }));
+    place.retry(ids[1], 2).await.expect("there is room for two");
 }

@@ -226,7 +226,7 @@ async fn an_attempt_that_was_cancelled_cannot_end_the_jobs_next_life() {
     let id = place.add(job("a")).await;
     let old = place.take("a");
     place.cancel(id, None, NOW).await.expect("a running job can be cancelled");
-    place.retry(id).await.expect("a cancelled job can be retried");
+    place.retry(id, 100).await.expect("a cancelled job can be retried");
     let late = place.finish(id, old.token, attempt(Ended::Succeeded)).await;
     assert_refused(late, |error| matches!(error, StoreError::Fenced));
     let new = place.take("a");

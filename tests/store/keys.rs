@@ -140,7 +140,7 @@ async fn the_key_of_a_retried_job_is_still_its_key() {
     let place = Place::new().await;
     let id = place.ask_well(1, NOW).await;
     place.end(&place.take("a"), permanent()).await;
-    place.retry(id).await.expect("failed");
+    place.retry(id, 100).await.expect("failed");
     assert_eq!(place.ask_well(1, NOW).await, id);
     assert_eq!(place.all().len(), 1);
 }

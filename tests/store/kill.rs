@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use crate::child::start;
-use crate::parts::{NOW, attempt, bytes_of, job, kind, no_limit, noise, payload, permanent, transient};
+use crate::parts::{NOW, attempt, bytes_of, given, job, kind, no_limit, noise, payload, permanent, transient};
 use crate::place::{CRASHES_MAX, Place, SETTINGS};
 
 const ROUNDS: u32 = 10;
@@ -151,7 +151,7 @@ async fn drain(place: &Place) {
     let claimed = place.claim_all(&free, crate::parts::at(9_999));
     assert_eq!(claimed.len() as u64, unfinished);
     for claimed in &claimed {
-        assert!(bytes_of(&claimed.input.content) == input_of(claimed.job.id), "the input of {}", claimed.job.id);
+        assert!(bytes_of(&given(claimed).0.content) == input_of(claimed.job.id), "the input of {}", claimed.job.id);
         assert!(claimed.job.attempts <= 3);
     }
 }

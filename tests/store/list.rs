@@ -142,7 +142,7 @@ async fn counts_agree_with_a_full_list_after_every_step_and_reopen() {
                 let over = place.end(&claimed, ended).await;
                 check(&place);
                 if over.state == State::Failed {
-                    place.retry(over.id).await.expect("failed");
+                    place.retry(over.id, 100).await.expect("failed");
                     check(&place);
                 }
                 place.cancel(over.id, None, NOW).await.expect("idempotent");

@@ -108,6 +108,11 @@ pub(crate) fn payload(store: &Store, bytes: &[u8]) -> Payload {
     Payload { media_type: "application/octet-stream".into(), content: upload.finish().expect("the disk works") }
 }
 
+/// What a claimed job's plugin is given.
+pub(crate) fn given(claimed: &Claimed) -> &(Payload, Options) {
+    claimed.input.as_ref().expect("the disk gives back what it was given")
+}
+
 pub(crate) fn bytes_of(content: &Content) -> Vec<u8> {
     let mut reader = content.open(0).expect("the content can be opened");
     let mut bytes = Vec::new();

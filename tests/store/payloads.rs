@@ -3,7 +3,7 @@
 use dropforge::job::Ended;
 use dropforge::store::{ArtifactEntry, Attempt, Content, StoreError};
 
-use crate::parts::{NOW, attempt, bytes_of, job, no_limit, noise};
+use crate::parts::{NOW, attempt, bytes_of, given, job, no_limit, noise};
 use crate::place::Place;
 
 /// Nothing, a little, and both sides of where payloads may come to lie elsewhere.
@@ -23,9 +23,9 @@ async fn inputs_of_every_size_come_back_byte_by_byte() {
         let claimed = place.claim_all(&[("a", 9)], NOW);
         assert_eq!(claimed.len(), SIZES.len());
         for (number, claimed) in claimed.iter().enumerate() {
-            assert_eq!(claimed.input.content.size(), SIZES[number] as u64);
-            assert_eq!(claimed.input.media_type, "application/octet-stream");
-            assert!(bytes_of(&claimed.input.content) == bytes(number, 0), "an input of {} bytes", SIZES[number]);
+            assert_eq!(given(claimed).0.content.size(), SIZES[number] as u64);
+            assert_eq!(given(claimed).0.media_type, "application/octet-stream");
+            assert!(bytes_of(&given(claimed).0.content) == bytes(number, 0), "an input of {} bytes", SIZES[number]);
         }
     };
     check(&place);
@@ -89,7 +89,7 @@ async fn a_media_type_stays_with_its_bytes() {
     new.input.media_type = "text/plain; charset=utf-8".into();
     let id = place.add(new).await;
     let claimed = place.take("a");
-    assert_eq!(claimed.input.media_type, "text/plain; charset=utf-8");
+    assert_eq!(given(&claimed).0.media_type, "text/plain; charset=utf-8");
     let mut output = place.payload(b"<p>");
     output.media_type = "text/html".into();
     let mut page = place.artifact_of("page", &noise(1, 100_000));
@@ -127,7 +127,7 @@ async fn a_large_payload_in_memory_is_refused_or_comes_back_whole() {
     let mut new = job("a");
     new.input.content = Content::Inline(bytes.clone().into());
     match place.submit(new, no_limit()).await {
-        Ok(_) => assert!(bytes_of(&place.take("a").input.content) == bytes),
+        Ok(_) => assert!(bytes_of(&given(&place.take("a")).0.content) == bytes),
         Err(error) => assert!(matches!(error, StoreError::Refused(_)), "{error}"),
     }
     place.check_counts(&["a"]);

@@ -12,7 +12,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::model::{Ending, Model, Refusal, progress, retention, settled};
-use crate::parts::{NOW, all, attempt, bytes_of, job, kind, noise};
+use crate::parts::{NOW, all, attempt, bytes_of, given, job, kind, noise};
 use crate::place::Place;
 
 /// Bounded so that all of it takes a few seconds.
@@ -126,7 +126,7 @@ impl Run {
             }
             Step::Retry(which) => {
                 let Some(id) = self.pick(which) else { return self };
-                let answer = self.place.retry(id).await;
+                let answer = self.place.retry(id, 100).await;
                 self.compare(answer, self.now, |model, _| model.retry(id));
             }
             Step::Delete(which) => {
@@ -176,7 +176,7 @@ impl Run {
         for (claimed, (id, number)) in claimed.into_iter().zip(expected) {
             let entry = self.model.get(id).expect("the model has just handed it out");
             assert_eq!(claimed.job, entry.seen());
-            assert!(bytes_of(&claimed.input.content) == entry.input, "the input of {id}");
+            assert!(bytes_of(&given(&claimed).0.content) == entry.input, "the input of {id}");
             let last = self.newest_tokens.insert(id, claimed.token);
             assert!(last < Some(claimed.token), "tokens grow");
             self.open.push(Claim { id, token: claimed.token, number });

@@ -6,7 +6,7 @@ use dropforge::job::{Ended, JobId, State};
 use dropforge::store::{Attempt, Retention, StoreError};
 use dropforge::time::Time;
 
-use crate::parts::{NOW, assert_refused, at, attempt, bytes_of, job, noise, permanent};
+use crate::parts::{NOW, assert_refused, at, attempt, bytes_of, given, job, noise, permanent};
 use crate::place::Place;
 
 /// Everything is kept for ever.
@@ -109,7 +109,7 @@ async fn jobs_that_are_not_finished_are_kept_whatever_their_age() {
     let nothing = Retention { age: Duration::ZERO, jobs_max: 0, bytes_max: 0 };
     place.tidy(&nothing, at(1_000_000)).await;
     let claimed = place.take("a");
-    assert_eq!(bytes_of(&claimed.input.content), b"precious");
+    assert_eq!(bytes_of(&given(&claimed).0.content), b"precious");
     place.tidy(&nothing, at(1_000_000)).await;
     place.end(&claimed, Ended::Succeeded).await;
     assert!(place.exists(id));
@@ -123,11 +123,11 @@ async fn a_job_whose_content_is_gone_cannot_be_retried() {
     let (failed, cancelled) = (place.ended("a", State::Failed).await, place.ended("a", State::Cancelled).await);
     place.tidy(&Retention { bytes_max: 0, ..ALL }, NOW).await;
     for id in [failed, cancelled] {
-        assert_refused(place.retry(id).await, |error| matches!(error, StoreError::Gone));
+        assert_refused(place.retry(id, 100).await, |error| matches!(error, StoreError::Gone));
     }
     let place = place.reopened().await;
     for id in [failed, cancelled] {
-        assert_refused(place.retry(id).await, |error| matches!(error, StoreError::Gone));
+        assert_refused(place.retry(id, 100).await, |error| matches!(error, StoreError::Gone));
         place.delete(id).await.expect("what is left can be deleted");
     }
 }
@@ -136,14 +136,14 @@ async fn a_job_whose_content_is_gone_cannot_be_retried() {
 async fn a_retried_job_is_no_longer_in_retentions_reach() {
     let place = Place::new().await;
     let id = place.ended("a", State::Failed).await;
-    place.retry(id).await.expect("failed");
+    place.retry(id, 100).await.expect("failed");
     place.tidy(&Retention { jobs_max: 0, bytes_max: 0, ..ALL }, NOW).await;
     let claimed = place.take("a");
     assert_eq!(claimed.job.id, id);
     // It is as old as its newest end.
     place.finish(id, claimed.token, Attempt { now: at(500), ..attempt(permanent()) }).await.expect("the claim holds");
     place.tidy(&Retention { age: Duration::from_secs(100), ..ALL }, at(599)).await;
-    assert!(place.retry(id).await.is_ok());
+    assert!(place.retry(id, 100).await.is_ok());
 }
 
 #[tokio::test]

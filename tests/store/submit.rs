@@ -7,7 +7,9 @@ use dropforge::store::{Admission, Filter, NewJob, Options, Settings, StoreError}
 use futures_util::future::join_all;
 
 use crate::child::undisturbed;
-use crate::parts::{NOW, assert_refused, at, attempt, bytes_of, job, job_but, job_for, kind, no_limit, noise, payload};
+use crate::parts::{
+    NOW, assert_refused, at, attempt, bytes_of, given, job, job_but, job_for, kind, no_limit, noise, payload,
+};
 use crate::place::{CRASHES_MAX, Place, SETTINGS};
 
 #[tokio::test]
@@ -66,7 +68,7 @@ async fn what_was_never_submitted_is_not_there() {
     assert_eq!(place.artifacts(id).ok(), Some(vec![]));
     assert_eq!(place.usage(id).ok(), Some(vec![]));
     assert_refused(place.cancel(id, None, NOW).await, |error| matches!(error, StoreError::NotFound));
-    assert_refused(place.retry(id).await, |error| matches!(error, StoreError::NotFound));
+    assert_refused(place.retry(id, 100).await, |error| matches!(error, StoreError::NotFound));
     assert_refused(place.delete(id).await, |error| matches!(error, StoreError::NotFound));
 }
 
@@ -87,10 +89,10 @@ async fn parameters_and_arguments_reach_every_claim() {
     };
     let id = place.add(NewJob { options: options.clone(), ..job("a") }).await;
     let claimed = place.take("a");
-    assert_eq!((claimed.job.id, &claimed.options), (id, &options));
+    assert_eq!((claimed.job.id, &given(&claimed).1), (id, &options));
     drop(claimed);
     let place = place.reopened().await;
-    assert_eq!(place.take("a").options, options);
+    assert_eq!(given(&place.take("a")).1, options);
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn a_log_of_very_many_very_short_lines_is_no_reason_to_lose_an_outcome() {
 async fn reports_outlive_a_retry_and_go_with_the_job() {
     let place = Place::new().await;
     let id = place.ended("a", dropforge::job::State::Failed).await;
-    place.retry(id).await.expect("a failed job can be retried");
+    place.retry(id, 100).await.expect("a failed job can be retried");
     place.end(&place.take("a"), Ended::Succeeded).await;
     assert_eq!(place.usage(id).map(|reports| reports.len()).ok(), Some(2));
     place.delete(id).await.expect("finished");

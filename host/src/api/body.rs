@@ -64,7 +64,13 @@ pub(super) async fn stream(mut upload: Upload, body: Body, headers: &HeaderMap, 
             drop(upload);
             return Err(refuse(chunks, headers, most, "").await);
         }
-        upload = write(upload, chunk).await?;
+        upload = match write(upload, chunk).await {
+            Ok(upload) => upload,
+            Err(problem) => {
+                discard(chunks, headers).await;
+                return Err(problem);
+            }
+        };
     }
     Ok(upload)
 }
@@ -74,22 +80,28 @@ fn is_longer(headers: &HeaderMap, most: u64) -> bool {
     length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > most)
 }
 
-/// The refusal of a body that is too large, once the client is likely to listen.
-async fn refuse(mut chunks: BodyDataStream, headers: &HeaderMap, most: u64, advice: &str) -> Problem {
-    // A client that asks first has not begun to send.
-    if !headers.contains_key(header::EXPECT) {
-        let discard = async {
-            let mut discarded = 0;
-            while let Some(Ok(chunk)) = chunks.next().await
-                && discarded < DISCARDED_BYTES_MAX
-            {
-                discarded += chunk.len();
-            }
-        };
-        // Whether it was all or not, the answer is the same.
-        let _ = tokio::time::timeout(DISCARDING_MAX, discard).await;
-    }
+/// The refusal of a body that is too large.
+async fn refuse(chunks: BodyDataStream, headers: &HeaderMap, most: u64, advice: &str) -> Problem {
+    discard(chunks, headers).await;
     Problem::too_large(most, advice)
+}
+
+/// Reads on for a while what nobody wants, so that the client is likely to listen to the refusal.
+async fn discard(mut chunks: BodyDataStream, headers: &HeaderMap) {
+    // A client that asks first has not begun to send.
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let discard = async {
+        let mut discarded = 0;
+        while let Some(Ok(chunk)) = chunks.next().await
+            && discarded < DISCARDED_BYTES_MAX
+        {
+            discarded += chunk.len();
+        }
+    };
+    // Whether it was all or not, the answer is the same.
+    let _ = tokio::time::timeout(DISCARDING_MAX, discard).await;
 }
 
 /// Takes up bytes; on a thread that may block if they go to a file.

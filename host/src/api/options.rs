@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
@@ -19,18 +21,32 @@ const TAG_BYTES_MAX: usize = 64;
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A job's options as the client gave them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct JobOptions {
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) parameters: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) args: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) priority: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) delay: Option<Duration>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) run_at: Option<Time>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) max_attempts: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) expires_in: Option<Duration>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) tags: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) cancel_on_timeout: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl JobOptions {
@@ -70,10 +86,9 @@ impl JobOptions {
 
     /// Digest of everything the request asks for: two requests with the same one want the same job.
     pub(super) fn digest(&self, kind: &Kind, input: &Payload) -> [u8; 32] {
-        // The debug form names every field there is; a digest is only ever compared with those of this very version
-        // of the host, or within the day an idempotency key lives.
-        let text = format!("{kind} {:?} {:?} {:?}", input.media_type, input.content.sha256(), self);
-        Sha256::digest(text).into()
+        // What was not given is left out, so that a later version of the host, which may know more options, finds the same digest.
+        let given = json!([kind.as_str(), input.media_type, hex::encode(input.content.sha256()), self]);
+        Sha256::digest(given.to_string()).into()
     }
 
     /// Checks the values against each other, the plugin and its limits.

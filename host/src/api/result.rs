@@ -1,14 +1,15 @@
 //! What a job left: its result and its artifacts.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
 use serde_json::{Value, json};
-use tokio_util::io::ReaderStream;
 
 use super::jobs::parse_id;
 use super::problem::Problem;
@@ -75,6 +76,17 @@ pub(super) async fn artifact(
     }
 }
 
+/// Reads a file piece by piece, off the threads that serve. An error breaks the answer off, so that the client notices.
+fn pieces(reader: ContentReader) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(reader, |mut reader| async move {
+        let read = tokio::task::spawn_blocking(move || {
+            let chunk = reader.next_chunk(CHUNK_BYTES)?;
+            Ok((!chunk.is_empty()).then_some((chunk, reader)))
+        });
+        read.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    })
+}
+
 async fn body(payload: Payload) -> Result<Response, Problem> {
     let Payload { media_type, content } = payload;
     let size = content.size();
@@ -83,9 +95,7 @@ async fn body(payload: Payload) -> Result<Response, Problem> {
         // Opening a file that is in the folder is quick; reading it happens in pieces, off this thread.
         blob => match blob.open(0).map_err(|error| Problem::from(crate::store::StoreError::Disk(error)))? {
             ContentReader::Inline(bytes) => Body::from(bytes),
-            ContentReader::File(file) => {
-                Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES))
-            }
+            file => Body::from_stream(pieces(file)),
         },
     };
     let mut response = body.into_response();

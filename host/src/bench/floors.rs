@@ -16,6 +16,9 @@ use crate::job::{Job, JobId, Kind};
 use crate::store::{Admission, Content, NewJob, Options, Payload, Settings, Store};
 use crate::time::Time;
 
+/// What the jobs of a bare store are for.
+pub(super) const KIND: &str = "message";
+
 /// A bare axum server that parses the JSON it gets and gives it back.
 pub(super) async fn echo(connections: usize, duration: Duration) -> anyhow::Result<Sample> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -62,8 +65,9 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
     Ok(sample)
 }
 
-fn job() -> anyhow::Result<NewJob> {
-    let kind = Kind::new("message").ok_or_else(|| anyhow::anyhow!("a good name"))?;
+/// A small job.
+pub(super) fn job() -> anyhow::Result<NewJob> {
+    let kind = Kind::new(KIND).ok_or_else(|| anyhow::anyhow!("a good name"))?;
     let job = Job::new(JobId::now_v7(), kind, Time::now());
     let content = Content::Inline(NO_OP_INPUT.into());
     let input = Payload { media_type: "application/json".to_owned(), content };

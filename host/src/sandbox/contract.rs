@@ -101,8 +101,8 @@ impl Guest {
         wasi.stdout(log.clone()).stderr(log.clone());
         let stdout = command.map(|start| {
             let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
-            let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
-            wasi.stdin(Stdin::new(ContentStream { reader: start.input, running, _open: open }));
+            let (running, meter, open) = (Arc::clone(&running), Arc::clone(&meter), Arc::clone(&open_streams));
+            wasi.stdin(Stdin::new(ContentStream { reader: start.input, running, meter, _open: open }));
             wasi.stdout(stdout.clone()).args(&start.arguments).envs(&start.environment);
             stdout
         });
@@ -261,7 +261,10 @@ impl types::HostInput for Guest {
                 bytes.extend_from_slice(&chunk);
             }
         };
-        Ok(read().map_err(|error| InputError::Unavailable(error.to_string())))
+        Ok(read().map_err(|error| {
+            self.meter.note_disk_error(&error);
+            InputError::Unavailable(error.to_string())
+        }))
     }
 
     async fn stream(
@@ -273,12 +276,16 @@ impl types::HostInput for Guest {
             return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
         }
         let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
+        let meter = Arc::clone(&self.meter);
         match self.handles.get(&input)?.content.open(0) {
             Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream { reader, running, _open: open });
+                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
                 Ok(Ok(self.handles.push(stream)?))
             }
-            Err(error) => Ok(Err(InputError::Unavailable(error.to_string()))),
+            Err(error) => {
+                meter.note_disk_error(&error);
+                Ok(Err(InputError::Unavailable(error.to_string())))
+            }
         }
     }
 

@@ -418,7 +418,7 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
 }
 
 fn disk_failed(cause: &str) -> Over {
-    Over::failed(Code::Internal, format!("the host could not write an artifact: {cause}"), None)
+    Over::failed(Code::Internal, format!("the host's disk failed the job: {cause}"), None)
 }
 
 /// Which bound a guest has met inside a call to the host.

@@ -27,6 +27,7 @@ pub(super) const LOG_LINE_BYTES_MAX: usize = 1024;
 /// A content being read by the guest.
 pub(super) struct ContentStream {
     pub(super) reader: ContentReader,
+    pub(super) meter: Arc<Meter>,
     pub(super) running: Arc<Running>,
     pub(super) _open: Arc<()>,
 }
@@ -51,7 +52,11 @@ impl InputStream for ContentStream {
         match self.reader.next_chunk(size.min(CHUNK_BYTES_MAX)) {
             Ok(chunk) if chunk.is_empty() => Err(StreamError::Closed),
             Ok(chunk) => Ok(chunk),
-            Err(error) => Err(StreamError::LastOperationFailed(error.into())),
+            Err(error) => {
+                // A guest may take this for the end of its input; the attempt must not count as a success with half of it.
+                self.meter.note_disk_error(&error);
+                Err(StreamError::LastOperationFailed(error.into()))
+            }
         }
     }
 }

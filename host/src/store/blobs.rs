@@ -15,6 +15,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+use super::space::{Room, Space};
+
+/// How much an upload writes between two looks at the room that is left.
+const LOOK_EVERY_BYTES: u64 = 1 << 20;
+
 /// The folder of blobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blobs(Arc<Folder>);
@@ -23,6 +28,7 @@ pub struct Blobs(Arc<Folder>);
 struct Folder {
     path: PathBuf,
     temporary: PathBuf,
+    space: Space,
     counts: Mutex<HashMap<[u8; 32], u64>>,
 }
 
@@ -63,7 +69,8 @@ impl Content {
         }
     }
 
-    /// The bytes from `offset` on, to be read at leisure.
+    /// The bytes from `offset` on, to be read at leisure. Read from the start to the end, a file is held against its
+    /// address: bytes that are not those that were stored end in an error before the last of them is handed out.
     pub fn open(&self, offset: u64) -> io::Result<ContentReader> {
         match self {
             Content::Inline(bytes) => {
@@ -72,16 +79,21 @@ impl Content {
             }
             Content::Blob(blob) => {
                 let mut file = File::open(blob.folder.path_of(&blob.sha256))?;
+                if offset == 0 {
+                    let rest = Check { hash: Sha256::new(), left: blob.size, sha256: blob.sha256 };
+                    return Ok(ContentReader::Whole(file, Box::new(rest)));
+                }
                 file.seek(SeekFrom::Start(offset))?;
-                Ok(ContentReader::File(file))
+                Ok(ContentReader::Part(file))
             }
         }
     }
 }
 
-/// Opens any file for reading in pieces.
-pub(super) fn open_file(path: &Path) -> io::Result<ContentReader> {
-    File::open(path).map(ContentReader::File)
+/// Opens a blob's file that should have this size and address, for reading in pieces.
+pub(super) fn open_file(path: &Path, size: u64, sha256: [u8; 32]) -> io::Result<ContentReader> {
+    let check = Check { hash: Sha256::new(), left: size, sha256 };
+    File::open(path).map(|file| ContentReader::Whole(file, Box::new(check)))
 }
 
 /// Reads a [`Content`]. A file stays readable even after its blob is deleted.
@@ -89,8 +101,44 @@ pub(super) fn open_file(path: &Path) -> io::Result<ContentReader> {
 pub enum ContentReader {
     /// The rest of the bytes.
     Inline(Bytes),
-    /// The file at the right position.
-    File(File),
+    /// A file from its start, and what it should be in the end.
+    Whole(File, Box<Check>),
+    /// A file from somewhere within: it cannot be checked.
+    Part(File),
+}
+
+/// What has been read of a file so far, and what it should have been in the end.
+#[derive(Debug)]
+pub struct Check {
+    hash: Sha256,
+    left: u64,
+    sha256: [u8; 32],
+}
+
+impl Check {
+    /// Takes note of the next bytes; at the end, of none. The bytes are good unless this fails.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let read = bytes.len() as u64;
+        let is_cut_short = bytes.is_empty() && self.left > 0;
+        if is_cut_short || read > self.left {
+            return Err(self.damaged());
+        }
+        self.hash.update(bytes);
+        self.left -= read;
+        if read > 0 && self.left == 0 && self.hash.clone().finalize()[..] != self.sha256 {
+            return Err(self.damaged());
+        }
+        Ok(())
+    }
+
+    fn damaged(&self) -> io::Error {
+        let name = hex::encode(self.sha256);
+        tracing::error!(blob = name, "a blob is damaged: its bytes are not those that were stored");
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("blob {name} is damaged: its bytes are not those that were stored"),
+        )
+    }
 }
 
 impl ContentReader {
@@ -98,14 +146,21 @@ impl ContentReader {
     pub fn next_chunk(&mut self, bytes_max: usize) -> io::Result<Bytes> {
         match self {
             ContentReader::Inline(bytes) => Ok(bytes.split_to(bytes_max.min(bytes.len()))),
-            ContentReader::File(file) => {
-                let mut chunk = vec![0; bytes_max];
-                let read = file.read(&mut chunk)?;
-                chunk.truncate(read);
-                Ok(chunk.into())
+            ContentReader::Whole(file, check) => {
+                let chunk = read(file, bytes_max)?;
+                check.take(&chunk)?;
+                Ok(chunk)
             }
+            ContentReader::Part(file) => read(file, bytes_max),
         }
     }
+}
+
+fn read(file: &mut File, bytes_max: usize) -> io::Result<Bytes> {
+    let mut chunk = vec![0; bytes_max];
+    let read = file.read(&mut chunk)?;
+    chunk.truncate(read);
+    Ok(chunk.into())
 }
 
 /// Keeps a blob's file alive.
@@ -163,7 +218,7 @@ impl Folder {
 
 impl Blobs {
     /// Opens the folder below `data`. Half-written files of a killed process are gone afterwards.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub(super) fn open(data: &Path, space: Space) -> io::Result<Self> {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         if temporary.exists() {
@@ -171,12 +226,27 @@ impl Blobs {
         }
         fs::create_dir_all(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, counts: Mutex::default() })))
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
     }
 
-    /// Begins to take up a content of unknown size.
+    /// A folder without a store around it, for guests whose output nobody keeps. Nothing of its disk is kept free.
+    pub fn without_store(folder: &Path) -> io::Result<Self> {
+        Self::open(folder, Space::new(folder, 0))
+    }
+
+    /// Begins to take up a content of unknown size: what an accepted job writes. It may use the room that is kept for
+    /// outcomes, but not the last of it, without which nothing could be recorded.
     pub fn upload(&self) -> Upload {
-        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0 }
+        self.upload_while(Room::Freeing)
+    }
+
+    /// The same for what comes with new work, for which less room is left.
+    pub fn upload_for_new(&self) -> Upload {
+        self.upload_while(Room::Scarce)
+    }
+
+    fn upload_while(&self, refused_at: Room) -> Upload {
+        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0, refused_at, looked_at: 0 }
     }
 
     /// A handle on a blob that a record names.
@@ -224,6 +294,10 @@ pub struct Upload {
     small: Vec<u8>,
     large: Option<Box<Large>>,
     size: u64,
+    /// With so little room on the disk it is refused.
+    refused_at: Room,
+    /// Its size when the disk was last looked at.
+    looked_at: u64,
 }
 
 #[derive(Debug)]
@@ -245,10 +319,14 @@ impl Upload {
         self.large.is_some() || self.small.len() + bytes > Content::INLINE_BYTES_MAX
     }
 
-    /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so.
+    /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so. Fails with
+    /// [`io::ErrorKind::StorageFull`] before the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.large.is_none() && self.spills(bytes.len()) {
-            self.spill()?;
+        if self.spills(bytes.len()) {
+            self.check_room(bytes.len() as u64)?;
+            if self.large.is_none() {
+                self.spill()?;
+            }
         }
         match self.large.as_deref_mut() {
             Some(Large { file: Some(file), hash, .. }) => {
@@ -259,6 +337,18 @@ impl Upload {
             None => self.small.extend_from_slice(bytes),
         }
         self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Many uploads at once must not use up, between two looks, what commits need.
+    fn check_room(&mut self, bytes: u64) -> io::Result<()> {
+        let is_first = self.large.is_none();
+        if is_first || self.size + bytes - self.looked_at >= LOOK_EVERY_BYTES {
+            if self.folder.space.room() >= self.refused_at {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much"));
+            }
+            self.looked_at = self.size;
+        }
         Ok(())
     }
 
@@ -331,7 +421,7 @@ mod tests {
     #[test]
     fn equal_contents_share_one_file_that_goes_with_its_last_user() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path()).expect("opens");
+        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         let (one, two) = (large(&blobs, 7), large(&blobs, 7));
         assert_eq!((one.sha256(), one.size(), files(folder.path())), (two.sha256(), 150_000, 1));
         drop(one);
@@ -341,14 +431,41 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_file_is_never_read_to_its_end() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
+        let content = large(&blobs, 7);
+        let path = folder.path().join("blobs").join(hex::encode(content.sha256()));
+        let read = || {
+            let mut reader = content.open(0).expect("the file is there");
+            let mut bytes = 0;
+            loop {
+                match reader.next_chunk(40_000) {
+                    Ok(chunk) if chunk.is_empty() => return Ok(bytes),
+                    Ok(chunk) => bytes += chunk.len(),
+                    Err(error) => return Err((bytes, error.kind())),
+                }
+            }
+        };
+        assert_eq!(read(), Ok(150_000));
+        let original = fs::read(&path).expect("readable");
+        let flipped = [&[8], &original[1..]].concat();
+        for changed in [flipped, original[1..].to_vec(), [&original[..], &[7]].concat()] {
+            fs::write(&path, changed).expect("writable");
+            let (bytes, kind) = read().expect_err("it is not what was stored");
+            assert!(bytes < 150_000 && kind == io::ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
     fn half_written_and_unnamed_files_are_gone_after_open() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path()).expect("opens");
+        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         fs::write(folder.path().join("tmp/half"), "written").expect("writable");
         let kept = large(&blobs, 1);
         let unnamed = folder.path().join("blobs").join(hex::encode([9; 32]));
         fs::write(unnamed, "orphan").expect("writable");
-        let again = Blobs::open(folder.path()).expect("opens");
+        let again = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
         again.retain(kept.sha256());
         assert_eq!(again.sweep().ok(), Some(1));
         assert_eq!(

@@ -22,10 +22,7 @@ impl Group<'_> {
             return Err(StoreError::DiskFull);
         }
         let NewJob { job, input, options } = new;
-        let waiting = self.disk.index().counts(&job.kind).unfinished() + self.joining(&job) as u64;
-        if waiting >= admission.queue_max {
-            return Err(StoreError::QueueFull { queue_max: admission.queue_max });
-        }
+        self.check_queue(&job.kind, admission.queue_max)?;
         let options = options.encode()?;
         let (id, mut writes) = (job.id, Writes::default());
         writes.content(id, Part::Input, &input.content)?;
@@ -138,13 +135,14 @@ impl Group<'_> {
         self.put(record, Writes::default(), &[])
     }
 
-    pub(super) fn retry(&mut self, id: JobId) -> Result<Job, StoreError> {
+    pub(super) fn retry(&mut self, id: JobId, queue_max: u64) -> Result<Job, StoreError> {
         let mut record = self.load(id)?;
         match record.job.state {
             _ if record.content_gone => return Err(StoreError::Gone),
             State::Failed | State::Cancelled => {}
             state => return Err(StoreError::WrongState(state)),
         }
+        self.check_queue(&record.job.kind, queue_max)?;
         record.job = record.job.reopened();
         self.put(record, Writes::default(), &[])
     }

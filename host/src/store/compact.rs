@@ -10,6 +10,7 @@ use std::path::Path;
 use super::StoreError;
 use super::blobs::sync_folder;
 use super::disk;
+use super::untouched::size;
 
 /// Records per batch of the copy.
 const BATCH: usize = 1_000;
@@ -67,13 +68,4 @@ pub(super) fn mend(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn size(folder: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let metadata = entry?.metadata()?;
-        bytes += if metadata.is_file() { metadata.len() } else { 0 };
-    }
-    Ok(bytes)
 }

@@ -8,6 +8,7 @@
 //! DIR/blobs/   large payloads, a file each
 //! DIR/tmp/     uploads under way; emptied at open
 //! DIR/plugins/ the last good file of each kind, which `plugins` keeps there
+//! DIR/importing is there while an import fills the folder; until it is done nobody else opens it
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -29,12 +30,15 @@ use super::inflight::{InFlight, Left};
 use super::record::{self, COMMIT_KEY, OPENS_KEY, Record};
 use super::recover;
 use super::space::Space;
+use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
 use crate::job::JobId;
 
 /// How long sled may take to let go of a database that this process has just closed.
 const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
+/// There while a folder is being filled.
+pub(super) const IMPORTING: &str = "importing";
 /// Memory sled may use for pages it could read again.
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -60,13 +64,34 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the folder, which need not exist yet, and rebuilds what lives in memory.
+    /// Opens the folder, which need not exist yet, and rebuilds what lives in memory. A folder that cannot be opened is left
+    /// as it is.
     pub(super) fn open(path: &Path, settings: &Settings) -> Result<Self, StoreError> {
         fs::create_dir_all(path)?;
         let lock = lock(path)?;
         compact::mend(path)?;
-        let db = open_sled(&path.join("db"))?;
-        let commits = CommitFile::open(&path.join("commit"))?;
+        let untouched = Untouched::copy(path)?;
+        match (Self::open_locked(path, settings, lock), untouched) {
+            (Err(StoreError::Damaged(what)), Some(untouched)) => {
+                untouched.restore()?;
+                Err(StoreError::Damaged(what))
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Opens a folder that this process has locked.
+    pub(super) fn open_locked(path: &Path, settings: &Settings, lock: File) -> Result<Self, StoreError> {
+        let (database, commit) = (path.join("db"), path.join("commit"));
+        let acknowledged = CommitFile::acknowledged_in(&commit)?;
+        if acknowledged > 0 && !database.exists() {
+            return Err(StoreError::damaged(format!(
+                "there is no database in {}, but commit {acknowledged} was acknowledged; restore it from a backup",
+                path.display()
+            )));
+        }
+        let db = open_sled(&database)?;
+        let commits = CommitFile::open(&commit)?;
         let last_commit: u64 = record::read(&db, COMMIT_KEY)?.unwrap_or(0);
         if last_commit < commits.acknowledged {
             return Err(StoreError::damaged(format!(
@@ -75,15 +100,16 @@ impl Disk {
                 path.display()
             )));
         }
-        let blobs = Blobs::open(path)?;
+        let space = Space::new(path, settings.reserve_bytes);
+        let blobs = Blobs::open(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
-            space: Space::new(path, settings.reserve_bytes),
+            space,
             in_flight: Arc::new(in_flight),
             left,
             opens,
-            db_file: File::open(path.join("db").join("db"))?,
+            db_file: File::open(database.join("db"))?,
             db,
             blobs,
             closing: AtomicBool::new(false),
@@ -97,7 +123,7 @@ impl Disk {
         writes.record(OPENS_KEY, &opens)?;
         disk.commit(writes)?;
         // The names of the files sled has just made must survive a power cut as well.
-        blobs::sync_folder(&path.join("db"))?;
+        blobs::sync_folder(&database)?;
         blobs::sync_folder(path)?;
         recover::rebuild(&disk)?;
         Ok(disk)
@@ -144,7 +170,20 @@ impl Disk {
     }
 }
 
+/// Locks a folder that is whole, or that an import is to fill.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = lock_for_import(path)?;
+    if path.join(IMPORTING).exists() {
+        return Err(StoreError::damaged(format!(
+            "an import into {} was cut short; delete the folder and import again",
+            path.display()
+        )));
+    }
+    Ok(lock)
+}
+
+/// Locks a folder that an import is to fill.
+pub(super) fn lock_for_import(path: &Path) -> Result<File, StoreError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

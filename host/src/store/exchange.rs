@@ -123,10 +123,8 @@ pub struct Claimed {
     pub job: Job,
     /// Needed to finish it.
     pub token: Token,
-    /// What the plugin reads.
-    pub input: Payload,
-    /// What else the plugin is told.
-    pub options: Options,
+    /// What the plugin reads and is told besides, or why the disk does not give it back.
+    pub input: Result<(Payload, Options), StoreError>,
     /// To be set whenever its guest is about to run, so that a crash finds the guilty.
     pub mark: Mark,
 }

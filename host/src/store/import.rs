@@ -1,14 +1,15 @@
 //! A new data folder from NDJSON; see `transfer.rs` for the lines.
 
 use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io::{self, BufRead};
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::blobs::{BlobHandle, Upload};
-use super::disk::Disk;
+use super::blobs::{self, BlobHandle, Upload};
+use super::disk::{self, Disk};
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::writes::Writes;
@@ -18,13 +19,18 @@ use crate::job::JobId;
 /// Jobs per commit.
 const JOBS_PER_COMMIT: u64 = 256;
 
-/// Fills a new folder from an export, and answers the number of jobs. What is there already is never touched; after an
-/// error the new folder is incomplete and should be deleted.
+/// Fills a new folder from an export, and answers the number of jobs. What is there already is never touched. After an
+/// error, or if the process dies, the new folder is incomplete, and nothing but its deletion makes it usable.
 pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError> {
     if path.exists() && path.read_dir()?.next().is_some() {
         return Err(TransferError::NotEmpty);
     }
-    let disk = Disk::open(path, &Settings { claims_max: 0, reserve_bytes: 0 })?;
+    fs::create_dir_all(path)?;
+    let lock = disk::lock_for_import(path)?;
+    let marker = path.join(disk::IMPORTING);
+    File::create(&marker)?.sync_all()?;
+    blobs::sync_folder(path)?;
+    let disk = Disk::open_locked(path, &Settings { claims_max: 0, reserve_bytes: 0 }, lock)?;
     let mut importer = Importer {
         disk: &disk,
         writes: Writes::default(),
@@ -43,6 +49,8 @@ pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError
         return Err(TransferError::Line(0, "the file has no end line: it was cut short".to_owned()));
     }
     importer.commit()?;
+    fs::remove_file(&marker)?;
+    blobs::sync_folder(path)?;
     Ok(importer.jobs)
 }
 

@@ -23,7 +23,8 @@ pub(super) enum Room {
     None,
 }
 
-#[derive(Debug)]
+/// Watches one disk. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(super) struct Space {
     path: PathBuf,
     reserve_bytes: u64,
@@ -51,7 +52,8 @@ impl Space {
     }
 }
 
-fn free_bytes(path: &Path) -> io::Result<u64> {
+/// Room on the disk that holds `path`.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

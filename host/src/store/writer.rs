@@ -21,7 +21,7 @@ use super::record::{self, KeyRecord, Record};
 use super::space::Room;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, StoreError, Token};
-use crate::job::{Job, JobId, Progress};
+use crate::job::{Job, JobId, Kind, Progress};
 use crate::time::Time;
 
 /// More changes than this in one flush gain nothing: sled's own work dominates from here on.
@@ -36,7 +36,7 @@ pub(super) enum Change {
     Submit { job: Box<NewJob>, admission: Admission, reply: Reply<Job> },
     Finish { id: JobId, token: Token, attempt: Box<Attempt>, reply: Reply<Job> },
     Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
-    Retry { id: JobId, reply: Reply<Job> },
+    Retry { id: JobId, queue_max: u64, reply: Reply<Job> },
     Expire { id: JobId, now: Time, reply: Reply<Job> },
     Judge { id: JobId, charge: Option<u32>, now: Time, reply: Reply<Job> },
     Judged { opens: u64, reply: Reply<()> },
@@ -82,6 +82,8 @@ pub(super) struct Group<'a> {
     before: HashMap<JobId, Option<Arc<Record>>>,
     /// Jobs as this group leaves them; nothing for a deleted one.
     after: HashMap<JobId, Option<Record>>,
+    /// Unfinished jobs by kind that the group adds, or takes away.
+    joined: HashMap<Kind, i64>,
     pub(super) keys: HashMap<[u8; 32], KeyRecord>,
     released: Vec<[u8; 32]>,
     /// Whether every change so far makes room.
@@ -103,6 +105,7 @@ impl<'a> Group<'a> {
             size: 0,
             before: HashMap::new(),
             after: HashMap::new(),
+            joined: HashMap::new(),
             keys: HashMap::new(),
             released: Vec::new(),
             only_frees: true,
@@ -120,7 +123,7 @@ impl<'a> Group<'a> {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
             Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
             Change::Cancel { id, progress, now, reply } => (reply, self.cancel(id, progress, now)),
-            Change::Retry { id, reply } => (reply, self.retry(id)),
+            Change::Retry { id, queue_max, reply } => (reply, self.retry(id, queue_max)),
             Change::Expire { id, now, reply } => (reply, self.expire(id, now)),
             Change::Judge { id, charge, now, reply } => (reply, self.judge(id, charge, now)),
             Change::DropContent { id, reply } => (reply, self.drop_content(id)),
@@ -164,16 +167,11 @@ impl<'a> Group<'a> {
         self.after.contains_key(&id)
     }
 
-    /// How many jobs of this kind the group adds.
-    pub(super) fn joining(&self, job: &Job) -> usize {
-        let joins = |(id, before): &(&JobId, &Option<Arc<Record>>)| {
-            before.is_none()
-                && self
-                    .after
-                    .get(id)
-                    .is_some_and(|after| after.as_ref().is_some_and(|after| after.job.kind == job.kind))
-        };
-        self.before.iter().filter(joins).count()
+    /// Refuses one more unfinished job of a kind that has as many as it may, those counted that this group adds.
+    pub(super) fn check_queue(&self, kind: &Kind, queue_max: u64) -> Result<(), StoreError> {
+        let joined = self.joined.get(kind).copied().unwrap_or(0);
+        let unfinished = self.disk.index().counts(kind).unfinished().saturating_add_signed(joined);
+        if unfinished < queue_max { Ok(()) } else { Err(StoreError::QueueFull { queue_max }) }
     }
 
     /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
@@ -185,9 +183,23 @@ impl<'a> Group<'a> {
         for blob in blobs {
             self.disk.blobs.retain(blob.sha256());
         }
+        let was_unfinished = self.is_unfinished(id);
         let job = record.job.clone();
         self.after.insert(id, Some(record));
+        let joined = i64::from(!job.state.is_terminal()) - i64::from(was_unfinished);
+        if joined != 0 {
+            *self.joined.entry(job.kind.clone()).or_insert(0) += joined;
+        }
         Ok(job)
+    }
+
+    /// Whether the group leaves the job unfinished so far; it has been remembered.
+    fn is_unfinished(&self, id: JobId) -> bool {
+        let newest = match self.after.get(&id) {
+            Some(after) => after.as_ref(),
+            None => self.before.get(&id).and_then(Option::as_deref),
+        };
+        newest.is_some_and(|record| !record.job.state.is_terminal())
     }
 
     /// Takes a job's record out with the commit.

@@ -1,0 +1,91 @@
+//! A copy of the database, taken before sled opens it: sled mends the end of its log as it opens, also where it then finds that it
+//! cannot go on. With the copy a folder that is refused is left exactly as it was found, for whoever is to rescue it.
+//!
+//! The copy need not be durable: as long as it exists nothing has been changed that a start after a power cut would not change
+//! as well. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::space::free_bytes;
+
+/// Room that must be left beside the copy.
+const LEFT_BYTES: u64 = 32 << 20;
+
+/// The database as it was. Dropped, the copy is deleted.
+#[derive(Debug)]
+pub(super) struct Untouched {
+    database: PathBuf,
+    copy: PathBuf,
+}
+
+impl Untouched {
+    /// Copies the database of a data folder, if there is one and the disk has room for it twice.
+    pub(super) fn copy(folder: &Path) -> io::Result<Option<Self>> {
+        let (database, copy) = (folder.join("db"), folder.join("db.before"));
+        if copy.exists() {
+            // A process died while it opened the folder. What it may have mended is mended as it would be again now.
+            fs::remove_dir_all(&copy)?;
+        }
+        if !database.is_dir() {
+            return Ok(None);
+        }
+        if free_bytes(folder)? < size(&database)?.saturating_add(LEFT_BYTES) {
+            tracing::warn!("the disk has no room for a copy of the database while it is opened; it is opened without");
+            return Ok(None);
+        }
+        let untouched = Self { database, copy };
+        copy_folder(&untouched.database, &untouched.copy)?;
+        Ok(Some(untouched))
+    }
+
+    /// Where the copy is.
+    pub(super) fn path(&self) -> &Path {
+        &self.copy
+    }
+
+    /// Puts the copy in the database's place, which nobody may have open any longer.
+    pub(super) fn restore(self) -> Result<(), StoreError> {
+        fs::remove_dir_all(&self.database)?;
+        fs::rename(&self.copy, &self.database)?;
+        Ok(())
+    }
+}
+
+impl Drop for Untouched {
+    fn drop(&mut self) {
+        match fs::remove_dir_all(&self.copy) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "could not delete the copy of the database; the next start will");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of all files in a folder.
+pub(super) fn size(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
