@@ -12,6 +12,8 @@ mod crash;
 mod doctor;
 #[path = "end_to_end/durability.rs"]
 mod durability;
+#[path = "end_to_end/features.rs"]
+mod features;
 #[path = "end_to_end/hostile.rs"]
 mod hostile;
 #[path = "end_to_end/hostile_files.rs"]

@@ -4,9 +4,10 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{GcHeapOutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
@@ -24,7 +25,6 @@ const DESCRIBE_LIMITS: Limits =
     Limits { timeout: Duration::from_secs(1), fuel: 1_000_000_000, memory_bytes: 64 << 20, output_bytes: 0 };
 /// Descriptors are shown to clients; longer ones are refused.
 const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
-const BACKTRACE_FRAMES_MAX: usize = 20;
 
 /// What one attempt may use.
 #[derive(Debug, Clone, Copy)]
@@ -380,16 +380,16 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
     // The engine could run the guest, so an error is of the guest's making: a result that is no value of its type, a bad handle.
     let in_guest = error.downcast_ref::<InGuest>().is_some();
     let backtrace = error.downcast_ref::<WasmBacktrace>();
-    usage.backtrace = backtrace.map(frames).unwrap_or_default();
+    usage.backtrace = backtrace.map(backtrace::lines).unwrap_or_default();
     if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
         return match bound {
             Bound::Output => over_output(),
-            _ => Over::failed(
-                Code::MemoryExceeded,
-                format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes),
-                Some(Bound::Memory),
-            ),
+            _ => over_memory(limits),
         };
+    }
+    // The memory of thrown exceptions was not allowed to grow, and all of them are still held on to.
+    if error.downcast_ref::<GcHeapOutOfMemory<()>>().is_some() {
+        return over_memory(limits);
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
@@ -426,21 +426,17 @@ fn over(running: &Running) -> Stopped {
     running.stop_requested().map_or(Stopped::Deadline, Stopped::Asked)
 }
 
+fn over_memory(limits: &Limits) -> Over {
+    let message = format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes);
+    Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
+}
+
 fn over_output() -> Over {
     Over::failed(
         Code::OutputTooLarge,
         "result and artifacts are larger than the job's output limit",
         Some(Bound::Output),
     )
-}
-
-fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
-    let describe = |frame: &wasmtime::FrameInfo| {
-        let function = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-        let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
-        place.map_or_else(|| function.clone(), |(file, line)| format!("{function} at {file}:{line}"))
-    };
-    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(|frame| shorten(describe(frame), 200)).collect()
 }
 
 fn unshare(drafts: Vec<SharedDraft>) -> Vec<Draft> {
