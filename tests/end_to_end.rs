@@ -2,16 +2,24 @@
 
 mod support;
 
+#[path = "end_to_end/batch.rs"]
+mod batch;
 #[path = "end_to_end/commands.rs"]
 mod commands;
 #[path = "end_to_end/compiled.rs"]
 mod compiled;
+#[path = "end_to_end/contents.rs"]
+mod contents;
 #[path = "end_to_end/crash.rs"]
 mod crash;
 #[path = "end_to_end/doctor.rs"]
 mod doctor;
 #[path = "end_to_end/durability.rs"]
 mod durability;
+#[path = "end_to_end/events.rs"]
+mod events;
+#[path = "end_to_end/explain.rs"]
+mod explain;
 #[path = "end_to_end/features.rs"]
 mod features;
 #[path = "end_to_end/hostile.rs"]
@@ -26,8 +34,12 @@ mod http;
 mod jobs;
 #[path = "end_to_end/lists.rs"]
 mod lists;
+#[path = "end_to_end/logs.rs"]
+mod logs;
 #[path = "end_to_end/network.rs"]
 mod network;
+#[path = "end_to_end/pausing.rs"]
+mod pausing;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]

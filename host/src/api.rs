@@ -2,15 +2,23 @@
 //!
 //! One file per resource. Nothing here touches the disk or a guest; refusals become statuses in `problem.rs` alone.
 
+mod artifacts;
+mod batch;
 mod body;
+mod content;
+mod events;
+mod explain;
 mod jobs;
 mod json_job;
+mod kinds;
+mod logs;
 mod options;
 mod problem;
 mod result;
 mod submit;
 mod view;
 mod wait;
+mod zip;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +34,6 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use self::problem::Problem;
-use crate::job::Kind;
 use crate::plugins::Plugins;
 use crate::queue::Queue;
 
@@ -39,6 +46,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Longest `Prefer: wait`; more is cut to it, and the answer says so.
     pub wait_max: Duration,
+    /// How often a stream that has nothing to say shows that it is alive.
+    pub keep_alive: Duration,
 }
 
 /// What handlers need.
@@ -49,6 +58,8 @@ pub struct Api {
     pub plugins: Arc<Plugins>,
     /// Bounds of a request.
     pub limits: Limits,
+    /// Threads that run jobs.
+    pub workers: usize,
     /// True once the host is stopping: clients that wait are answered.
     pub stopping: watch::Receiver<bool>,
 }
@@ -73,14 +84,22 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/jobs", post(submit::json).get(jobs::list))
+        .route("/v1/jobs/batch", post(batch::post))
         .route("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/result", get(result::get))
-        .route("/v1/jobs/{id}/artifacts", get(result::artifacts))
-        .route("/v1/jobs/{id}/artifacts/{name}", get(result::artifact))
-        .route("/v1/kinds", get(kinds))
-        .route("/v1/kinds/{kind}", get(kind))
+        .route("/v1/jobs/{id}/artifacts", get(artifacts::list))
+        .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::one))
+        .route("/v1/jobs/{id}/artifacts.zip", get(artifacts::all))
+        .route("/v1/jobs/{id}/logs", get(logs::get))
+        .route("/v1/jobs/{id}/explain", get(explain::get))
+        .route("/v1/jobs/{id}/events", get(events::of_job))
+        .route("/v1/events", get(events::of_all))
+        .route("/v1/kinds", get(kinds::list))
+        .route("/v1/kinds/{kind}", get(kinds::one))
+        .route("/v1/kinds/{kind}/pause", post(kinds::pause))
+        .route("/v1/kinds/{kind}/resume", post(kinds::resume))
         .route("/v1/kinds/{kind}/jobs", post(submit::raw))
         .route("/v1/plugins", get(plugins))
         .route("/healthz", get(healthz))
@@ -89,17 +108,6 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::new(api))
-}
-
-async fn kinds(State(api): State<Arc<Api>>) -> Json<Value> {
-    let kinds: Vec<Value> = api.plugins.all_serving().iter().map(|plugin| view::kind(plugin, &api.queue)).collect();
-    Json(json!({"kinds": kinds}))
-}
-
-async fn kind(State(api): State<Arc<Api>>, Segments(name): Segments<String>) -> Result<Json<Value>, Problem> {
-    let plugin = Kind::new(&name).and_then(|kind| api.plugins.serving(&kind));
-    let plugin = plugin.ok_or_else(|| Problem::unknown_kind(&name))?;
-    Ok(Json(view::kind(&plugin, &api.queue)))
 }
 
 async fn plugins(State(api): State<Arc<Api>>) -> Json<Value> {
@@ -112,7 +120,9 @@ async fn healthz() -> Json<Value> {
 }
 
 async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
-    if api.plugins.is_scanned() {
+    if api.queue.is_draining() {
+        Err(Problem::not_ready("the host is about to stop; jobs that are sent now run when it is started again"))
+    } else if api.plugins.is_scanned() {
         Ok(Json(json!({"status": "ready"})))
     } else {
         Err(Problem::not_ready("the plugin folder is being read for the first time"))

@@ -44,6 +44,12 @@ pub struct Config {
     pub body_bytes_max: u64,
     /// Longest `Prefer: wait`. `5m`
     pub wait_max: Span,
+    /// Clients that may follow events, logs or a WebSocket at a time. `20000`
+    pub listeners_max: usize,
+    /// How long a host that is told to stop waits for running jobs before it hands them back. `10s`
+    pub grace: Span,
+    /// How often a stream of events that has nothing to tell shows that it is alive. `15s`
+    pub keep_alive: Span,
     /// Time limit of an attempt, unless the plugin or the job says otherwise. `60s`
     pub timeout: Span,
     /// The longest time limit anybody may ask for. `1h`
@@ -96,6 +102,9 @@ impl Default for Config {
             json_bytes_max: 8 * MIB,
             body_bytes_max: 256 * MIB,
             wait_max: seconds(300),
+            listeners_max: 20_000,
+            grace: seconds(10),
+            keep_alive: seconds(15),
             timeout: seconds(60),
             timeout_max: seconds(3_600),
             fuel_per_ms: 25_000_000,
@@ -136,6 +145,9 @@ pub struct Flags {
     /// `--workers`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// `--grace`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<String>,
 }
 
 /// What is wrong with the settings, and where it was said.
@@ -190,6 +202,7 @@ impl Config {
             (self.memory_bytes_max <= 4096 * MIB, "memory_bytes_max: at most 4 GiB, 4294967296"),
             (self.output_bytes <= self.output_bytes_max, "output_bytes: not more than output_bytes_max"),
             (self.json_bytes_max <= 1024 * MIB, "json_bytes_max: at most 1 GiB, 1073741824"),
+            (!self.keep_alive.0.is_zero(), "keep_alive: at least 1ms"),
             (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
             ((1..=64).contains(&self.plugin_checks_max), "plugin_checks_max: 1 to 64"),
             (self.crashes_max > 0, "crashes_max: at least 1"),

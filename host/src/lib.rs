@@ -30,7 +30,8 @@
 //! | [`sandbox`] | run one call under limits and name what went wrong | keep anything between calls |
 //! | [`queue`] | submit, claim, finish, look up; fairness; wake workers and waiters | name sled |
 //! | [`store`] | records on disk, each transition all or nothing; check, move and compact them | decide policy |
-//! | [`running`] | what an attempt and its watchers share: progress, the request to stop | outlive the attempt |
+//! | [`events`] | tell what happens to jobs to those who listen, and remember the newest of it | hold anybody up |
+//! | [`running`] | what an attempt and its watchers share: progress, log, the request to stop | outlive the attempt |
 //! | [`priority`] | put a thread behind those that serve | raise one |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
 //! | [`time`] | moments and durations as they travel | measure deadlines |
@@ -44,6 +45,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod events;
 pub mod job;
 pub mod logging;
 pub mod plugins;

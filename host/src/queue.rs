@@ -4,7 +4,10 @@
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
 mod clock;
+mod estimate;
+mod holding;
 mod places;
+mod telling;
 mod waiters;
 
 use std::collections::HashMap;
@@ -16,10 +19,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::clock::Clock;
+pub use self::estimate::Estimate;
+use self::estimate::RunTimes;
+use self::holding::Held;
 pub use self::places::Runnable;
 use self::places::{Place, Places};
+pub use self::telling::UnderWay;
 use self::waiters::Waiters;
-use crate::job::{Backoff, Job, JobId, Kind, State, Usage};
+use crate::events::{Events, What};
+use crate::job::{Backoff, Ended, Job, JobId, Kind, State, Usage};
 use crate::running::{Running, Stop};
 use crate::store::{
     Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
@@ -45,6 +53,10 @@ pub struct Settings {
     pub retention: Retention,
     /// How long an idempotency key is remembered.
     pub keys_kept: Duration,
+    /// Clients that may follow events at a time.
+    pub listeners_max: usize,
+    /// Threads that run jobs.
+    pub workers: usize,
 }
 
 /// A job as a client wants it, checked.
@@ -88,7 +100,7 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct Finished {
     /// What becomes of the job.
-    pub ended: crate::job::Ended,
+    pub ended: Ended,
     /// What it used.
     pub usage: Usage,
     /// Its result.
@@ -106,9 +118,14 @@ pub struct Finished {
 pub struct Queue {
     store: Store,
     settings: Settings,
-    running: Mutex<HashMap<JobId, Arc<Running>>>,
+    running: Mutex<HashMap<JobId, UnderWay>>,
     places: Arc<Places>,
     waiters: Waiters,
+    held: Held,
+    run_times: RunTimes,
+    events: Arc<Events>,
+    /// Woken when a running attempt has something to say.
+    news: Arc<Notify>,
     turn: AtomicUsize,
     work: Arc<Notify>,
     due: Notify,
@@ -118,12 +135,19 @@ impl Queue {
     /// A queue over an open store.
     pub fn new(store: Store, settings: Settings) -> Self {
         let work = Arc::new(Notify::new());
+        let events = Arc::new(Events::new(settings.listeners_max));
+        let told = Arc::clone(&events);
+        store.observe(move |job| told.publish(job.id, job.kind.clone(), What::State(Box::new(job.clone()))));
         Self {
             store,
             settings,
             running: Mutex::default(),
             places: Arc::new(Places::new(Arc::clone(&work))),
             waiters: Waiters::default(),
+            held: Held::default(),
+            run_times: RunTimes::default(),
+            events,
+            news: Arc::default(),
             turn: AtomicUsize::new(0),
             work,
             due: Notify::new(),
@@ -152,8 +176,9 @@ impl Queue {
         Ok(job)
     }
 
-    /// Judges how the last process ended. To be called once, before the first claim.
+    /// Judges how the last process ended, and learns which kinds are paused. To be called once, before the first claim.
     pub async fn recover(&self) -> Result<(), StoreError> {
+        self.held.set(self.store.paused()?);
         for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
             let (id, crashes) = (job.id, job.crashes);
             tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
@@ -165,7 +190,8 @@ impl Queue {
     pub async fn claim(&self, kinds: &watch::Receiver<Arc<[Runnable]>>) -> Assignment {
         let mut kinds = kinds.clone();
         loop {
-            if let Some(assignment) = self.try_claim(&kinds.borrow_and_update().clone()) {
+            let known = kinds.borrow_and_update().clone();
+            if let Some(assignment) = self.try_claim(&self.held.without(&known)) {
                 return assignment;
             }
             tokio::select! {
@@ -186,8 +212,8 @@ impl Queue {
         let order: Vec<(Kind, usize)> = free.map(|runnable| (runnable.kind.clone(), 1)).collect();
         let claimed = self.store.claim(&order, 1, Time::now()).pop()?;
         let place = Places::take(&self.places, &claimed.job.kind);
-        let attempt = Arc::new(Running::default());
-        running.insert(claimed.job.id, Arc::clone(&attempt));
+        let attempt = Arc::new(Running::new(Arc::clone(&self.news)));
+        running.insert(claimed.job.id, UnderWay::new(&claimed, &attempt));
         Some(Assignment { claimed, running: attempt, place })
     }
 
@@ -206,7 +232,13 @@ impl Queue {
             backoff: finished.backoff.unwrap_or(self.settings.backoff),
             jitter: jitter(),
         };
+        // What it said comes before how it ended.
+        self.tell_news(&UnderWay::new(&claimed, &running));
+        if attempt.ended != Ended::Interrupted {
+            self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);
+        }
         let result = self.store.finish(id, claimed.token, attempt).await;
+        running.end();
         self.forget_running(id, &running);
         // Only now does nobody see the job running any more.
         drop(place);
@@ -219,20 +251,20 @@ impl Queue {
 
     /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let progress = self.running().get(&id).map(|attempt| attempt.progress());
+        let progress = self.running().get(&id).map(|under_way| under_way.attempt.progress());
         let job = self.store.cancel(id, progress, Time::now()).await?;
         // Looked up again: it may have been claimed in between.
-        let attempt = self.running().get(&id).cloned();
-        if let Some(attempt) = attempt.filter(|_| job.state == State::Cancelled) {
-            attempt.stop(Stop::Cancelled);
+        let under_way = self.running().get(&id).cloned();
+        if let Some(under_way) = under_way.filter(|_| job.state == State::Cancelled) {
+            under_way.attempt.stop(Stop::Cancelled);
         }
         self.waiters.wake(id);
         Ok(job)
     }
 
-    /// Gives a failed or cancelled job another life.
-    pub async fn retry(&self, id: JobId) -> Result<Job, StoreError> {
-        let job = self.store.retry(id, self.settings.queue_max).await?;
+    /// Gives a failed or cancelled job another life, if its kind has room for one more of `queue_max` unfinished jobs.
+    pub async fn retry(&self, id: JobId, queue_max: Option<u64>) -> Result<Job, StoreError> {
+        let job = self.store.retry(id, queue_max.unwrap_or(self.settings.queue_max)).await?;
         self.announce(job.state);
         Ok(job)
     }
@@ -301,7 +333,7 @@ impl Queue {
 
     /// Asks every running attempt to stop and be run again later.
     pub fn interrupt_running(&self) {
-        self.running().values().for_each(|attempt| attempt.stop(Stop::Interrupted));
+        self.running().values().for_each(|under_way| under_way.attempt.stop(Stop::Interrupted));
     }
 
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
@@ -332,8 +364,8 @@ impl Queue {
     async fn tidy(&self, now: Time, clock_is_trusted: bool) -> Result<(), StoreError> {
         for job in self.store.expire(now).await? {
             // Claimed while its end was being written: nothing it does counts any more.
-            if let Some(attempt) = self.running().get(&job.id) {
-                attempt.stop(Stop::Cancelled);
+            if let Some(under_way) = self.running().get(&job.id) {
+                under_way.attempt.stop(Stop::Cancelled);
             }
             self.waiters.wake(job.id);
         }
@@ -356,9 +388,9 @@ impl Queue {
 
     fn with_progress(&self, mut job: Job) -> Job {
         if job.state == State::Running
-            && let Some(attempt) = self.running().get(&job.id)
+            && let Some(under_way) = self.running().get(&job.id)
         {
-            job.progress = attempt.progress();
+            job.progress = under_way.attempt.progress();
         }
         job
     }
@@ -366,13 +398,16 @@ impl Queue {
     fn forget_running(&self, id: JobId, attempt: &Arc<Running>) {
         let mut running = self.running();
         // The job may be in other hands already.
-        if running.get(&id).is_some_and(|current| Arc::ptr_eq(current, attempt)) {
+        if running.get(&id).is_some_and(|current| Arc::ptr_eq(&current.attempt, attempt)) {
             running.remove(&id);
+            if running.is_empty() {
+                self.held.idle();
+            }
         }
     }
 
     // The map stays usable if a thread panicked: each change is a single step.
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Running>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<JobId, UnderWay>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

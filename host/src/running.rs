@@ -1,12 +1,17 @@
-//! What a running attempt and those who watch it share: its progress, and the request to stop.
+//! What a running attempt and those who watch it share: its progress, its log, and the request to stop.
+
+mod log;
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::{Notify, watch};
 
+use self::log::Lines;
+pub use self::log::{LINE_BYTES_MAX, LogLine};
 use crate::job::{Progress, shorten};
 
 /// Longer progress messages are cut.
@@ -28,10 +33,41 @@ pub struct Running {
     // A parked guest is woken by a stop; a computing one looks at every slice of fuel anyway.
     waker: AtomicWaker,
     deadline: OnceLock<Instant>,
-    progress: Mutex<Progress>,
+    told: Mutex<Told>,
+    /// Woken when there is something new to be told.
+    news: Arc<Notify>,
+    /// Whether it is over and recorded.
+    ended: watch::Sender<bool>,
+}
+
+/// What the attempt has said so far.
+#[derive(Debug, Default)]
+struct Told {
+    progress: Progress,
+    /// Whether the progress is newer than the last news.
+    is_new: bool,
+    log: Lines,
+    /// Lines that were news before.
+    lines_told: u64,
+}
+
+/// What an attempt has said since it was last asked.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Its progress, if that changed.
+    pub progress: Option<Progress>,
+    /// The newest of its lines.
+    pub lines: Vec<LogLine>,
+    /// How many before them are left out.
+    pub left_out: u64,
 }
 
 impl Running {
+    /// An attempt whose news are announced so.
+    pub fn new(news: Arc<Notify>) -> Self {
+        Self { news, ..Self::default() }
+    }
+
     /// Asks the attempt to stop. Seen within one slice of fuel, or at once if it is parked. The first reason stays.
     pub fn stop(&self, reason: Stop) {
         let code = match reason {
@@ -71,15 +107,73 @@ impl Running {
 
     /// Notes how far the attempt says it is. Nonsense is bent into range.
     pub fn report(&self, fraction: f64, message: String) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         if !fraction.is_nan() {
-            progress.fraction = fraction.clamp(0.0, 1.0);
+            told.progress.fraction = fraction.clamp(0.0, 1.0);
         }
-        progress.message = shorten(message, MESSAGE_BYTES_MAX);
+        told.progress.message = shorten(message, MESSAGE_BYTES_MAX);
+        told.is_new = true;
+        drop(told);
+        self.news.notify_one();
     }
 
     /// The newest progress.
     pub fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told().progress.clone()
+    }
+
+    /// Adds a line to the log.
+    pub fn log(&self, line: &str) {
+        self.told().log.push(line);
+        self.news.notify_one();
+    }
+
+    /// Adds what the attempt writes to its standard output or error.
+    pub fn log_bytes(&self, bytes: &[u8]) {
+        if self.told().log.bytes(bytes) {
+            self.news.notify_one();
+        }
+    }
+
+    /// Ends the log; answers its last lines, as they stand in a usage report.
+    pub fn last_lines(&self, most: usize) -> Vec<String> {
+        let mut told = self.told();
+        told.log.end_line();
+        told.log.last(most)
+    }
+
+    /// The lines after the first `seen` ones, how many of them are no longer held, and how many there are in all.
+    pub fn lines_since(&self, seen: u64) -> (Vec<LogLine>, u64, u64) {
+        self.told().log.since(seen, usize::MAX)
+    }
+
+    /// What is new since the last call; of many lines the newest.
+    pub fn news(&self, lines_max: usize) -> News {
+        let told = &mut *self.told();
+        let (lines, left_out, written) = told.log.since(told.lines_told, lines_max);
+        told.lines_told = written;
+        let progress = std::mem::take(&mut told.is_new).then(|| told.progress.clone());
+        News { progress, lines, left_out }
+    }
+
+    /// Says that the attempt is over and recorded; nothing is added after this.
+    pub fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Whether it is over and recorded.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    /// Returns once it is over and recorded.
+    pub async fn ended(&self) {
+        // The sender is here, so it cannot be gone.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    // Stays usable if a thread panicked: each change is a single step.
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -63,7 +63,10 @@ impl Server {
         };
         let workers = Workers::start(config.worker_count(), &place)?;
         let timekeeper = Arc::clone(&queue);
-        let time = tokio::spawn(async move { timekeeper.keep_time().await });
+        let time = tokio::spawn(async move {
+            // None of them ever returns.
+            tokio::join!(timekeeper.keep_time(), timekeeper.keep_telling(), timekeeper.events().hand_out());
+        });
         let stopping = watch::Sender::new(false);
         let http = serve(config, listener, &queue, &plugins, stopping.subscribe());
         Ok(Self { address, stopping, failed, http, time, plugins, workers, queue })
@@ -85,6 +88,14 @@ impl Server {
         // The store lives as long as this server; if it were gone, that would be a reason as well.
         let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         reason.unwrap_or_else(|| "the store is gone".to_owned())
+    }
+
+    /// Starts no more jobs and lets those that run go on for up to `grace`. Everything else is served as before.
+    pub async fn drain(&self, grace: Duration) {
+        let left = self.queue.drain(grace).await;
+        if left > 0 {
+            tracing::info!(jobs = left, "jobs that still run are handed back and will run again");
+        }
     }
 
     /// Stops everything, in the order in which it depends on each other.
@@ -125,7 +136,9 @@ fn serve(
             json_bytes_max: config.json_bytes_max,
             body_bytes_max: config.body_bytes_max,
             wait_max: config.wait_max.0,
+            keep_alive: config.keep_alive.0,
         },
+        workers: config.worker_count(),
         stopping: stopping.clone(),
     };
     // Answers are small and complete; holding them back for more would only make them late.
@@ -171,6 +184,8 @@ fn queue_settings(config: &Config) -> queue::Settings {
         crashes_max: config.crashes_max,
         retention,
         keys_kept: config.keep_keys.0,
+        listeners_max: config.listeners_max,
+        workers: config.worker_count(),
     }
 }
 

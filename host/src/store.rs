@@ -17,6 +17,7 @@ mod export;
 mod import;
 mod index;
 mod inflight;
+mod paused;
 mod record;
 mod recover;
 mod retained;
@@ -39,7 +40,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
 pub use self::compact::compact;
-use self::disk::Disk;
+use self::disk::{Disk, Observer};
 pub use self::error::StoreError;
 pub use self::exchange::{
     Admission, Artifact, ArtifactEntry, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
@@ -91,6 +92,14 @@ impl Store {
         Ok(Self { disk, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)) })
     }
 
+    /// Has every move of a job told to `observer`, in order: durable ones once they are, a claim when it is made. It must be
+    /// quick and must not ask the store anything. There is one observer; a second one is not heard.
+    pub fn observe(&self, observer: impl Fn(&Job) + Send + Sync + 'static) {
+        if self.disk.observer.set(Observer(Box::new(observer))).is_err() {
+            tracing::error!("the store has an observer already");
+        }
+    }
+
     /// Accepts a job, or answers the job that was accepted with the same key before. Durable when this returns.
     pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
         // Said at once, and not only when the writer, which may be waiting for room, comes to it. A key that was used before
@@ -104,7 +113,7 @@ impl Store {
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given. Costs no flush.
     pub fn claim(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<Claimed> {
         // What could not be recorded at its end is better not begun.
-        if self.disk.space.room() >= Room::Freeing {
+        if self.is_out_of_room() {
             return Vec::new();
         }
         let claims = self.disk.index().claim(free, total, now);
@@ -185,10 +194,16 @@ impl Store {
 
     /// The reports of its last attempts, oldest first.
     pub fn usage(&self, id: JobId) -> Result<Vec<Usage>, StoreError> {
-        let Some(record) = self.disk.load(id)? else { return Ok(Vec::new()) };
-        let first = record.usages.saturating_sub(USAGE_KEPT as u32);
+        self.usage_since(id, 0).map(|(reports, _)| reports)
+    }
+
+    /// The reports of its attempts from the report with this number on, as far as they are kept, and how many there ever
+    /// were.
+    pub fn usage_since(&self, id: JobId, number: u32) -> Result<(Vec<Usage>, u32), StoreError> {
+        let Some(record) = self.disk.load(id)? else { return Ok((Vec::new(), 0)) };
+        let first = record.usages.saturating_sub(USAGE_KEPT as u32).max(number);
         let reports = (first..record.usages).map(|number| record::read(&self.disk.db, &record::usage_key(id, number)));
-        reports.filter_map(Result::transpose).collect()
+        Ok((reports.filter_map(Result::transpose).collect::<Result<_, _>>()?, record.usages))
     }
 
     /// A succeeded job's result; [`StoreError::Gone`] once retention has taken it.
@@ -214,12 +229,20 @@ impl Store {
     /// A job's artifact of that name.
     pub fn artifact(&self, id: JobId, name: &str) -> Result<Option<Artifact>, StoreError> {
         let artifacts = self.stored_artifacts(id)?;
-        let Some((number, entry)) = (0u32..).zip(artifacts).find(|(_, entry)| entry.name == name) else {
-            return Ok(None);
-        };
-        let content = self.read_content(id, Part::Artifact(number), &entry.stored)?;
-        let payload = Payload { media_type: entry.stored.media_type, content };
-        Ok(Some(Artifact { name: entry.name, sha256: entry.sha256, payload }))
+        let found = (0u32..).zip(artifacts).find(|(_, entry)| entry.name == name);
+        found.map(|(number, entry)| self.read_artifact(id, number, entry)).transpose()
+    }
+
+    /// A job's artifact, by its place in the order of creation, from 0.
+    pub fn artifact_numbered(&self, id: JobId, number: u32) -> Result<Option<Artifact>, StoreError> {
+        match self.disk.load(id)? {
+            Some(record) if record.content_gone => Err(StoreError::Gone),
+            Some(record) if number < record.artifacts => {
+                let entry = self.stored_artifact(id, number).map_err(|error| self.gone_or(id, error))?;
+                self.read_artifact(id, number, entry).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Up to `limit` jobs older than `before`, newest first, and where the next page begins.
@@ -251,6 +274,21 @@ impl Store {
     /// How many jobs of a kind stand where.
     pub fn counts(&self, kind: &Kind) -> Counts {
         self.disk.index().counts(kind)
+    }
+
+    /// How many ready jobs of its kind go before a ready job, counted up to `most`; nothing for other jobs.
+    pub fn ahead(&self, id: JobId, most: usize) -> Option<usize> {
+        self.disk.index().ahead(id, most)
+    }
+
+    /// Whether a job is under suspicion of having brought a host down, and runs only when no other suspect does.
+    pub fn is_suspect(&self, id: JobId) -> bool {
+        self.disk.index().is_suspect(id)
+    }
+
+    /// Whether nothing is handed out because the disk has no room left for outcomes.
+    pub fn is_out_of_room(&self) -> bool {
+        self.disk.space.room() >= Room::Freeing
     }
 
     /// Makes scheduled jobs ready whose time has come, and says whether there were any.
@@ -301,9 +339,15 @@ impl Store {
     fn read_claimed(&self, id: JobId, token: Token) -> Option<Claimed> {
         match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
             Ok(record) => {
-                let mark = self.disk.in_flight.slot(id, self.disk.index().is_suspect(id));
                 let input = self.read_input(&record);
-                Some(Claimed { job: record.job, token, input, mark })
+                let index = self.disk.index();
+                let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
+                // Unless it was cancelled just now: then that was told already and is the last there is to tell.
+                if index.holds(id, token) {
+                    self.disk.tell(&record.job);
+                }
+                drop(index);
+                Some(Claimed { job: record.job, token, input, mark, reports: record.usages })
             }
             Err(error) => {
                 tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");
@@ -327,11 +371,19 @@ impl Store {
         if record.content_gone {
             return Err(StoreError::Gone);
         }
-        let entries = (0..record.artifacts).map(|number| {
-            record::read(&self.disk.db, &record::artifact_key(id, number))?
-                .ok_or_else(|| StoreError::damaged(format!("job {id}: the record of artifact {number} is missing")))
-        });
+        let entries = (0..record.artifacts).map(|number| self.stored_artifact(id, number));
         entries.collect::<Result<_, _>>().map_err(|error| self.gone_or(id, error))
+    }
+
+    fn stored_artifact(&self, id: JobId, number: u32) -> Result<StoredArtifact, StoreError> {
+        record::read(&self.disk.db, &record::artifact_key(id, number))?
+            .ok_or_else(|| StoreError::damaged(format!("job {id}: the record of artifact {number} is missing")))
+    }
+
+    fn read_artifact(&self, id: JobId, number: u32, entry: StoredArtifact) -> Result<Artifact, StoreError> {
+        let content = self.read_content(id, Part::Artifact(number), &entry.stored)?;
+        let payload = Payload { media_type: entry.stored.media_type, content };
+        Ok(Artifact { name: entry.name, sha256: entry.sha256, payload })
     }
 
     fn read_content(&self, id: JobId, part: Part, stored: &Stored) -> Result<Content, StoreError> {

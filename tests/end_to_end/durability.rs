@@ -173,7 +173,7 @@ fn repeated_kills_lose_nothing() {
 
 #[test]
 fn a_graceful_stop_hands_running_jobs_back() {
-    let mut host = Host::prepare().with_plugin("message").set("workers", 1).start();
+    let mut host = Host::prepare().with_plugin("message").set("workers", 1).set("grace", "0s").start();
     let running = host.submit("message", message(2.0));
     let waiting = host.submit("message", message(0.0));
     host.wait_until(&running, "gets on", |job| job["progress"]["fraction"].as_f64() > Some(0.0));

@@ -11,6 +11,7 @@ mod process;
 pub(crate) mod program;
 pub(crate) mod server;
 mod setup;
+pub(crate) mod sse;
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -84,9 +85,13 @@ impl Host {
 
     /// Asks the process to end, and answers how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let process = self.process.take().expect("the host runs");
-        process.signal(rustix::process::Signal::TERM);
-        process.wait().status
+        self.process().signal(rustix::process::Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until the process, which was asked to end, has ended, and answers how.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.process.take().expect("the host runs").wait().status
     }
 
     /// Starts a host in the same folders; the one before has been stopped.

@@ -34,7 +34,9 @@ pub(super) async fn cancel(
 
 /// `POST /v1/jobs/{id}/retry`
 pub(super) async fn retry(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Response, Problem> {
-    submit::accepted(&api, api.queue.retry(parse_id(&id)?).await?)
+    let job = api.queue.get(parse_id(&id)?)?;
+    let queue_max = api.plugins.serving(&job.kind).and_then(|plugin| plugin.settings.queue_max);
+    submit::accepted(&api, api.queue.retry(job.id, queue_max).await?)
 }
 
 /// `DELETE /v1/jobs/{id}`

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
 use crate::plugins::Violation;
 use crate::store::StoreError;
@@ -112,6 +113,23 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
     }
 
+    /// The client wants other bytes than there are.
+    pub(super) fn precondition_failed() -> Self {
+        let detail = "what is stored here has another entity tag than If-Match names; GET it again without that field";
+        Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "Not what was expected", detail)
+            .in_parameter("If-Match", detail)
+    }
+
+    /// The range begins beyond the end.
+    pub(super) fn range_not_satisfiable(size: u64) -> Self {
+        let detail = format!("there are {size} bytes here, and the Range field asks for none of them");
+        let mut problem =
+            Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "Beyond the end", detail.clone());
+        let range = HeaderValue::try_from(format!("bytes */{size}")).expect("digits can stand in a header");
+        problem.0.headers.push((header::CONTENT_RANGE, range));
+        problem.in_parameter("Range", detail)
+    }
+
     /// The client's patience ended before the job did, and it asked to cancel then.
     pub(super) fn wait_timeout(job: &Job) -> Self {
         let detail =
@@ -143,6 +161,11 @@ impl Problem {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full", detail).retry_after(30)
     }
 
+    fn too_many_listeners() -> Self {
+        let detail = "as many clients follow events here as may at a time (listeners_max); try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners", "Too many listeners", detail).retry_after(5)
+    }
+
     /// Something went wrong that the client cannot mend. The cause is in the log.
     pub(super) fn internal(detail: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The host failed", detail)
@@ -168,6 +191,11 @@ impl Problem {
         self
     }
 
+    /// The refusal as a line among others: its status, and what would be the body.
+    pub(super) fn into_line(self) -> Value {
+        json!({"status": self.0.status, "problem": *self.0})
+    }
+
     fn about(self, job: &Job) -> Self {
         let mut problem = self.with("job", json!(format!("/v1/jobs/{}", job.id)));
         problem.0.headers.push((header::LOCATION, super::submit::location(job)));
@@ -176,6 +204,15 @@ impl Problem {
 
     fn with(mut self, name: &str, value: Value) -> Self {
         self.0.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Says when to try again, if that is known better than by the refusal itself.
+    pub(super) fn or_retry_after(mut self, seconds: Option<u32>) -> Self {
+        if let Some(seconds) = seconds {
+            self.0.headers.retain(|(name, _)| *name != header::RETRY_AFTER);
+            self = self.retry_after(seconds);
+        }
         self
     }
 
@@ -194,6 +231,12 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.0.headers);
         response
+    }
+}
+
+impl From<TooMany> for Problem {
+    fn from(_: TooMany) -> Self {
+        Self::too_many_listeners()
     }
 }
 

@@ -13,7 +13,7 @@ use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
-use super::{Api, Segments, body, json_job};
+use super::{Api, Segments, body, content, explain, json_job};
 use crate::job::{Job, Kind};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -36,8 +36,31 @@ pub(super) async fn json(
     let most = api.limits.json_bytes_max;
     let advice = "; send the input as the whole body of POST /v1/kinds/{kind}/jobs instead";
     let body = body::read_whole(request, &headers, most, advice).await?;
-    let (job, input) = json_job::parse(&body)?;
-    let plugin = serving(&api, &job.kind)?;
+    let mut wanted = check(&api, &body).await?;
+    wanted.options.cancel_on_timeout = cancel_on_timeout;
+    submit(&api, &headers, wanted).await
+}
+
+/// A job as a client wants it: understood, and its input checked and taken up.
+pub(super) struct Wanted {
+    plugin: Arc<Plugin>,
+    options: JobOptions,
+    payload: Payload,
+}
+
+impl Wanted {
+    /// What is to be accepted, under a client's key if it gave one.
+    pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
+        let Self { plugin, options, payload } = self;
+        let key = key.map(|name| (name, options.digest(&plugin.kind, &payload)));
+        Ok(Submission { key, ..options.into_submission(&plugin, payload)? })
+    }
+}
+
+/// Reads a job as JSON and checks its input.
+pub(super) async fn check(api: &Api, body: &[u8]) -> Result<Wanted, Problem> {
+    let (job, input) = json_job::parse(body)?;
+    let plugin = serving(api, &job.kind)?;
     if !accepts_json(&plugin) {
         let reads = plugin.description.input_media_types.join(", ");
         let detail =
@@ -45,11 +68,9 @@ pub(super) async fn json(
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
-    let mut upload = api.queue.upload();
-    upload = body::write(upload, input).await?;
+    let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    let options = JobOptions { cancel_on_timeout, ..job.options };
-    submit(&api, &headers, &plugin, options, payload).await
+    Ok(Wanted { plugin, options: job.options, payload })
 }
 
 /// A job whose input is the request's body.
@@ -71,28 +92,33 @@ pub(super) async fn raw(
         let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
         body::finish(upload, body::media_type(&headers)?).await?
     };
-    submit(&api, &headers, &plugin, options, payload).await
+    submit(&api, &headers, Wanted { plugin, options, payload }).await
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.
-async fn submit(
-    api: &Api,
-    headers: &HeaderMap,
-    plugin: &Plugin,
-    options: JobOptions,
-    payload: Payload,
-) -> Result<Response, Problem> {
-    let wait = Wait::preferred(headers, options.cancel_on_timeout, api)?;
-    let key = idempotency_key(headers)?.map(|name| (name, options.digest(&plugin.kind, &payload)));
-    let job = api.queue.submit(Submission { key, ..options.into_submission(plugin, payload)? }).await?;
+async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Response, Problem> {
+    let wait = Wait::preferred(headers, wanted.options.cancel_on_timeout, api)?;
+    let job = accept(api, wanted.into_submission(idempotency_key(headers)?)?).await?;
     match wait {
-        Some(wait) => wait.answer(api, job.id).await,
+        Some(wait) => wait.answer(api, job.id, &content::Wanted::default()).await,
         None => accepted(api, job),
     }
 }
 
+/// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
+pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
+    let kind = submission.kind.clone();
+    api.queue.submit(submission).await.map_err(|error| match error {
+        StoreError::QueueFull { .. } => {
+            let room = api.queue.room_in(&kind).map(explain::whole_seconds);
+            Problem::from(error).or_retry_after(room)
+        }
+        error => error.into(),
+    })
+}
+
 /// The digest of the client's key, which may be given bare or as a quoted string.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
@@ -106,11 +132,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
 
 /// `202`: the job is on disk and will end.
 pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
-    let location = location(&job);
+    let (location, retry_after) = (location(&job), explain::retry_after(api, &job));
     let mut response = (StatusCode::ACCEPTED, axum::Json(JobView::with_usage(job, &api.queue)?)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location);
-    headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     Ok(response)
 }
 

@@ -23,7 +23,9 @@ pub(super) struct JobView {
     interruptions: u32,
     progress: Progress,
     failure: Option<Failure>,
-    usage: Vec<Usage>,
+    // Left out where a job is told of as it moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Vec<Usage>>,
     tags: Vec<String>,
     created_at: Time,
     run_at: Option<Time>,
@@ -46,10 +48,15 @@ impl JobView {
     /// A job with the reports of its attempts.
     pub(super) fn with_usage(job: Job, queue: &Queue) -> Result<Self, StoreError> {
         let usage = queue.store().usage(job.id)?;
-        Ok(Self::new(job, usage))
+        Ok(Self::new(job, Some(usage)))
     }
 
-    fn new(job: Job, usage: Vec<Usage>) -> Self {
+    /// A job in the middle of its life.
+    pub(super) fn without_usage(job: Job) -> Self {
+        Self::new(job, None)
+    }
+
+    fn new(job: Job, usage: Option<Vec<Usage>>) -> Self {
         let own = format!("/v1/jobs/{}", job.id);
         let link = |last: &str| format!("{own}/{last}");
         Self {
@@ -84,9 +91,6 @@ impl JobView {
 pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let about = &plugin.description;
     let backoff = plugin.settings.backoff(queue.backoff());
-    let counts = queue.counts(&plugin.kind);
-    let counts: serde_json::Map<String, Value> =
-        State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect();
     let examples = about.examples.iter().map(|Example { title, input, parameters }| {
         let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let parameters: serde_json::Map<String, Value> =
@@ -124,9 +128,16 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "retry_pause_ms": u64::try_from(backoff.first.as_millis()).unwrap_or(u64::MAX),
             "retry_pause_ms_max": u64::try_from(backoff.longest.as_millis()).unwrap_or(u64::MAX),
         },
-        "counts": counts,
+        "paused": queue.is_paused(&plugin.kind),
+        "counts": counts(&plugin.kind, queue),
         "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},
     })
+}
+
+/// How many jobs of a kind stand where.
+pub(super) fn counts(kind: &Kind, queue: &Queue) -> Value {
+    let counts = queue.counts(kind);
+    State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect()
 }
 
 /// A file of the plugin folder.

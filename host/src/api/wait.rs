@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use super::content::Wanted;
 use super::problem::Problem;
 use super::{Api, result, submit};
 use crate::job::JobId;
@@ -29,7 +30,7 @@ impl Wait {
     }
 
     /// The job's result if it ends in time, else what there is to say.
-    pub(super) async fn answer(self, api: &Api, id: JobId) -> Result<Response, Problem> {
+    pub(super) async fn answer(self, api: &Api, id: JobId, wanted: &Wanted) -> Result<Response, Problem> {
         let mut stopping = api.stopping.clone();
         let (job, timed_out) = tokio::select! {
             job = api.queue.wait(id, self.duration) => (job?, true),
@@ -42,10 +43,10 @@ impl Wait {
             // It may have ended by itself in the last moment.
             match job.state {
                 crate::job::State::Cancelled => Err(Problem::wait_timeout(&job)),
-                _ => result::of(api, job).await,
+                _ => result::of(api, job, wanted),
             }
         } else {
-            result::of(api, job).await
+            result::of(api, job, wanted)
         };
         let mut response = answer.unwrap_or_else(IntoResponse::into_response);
         let applied = format!("wait={}", self.duration.as_secs());

@@ -25,6 +25,9 @@ pub(super) struct Serve {
     /// Threads that run jobs [default: one for each processor]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// How long running jobs may go on once the host is told to stop, such as 30s [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    grace: Option<String>,
     /// TOML file with these and further settings
     #[arg(long, value_name = "FILE", env = "DROPFORGE_CONFIG")]
     config: Option<PathBuf>,
@@ -42,6 +45,7 @@ impl Serve {
             data: self.data,
             plugins: self.plugins,
             workers: self.workers,
+            grace: self.grace,
         };
         let config = Config::load(&flags, self.config.as_deref())?;
         crate::logging::start(&config.log)?;
@@ -56,6 +60,14 @@ impl Serve {
             reason = server.failed() => Some(reason),
         };
         tracing::info!("stopping");
+        if failure.is_none() {
+            // Asked twice, it stops at once.
+            tokio::select! {
+                () = server.drain(config.grace.0) => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
         server.stop().await?;
         match failure {
             None => Ok(()),

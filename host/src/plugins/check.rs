@@ -40,7 +40,7 @@ pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
     let checker = Checker {
         settings: Settings { folder: folder.to_owned(), ..settings },
         sandbox: Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?,
-        blobs: Blobs::without_store(scratch.path())?,
+        blobs: Blobs::open(scratch.path())?,
         kept: Kept::open(scratch.path().join("kept"))?,
     };
     let kind = kind_of(&name);

@@ -21,8 +21,8 @@ use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
 use super::reach::{Denials, Traffic};
 use super::run::Limits;
-use super::streams::{ContentStream, Draft, DraftStream, LOG_LINE_BYTES_MAX, Log, SharedDraft};
-use crate::running::Running;
+use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
+use crate::running::{LINE_BYTES_MAX, Running};
 use crate::store::{ContentReader, Payload, Upload};
 
 /// The largest input a guest may take in one piece.
@@ -101,8 +101,9 @@ impl Guest {
         wasi.stdout(log.clone()).stderr(log.clone());
         let stdout = command.map(|start| {
             let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
-            let (running, meter, open) = (Arc::clone(&running), Arc::clone(&meter), Arc::clone(&open_streams));
-            wasi.stdin(Stdin::new(ContentStream { reader: start.input, running, meter, _open: open }));
+            let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
+            let input = ContentStream { reader: start.input, meter: Arc::clone(&meter), running, _open: open };
+            wasi.stdin(Stdin::new(input));
             wasi.stdout(stdout.clone()).args(&start.arguments).envs(&start.environment);
             stdout
         });
@@ -304,7 +305,7 @@ impl host::Host for Guest {
 
     async fn log(&mut self, level: Level, mut message: String) -> wasmtime::Result<()> {
         self.pace().await;
-        message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
         let level = match level {
             Level::Trace => "TRACE",
             Level::Debug => "DEBUG",

@@ -159,7 +159,7 @@ impl Sandbox {
             Err(stopped) => Err(explain(stopped, &limits, &mut usage)),
         };
         let mut guest = store.into_data();
-        usage.log = guest.log.take();
+        usage.log = guest.log.last();
         usage.bytes_out = guest.meter.output_bytes();
         let (drafts, stdout) = (std::mem::take(&mut guest.drafts), guest.stdout.take());
         // Streams the guest left open still hold their drafts; they go with the guest.

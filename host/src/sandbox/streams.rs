@@ -13,7 +13,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::meter::{Exceeded, Meter};
-use crate::job::{Bound, shorten};
+use crate::job::Bound;
 use crate::running::Running;
 use crate::store::{ContentReader, Upload};
 
@@ -21,8 +21,6 @@ use crate::store::{ContentReader, Upload};
 pub(super) const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Log lines kept for the usage report.
 const LOG_LINES_KEPT: usize = 50;
-/// A longer line is cut.
-pub(super) const LOG_LINE_BYTES_MAX: usize = 1024;
 
 /// A content being read by the guest.
 pub(super) struct ContentStream {
@@ -119,67 +117,24 @@ impl OutputStream for DraftStream {
     }
 }
 
-/// The attempt's log: the last lines of it. Cheap to clone; all clones are one log.
+/// The attempt's log. Cheap to clone; all clones are one log.
 #[derive(Debug, Clone)]
-pub(super) struct Log {
-    shared: Arc<Mutex<LogLines>>,
-    running: Arc<Running>,
-}
-
-#[derive(Debug, Default)]
-struct LogLines {
-    lines: std::collections::VecDeque<String>,
-    unfinished: Vec<u8>,
-}
+pub(super) struct Log(Arc<Running>);
 
 impl Log {
-    /// An empty log of this attempt.
+    /// The log of this attempt.
     pub(super) fn new(running: Arc<Running>) -> Self {
-        Self { shared: Arc::default(), running }
+        Self(running)
     }
 
     /// Adds a line.
     pub(super) fn line(&self, line: &str) {
-        self.lines().push(line);
+        self.0.log(line);
     }
 
-    /// Takes the lines out, an unfinished last one included.
-    pub(super) fn take(&self) -> Vec<String> {
-        let mut log = self.lines();
-        log.end_line();
-        log.lines.drain(..).collect()
-    }
-
-    fn lines(&self) -> std::sync::MutexGuard<'_, LogLines> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LogLines {
-    fn push(&mut self, line: &str) {
-        if self.lines.len() == LOG_LINES_KEPT {
-            self.lines.pop_front();
-        }
-        let visible = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
-        self.lines.push_back(shorten(visible.take(LOG_LINE_BYTES_MAX).collect(), LOG_LINE_BYTES_MAX));
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LOG_LINE_BYTES_MAX.saturating_sub(self.unfinished.len());
-            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            self.unfinished.extend_from_slice(&text[..text.len().min(room)]);
-            if text.len() < piece.len() {
-                self.end_line();
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        if !self.unfinished.is_empty() {
-            let line = std::mem::take(&mut self.unfinished);
-            self.push(&String::from_utf8_lossy(&line));
-        }
+    /// The last lines, an unfinished one included.
+    pub(super) fn last(&self) -> Vec<String> {
+        self.0.last_lines(LOG_LINES_KEPT)
     }
 }
 
@@ -210,8 +165,8 @@ impl Pollable for LogStream {
 #[async_trait]
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        end_if_over(&self.0.running)?;
-        self.0.lines().bytes(&bytes);
+        end_if_over(&self.0.0)?;
+        self.0.0.log_bytes(&bytes);
         Ok(())
     }
 
@@ -221,24 +176,5 @@ impl OutputStream for LogStream {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(CHUNK_BYTES_MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_keeps_the_last_lines_short_and_harmless() {
-        let log = Log::new(Arc::default());
-        for number in 0..60 {
-            log.lines().bytes(format!("line {number}\npart").as_bytes());
-            log.lines().bytes(b" two\x1b[31m\n");
-        }
-        log.lines().bytes(&vec![b'x'; 1 << 20]);
-        let lines = log.take();
-        assert_eq!(lines.len(), LOG_LINES_KEPT);
-        assert_eq!(lines[LOG_LINES_KEPT - 2], "part two\u{fffd}[31m");
-        assert_eq!(lines[LOG_LINES_KEPT - 1].len(), LOG_LINE_BYTES_MAX);
     }
 }

@@ -218,7 +218,12 @@ impl Folder {
 
 impl Blobs {
     /// Opens the folder below `data`. Half-written files of a killed process are gone afterwards.
-    pub(super) fn open(data: &Path, space: Space) -> io::Result<Self> {
+    pub fn open(data: &Path) -> io::Result<Self> {
+        Self::open_with(data, Space::new(data, 0))
+    }
+
+    /// The same, and refuses uploads that would take the room that others need.
+    pub(super) fn open_with(data: &Path, space: Space) -> io::Result<Self> {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         if temporary.exists() {
@@ -227,11 +232,6 @@ impl Blobs {
         fs::create_dir_all(&temporary)?;
         sync_folder(data)?;
         Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
-    }
-
-    /// A folder without a store around it, for guests whose output nobody keeps. Nothing of its disk is kept free.
-    pub fn without_store(folder: &Path) -> io::Result<Self> {
-        Self::open(folder, Space::new(folder, 0))
     }
 
     /// Begins to take up a content of unknown size: what an accepted job writes. It may use the room that is kept for
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn equal_contents_share_one_file_that_goes_with_its_last_user() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
+        let blobs = Blobs::open(folder.path()).expect("opens");
         let (one, two) = (large(&blobs, 7), large(&blobs, 7));
         assert_eq!((one.sha256(), one.size(), files(folder.path())), (two.sha256(), 150_000, 1));
         drop(one);
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn a_changed_file_is_never_read_to_its_end() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
+        let blobs = Blobs::open(folder.path()).expect("opens");
         let content = large(&blobs, 7);
         let path = folder.path().join("blobs").join(hex::encode(content.sha256()));
         let read = || {
@@ -460,12 +460,12 @@ mod tests {
     #[test]
     fn half_written_and_unnamed_files_are_gone_after_open() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
+        let blobs = Blobs::open(folder.path()).expect("opens");
         fs::write(folder.path().join("tmp/half"), "written").expect("writable");
         let kept = large(&blobs, 1);
         let unnamed = folder.path().join("blobs").join(hex::encode([9; 32]));
         fs::write(unnamed, "orphan").expect("writable");
-        let again = Blobs::open(folder.path(), Space::new(folder.path(), 0)).expect("opens");
+        let again = Blobs::open(folder.path()).expect("opens");
         again.retain(kept.sha256());
         assert_eq!(again.sweep().ok(), Some(1));
         assert_eq!(

@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use super::space::Space;
 use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
-use crate::job::JobId;
+use crate::job::{Job, JobId};
 
 /// How long sled may take to let go of a database that this process has just closed.
 const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +41,15 @@ const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
 pub(super) const IMPORTING: &str = "importing";
 /// Memory sled may use for pages it could read again.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// Somebody who is told how jobs move.
+pub(super) struct Observer(pub(super) Box<dyn Fn(&Job) + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -56,6 +65,8 @@ pub(super) struct Disk {
     pub(super) closing: AtomicBool,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
+    /// Who is told how jobs move.
+    pub(super) observer: OnceLock<Observer>,
     index: Mutex<Index>,
     db_file: File,
     commits: CommitFile,
@@ -101,7 +112,7 @@ impl Disk {
             )));
         }
         let space = Space::new(path, settings.reserve_bytes);
-        let blobs = Blobs::open(path, space.clone())?;
+        let blobs = Blobs::open_with(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
@@ -114,6 +125,7 @@ impl Disk {
             blobs,
             closing: AtomicBool::new(false),
             failed: watch::Sender::new(None),
+            observer: OnceLock::new(),
             index: Mutex::new(Index::new(opens)),
             commits,
             last_commit: AtomicU64::new(last_commit),
@@ -132,6 +144,13 @@ impl Disk {
     /// What lives in memory. Its changes are single steps, so it stays usable if a thread panicked.
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the observer how a job is now. To be called while the index is held, so that what is told is told in order.
+    pub(super) fn tell(&self, job: &Job) {
+        if let Some(Observer(tell)) = self.observer.get() {
+            tell(job);
+        }
     }
 
     /// The number of the newest durable commit.

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::disk::Disk;
+use super::paused;
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::transfer::{ArtifactLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::{Content, Options, Settings, StoreError};
@@ -32,6 +33,9 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
         let KeyRecord { id, request, kept_until } = record::decode(&sealed)?;
         let (name, request) = (hex::encode(&key[1..]), hex::encode(request));
         write_line(output, &Line::Key { name, id, request, kept_until })?;
+    }
+    for kind in paused::paused(&disk.db)? {
+        write_line(output, &Line::Paused { kind })?;
     }
     write_line(output, &Line::End { jobs })?;
     output.flush()?;

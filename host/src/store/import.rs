@@ -108,6 +108,7 @@ impl Importer<'_> {
                 let record = KeyRecord { id, request: digest(&request)?, kept_until };
                 Ok(self.writes.record(&record::idempotency_key(&digest(&name)?), &record)?)
             }
+            Line::Paused { kind } => Ok(self.writes.record(&record::paused_key(&kind), &1u64)?),
             Line::End { jobs } if jobs == self.jobs => {
                 self.ended = true;
                 Ok(())

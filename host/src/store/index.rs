@@ -248,6 +248,14 @@ impl Index {
         self.entries.get(&id).is_some_and(|entry| entry.suspect)
     }
 
+    /// How many ready jobs of its kind go before a ready job, counted up to `most`.
+    pub(super) fn ahead(&self, id: JobId, most: usize) -> Option<usize> {
+        let entry = self.entries.get(&id)?;
+        let Place::Ready(key) = entry.place else { return None };
+        let ready = if entry.suspect { &self.suspects } else { self.ready.get(&entry.kind)? };
+        Some(ready.range(..(key, id)).take(most).count())
+    }
+
     /// The state of an unfinished job.
     pub(super) fn state(&self, id: JobId) -> Option<State> {
         self.entries.get(&id).map(|entry| state_of(entry.place))

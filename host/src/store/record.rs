@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::blobs::{Blobs, Content};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Kind};
 use crate::time::Time;
 
 /// No value in sled is larger.
@@ -36,6 +36,14 @@ pub(super) const ARTIFACT_PREFIX: &[u8] = b"a";
 pub(super) const KEY_PREFIX: &[u8] = b"i";
 /// The open whose in-flight record was last judged.
 pub(super) const JUDGED_KEY: &[u8] = b"m/judged";
+
+/// All kinds that are paused.
+pub(super) const PAUSED_PREFIX: &[u8] = b"m/paused/";
+
+/// A kind that is paused.
+pub(super) fn paused_key(kind: &Kind) -> Vec<u8> {
+    [PAUSED_PREFIX, kind.as_str().as_bytes()].concat()
+}
 
 /// An idempotency key, by the digest of its scope and text.
 pub(super) fn idempotency_key(name: &[u8; 32]) -> [u8; 33] {

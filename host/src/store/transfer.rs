@@ -1,7 +1,7 @@
 //! A data folder as NDJSON, and back: for backups, for moving to another engine, and to look inside.
 //!
 //! One JSON object a line: a `header`, then for every job its large contents as `blob` lines and the `job` itself, then
-//! idempotency keys, then an `end` with the number of jobs, so that a file that was cut short is noticed. Nothing is left
+//! idempotency keys and paused kinds, then an `end` with the number of jobs, so that a file that was cut short is noticed. Nothing is left
 //! out, so an import gives a folder that differs from the exported one only in where things lie on disk.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::job::{Job, JobId, Usage};
+use crate::job::{Job, JobId, Kind, Usage};
 use crate::time::Time;
 
 /// Version of the format.
@@ -59,6 +59,7 @@ pub(super) enum Line {
     Header { format: u32 },
     Blob { sha256: String, data: String },
     Job(Box<JobLine>),
+    Paused { kind: Kind },
     Key { name: String, id: JobId, request: String, kept_until: Time },
     End { jobs: u64 },
 }

@@ -1,0 +1,150 @@
+//! `GET /v1/jobs/{id}/explain`: why a job is not running yet, where it stands, and how long that may take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::Segments;
+use super::jobs::parse_id;
+use super::problem::Problem;
+use crate::job::{Job, Kind, State as JobState};
+use crate::plugins::FileState;
+use crate::queue::Estimate;
+use crate::time::Time;
+
+/// Jobs counted before one; beyond that only "at least so many" is said.
+const POSITION_MAX: usize = 10_000;
+/// What `Retry-After` says while nothing was measured, in seconds.
+const RETRY_UNKNOWN: u32 = 1;
+/// The most it says: whoever waits longer wants to look once in a while.
+const RETRY_MAX: u32 = 3600;
+
+/// `GET /v1/jobs/{id}/explain`
+pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
+    let job = api.queue.get(parse_id(&id)?)?;
+    let ahead = api.queue.store().ahead(job.id, POSITION_MAX);
+    let (rule, sentence) = rule(&api, &job, ahead);
+    let now = Time::now();
+    // Nobody knows how long a rule lasts that only a person can lift.
+    let passes_by_itself = matches!(rule, "running" | "delay" | "backoff" | "no_free_slot" | "next" | "suspect");
+    let estimate = match ahead {
+        _ if !passes_by_itself => None,
+        Some(ahead) => api.queue.estimate(&job, ahead as u64, now),
+        None => api.queue.estimate_roughly(&job, now),
+    };
+    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Ok(Json(json!({
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "rule": rule,
+        "sentence": sentence,
+        "position": ahead.map(|ahead| ahead + 1),
+        "until": job.run_at.filter(|_| job.state == JobState::Scheduled),
+        "workers": api.workers,
+        "running": api.queue.running_count(),
+        "counts": super::view::counts(&job.kind, &api.queue),
+        "estimate": estimate.map(|Estimate { starts_in, ends_in }| {
+            json!({"starts_in_ms": milliseconds(starts_in), "ends_in_ms": milliseconds(ends_in)})
+        }),
+    })))
+}
+
+/// The first rule that holds a job back, for programs and for people.
+fn rule(api: &Api, job: &Job, ahead: Option<usize>) -> (&'static str, String) {
+    let (kind, attempt) = (&job.kind, job.attempts + 1);
+    match job.state {
+        JobState::Succeeded | JobState::Failed | JobState::Cancelled => {
+            ("finished", format!("The job has ended: {}.", job.state.as_str()))
+        }
+        JobState::Running => ("running", format!("The job is running, attempt {attempt} of {}.", job.max_attempts)),
+        JobState::Blocked => ("blocked", "The job waits for other jobs.".to_owned()),
+        JobState::Scheduled => {
+            let at = job.run_at.map(|at| at.to_string()).unwrap_or_default();
+            match &job.failure {
+                Some(failure) => (
+                    "backoff",
+                    format!(
+                        "The last attempt failed ({}); attempt {attempt} of {} starts at {at} at the earliest.",
+                        failure.code.as_str(),
+                        job.max_attempts
+                    ),
+                ),
+                None => ("delay", format!("The job was submitted to run at {at} at the earliest.")),
+            }
+        }
+        JobState::Queued => held_back(api, kind)
+            .or_else(|| {
+                api.queue.store().is_suspect(job.id).then(|| {
+                    let sentence = "A host process died while this job ran, so it is run when no other suspect is.";
+                    ("suspect", sentence.to_owned())
+                })
+            })
+            .unwrap_or_else(|| waiting(api, ahead.unwrap_or(0))),
+    }
+}
+
+/// What holds back every job of the kind.
+fn held_back(api: &Api, kind: &Kind) -> Option<(&'static str, String)> {
+    if api.plugins.serving(kind).is_none() {
+        let files = api.plugins.files();
+        let file = files.iter().find(|file| file.kind.as_ref() == Some(kind));
+        return Some(match file {
+            _ if !api.plugins.is_scanned() => {
+                ("plugin_compiling", "The plugin folder is being read for the first time.".to_owned())
+            }
+            Some(file) if file.state == FileState::Compiling => {
+                ("plugin_compiling", format!("The plugin {} is being compiled.", file.file))
+            }
+            Some(file) => {
+                let reason = file.reason.as_deref().unwrap_or("no reason is known");
+                ("plugin_rejected", format!("The plugin {} was rejected: {reason}", file.file))
+            }
+            None => ("plugin_missing", format!("No plugin serves {kind}; put {kind}.wasm into the plugin folder.")),
+        });
+    }
+    if api.queue.is_paused(kind) {
+        let sentence = format!("The kind {kind} is paused; POST /v1/kinds/{kind}/resume lets its jobs start.");
+        return Some(("paused", sentence));
+    }
+    if api.queue.is_draining() {
+        return Some(("draining", "The host is about to stop; the job starts when it is started again.".to_owned()));
+    }
+    if api.queue.store().is_out_of_room() {
+        return Some((
+            "disk_full",
+            "The host's disk is full; jobs start when there is room for their results.".to_owned(),
+        ));
+    }
+    None
+}
+
+/// What a job waits for that nothing holds back.
+fn waiting(api: &Api, ahead: usize) -> (&'static str, String) {
+    let at_least = if ahead >= POSITION_MAX { "at least " } else { "" };
+    let others = match ahead {
+        1 => "1 job of its kind goes first".to_owned(),
+        _ => format!("{at_least}{ahead} jobs of its kind go first"),
+    };
+    if api.queue.running_count() < api.workers {
+        return ("next", format!("The job is about to start; {others}."));
+    }
+    ("no_free_slot", format!("All {} workers are busy; {others}.", api.workers))
+}
+
+/// In how many seconds it is worth asking for an unfinished job again.
+pub(super) fn retry_after(api: &Api, job: &Job) -> u32 {
+    let now = Time::now();
+    let scheduled = job.run_at.filter(|_| job.state == JobState::Scheduled).map(|at| at.since(now));
+    let expected = api.queue.estimate_roughly(job, now).map(|estimate| estimate.ends_in).or(scheduled);
+    expected.map_or(RETRY_UNKNOWN, whole_seconds)
+}
+
+/// A wait in whole seconds, as `Retry-After` has it.
+pub(super) fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(RETRY_MAX).clamp(1, RETRY_MAX)
+}

@@ -1,0 +1,198 @@
+//! Who listens to what, and how an event comes to them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Event, Events};
+use crate::job::{JobId, Kind};
+
+/// Events that may wait for a listener; with more it is let go.
+const WAITING_MAX: usize = 256;
+
+/// What a listener wants to hear of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Everything about one job.
+    Job(JobId),
+    /// Everything about the jobs of a kind.
+    Kind(Kind),
+    /// Everything.
+    All,
+}
+
+impl Scope {
+    /// Whether an event belongs here.
+    pub fn covers(&self, event: &Event) -> bool {
+        match self {
+            Scope::Job(id) => *id == event.id,
+            Scope::Kind(kind) => *kind == event.kind,
+            Scope::All => true,
+        }
+    }
+}
+
+/// There are as many listeners as there may be.
+#[derive(Debug)]
+pub struct TooMany;
+
+/// A listener, until dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    events: Arc<Events>,
+    listener: u64,
+    inbox: mpsc::Receiver<Arc<Event>>,
+}
+
+impl Subscription {
+    pub(super) fn new(events: &Arc<Events>, scope: Scope) -> Result<Self, TooMany> {
+        let (outbox, inbox) = mpsc::channel(WAITING_MAX);
+        let listener = events.listeners().add(outbox, scope)?;
+        Ok(Self { events: Arc::clone(events), listener, inbox })
+    }
+
+    /// The next event; nothing once this listener has fallen behind and was let go.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        self.inbox.recv().await
+    }
+
+    /// Listens to something else as well.
+    pub fn listen(&self, scope: Scope) {
+        self.events.listeners().widen(self.listener, scope);
+    }
+
+    /// Listens to that no longer.
+    pub fn ignore(&self, scope: &Scope) {
+        self.events.listeners().narrow(self.listener, scope);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.events.listeners().remove(self.listener);
+    }
+}
+
+#[derive(Debug)]
+struct Listener {
+    outbox: mpsc::Sender<Arc<Event>>,
+    scopes: HashSet<Scope>,
+}
+
+/// Everybody who listens, found by what they listen to: an event about one job costs nothing for those of others.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    most: usize,
+    next: u64,
+    all: HashMap<u64, Listener>,
+    by_scope: HashMap<Scope, HashSet<u64>>,
+}
+
+impl Listeners {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, next: 0, all: HashMap::new(), by_scope: HashMap::new() }
+    }
+
+    fn add(&mut self, outbox: mpsc::Sender<Arc<Event>>, scope: Scope) -> Result<u64, TooMany> {
+        if self.all.len() >= self.most {
+            return Err(TooMany);
+        }
+        self.next += 1;
+        self.all.insert(self.next, Listener { outbox, scopes: HashSet::new() });
+        self.widen(self.next, scope);
+        Ok(self.next)
+    }
+
+    fn widen(&mut self, number: u64, scope: Scope) {
+        if let Some(listener) = self.all.get_mut(&number) {
+            listener.scopes.insert(scope.clone());
+            self.by_scope.entry(scope).or_default().insert(number);
+        }
+    }
+
+    fn narrow(&mut self, number: u64, scope: &Scope) {
+        if let Some(listener) = self.all.get_mut(&number) {
+            listener.scopes.remove(scope);
+        }
+        if let Some(listeners) = self.by_scope.get_mut(scope) {
+            listeners.remove(&number);
+            if listeners.is_empty() {
+                self.by_scope.remove(scope);
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        let scopes = self.all.get(&number).map(|listener| listener.scopes.clone()).unwrap_or_default();
+        scopes.iter().for_each(|scope| self.narrow(number, scope));
+        self.all.remove(&number);
+    }
+
+    /// Tells everybody who wants to hear of it, once.
+    pub(super) fn tell(&mut self, event: &Arc<Event>) {
+        let scopes = [Scope::Job(event.id), Scope::Kind(event.kind.clone()), Scope::All];
+        let told: HashSet<u64> =
+            scopes.iter().filter_map(|scope| self.by_scope.get(scope)).flatten().copied().collect();
+        for number in told {
+            let Some(listener) = self.all.get(&number) else { continue };
+            if listener.outbox.try_send(Arc::clone(event)).is_err() {
+                // What waits is still read, then the listener finds that there is no more.
+                self.remove(number);
+            }
+        }
+    }
+
+    /// Lets everybody go.
+    pub(super) fn let_all_go(&mut self) {
+        self.all.clear();
+        self.by_scope.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::What;
+    use crate::job::Job;
+    use crate::time::Time;
+
+    fn event(number: u64, kind: &str) -> Arc<Event> {
+        let (id, kind) = (JobId::from_u128(1), Kind::new(kind).expect("well-formed"));
+        let what = What::State(Box::new(Job::new(id, kind.clone(), Time(0))));
+        Arc::new(Event { number, id, kind, what })
+    }
+
+    #[test]
+    fn each_hears_what_it_wants_and_only_once() {
+        let events = Arc::new(Events::new(3));
+        let kind = |name| Scope::Kind(Kind::new(name).expect("well-formed"));
+        let mut one = events.subscribe(kind("a")).expect("there is room");
+        one.listen(Scope::Job(JobId::from_u128(1)));
+        let mut all = events.subscribe(Scope::All).expect("there is room");
+        let mut none = events.subscribe(kind("c")).expect("there is room");
+        assert!(events.subscribe(Scope::All).is_err());
+        events.listeners().tell(&event(1, "a"));
+        one.ignore(&Scope::Job(JobId::from_u128(1)));
+        events.listeners().tell(&event(2, "b"));
+        let heard = |subscription: &mut Subscription| {
+            std::iter::from_fn(|| subscription.inbox.try_recv().ok()).map(|event| event.number).collect::<Vec<_>>()
+        };
+        assert_eq!((heard(&mut one), heard(&mut all), heard(&mut none)), (vec![1], vec![1, 2], vec![]));
+        drop((one, all, none));
+        assert!(events.listeners().all.is_empty() && events.listeners().by_scope.is_empty());
+    }
+
+    #[test]
+    fn who_does_not_keep_up_is_let_go_and_nobody_else() {
+        let events = Arc::new(Events::new(2));
+        let mut slow = events.subscribe(Scope::All).expect("there is room");
+        let mut quick = events.subscribe(Scope::All).expect("there is room");
+        for number in 1..=WAITING_MAX as u64 + 1 {
+            events.listeners().tell(&event(number, "a"));
+            assert_eq!(quick.inbox.try_recv().map(|event| event.number), Ok(number));
+        }
+        let heard = std::iter::from_fn(|| slow.inbox.try_recv().ok()).count();
+        assert_eq!((heard, slow.inbox.is_closed(), quick.inbox.is_closed()), (WAITING_MAX, true, false));
+    }
+}

@@ -1,0 +1,72 @@
+//! How long jobs of a kind take, measured, and what follows from that for those that wait.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Queue;
+use crate::job::{Job, Kind, State};
+use crate::time::Time;
+
+/// How much the newest run counts: the last ten or so decide.
+const NEWEST: f64 = 0.2;
+
+/// A moving average of the run times of each kind. Forgotten with the process; the first run makes a new one.
+#[derive(Debug, Default)]
+pub(super) struct RunTimes(Mutex<HashMap<Kind, f64>>);
+
+impl RunTimes {
+    /// Takes note of a run.
+    pub(super) fn note(&self, kind: &Kind, wall_ms: u64) {
+        let mut averages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall_ms = wall_ms as f64;
+        match averages.get_mut(kind) {
+            Some(average) => *average += NEWEST * (wall_ms - *average),
+            None => drop(averages.insert(kind.clone(), wall_ms)),
+        }
+    }
+
+    fn average_ms(&self, kind: &Kind) -> Option<f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied()
+    }
+}
+
+/// When a job is likely to start and to end, from now, if nothing else wants the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Until it starts; zero if it runs.
+    pub starts_in: Duration,
+    /// Until it ends.
+    pub ends_in: Duration,
+}
+
+impl Queue {
+    /// When an unfinished job is likely to end, with so many of its kind before it. Nothing while no job of its kind has run.
+    pub fn estimate(&self, job: &Job, ahead: u64, now: Time) -> Option<Estimate> {
+        let run = Duration::from_secs_f64(self.run_times.average_ms(&job.kind)? / 1000.0);
+        let starts_in = match job.state {
+            State::Running => Duration::ZERO,
+            _ => job.run_at.map_or(Duration::ZERO, |at| at.since(now)).max(self.wait_behind(run, ahead)),
+        };
+        let elapsed = job.started_at.filter(|_| job.state == State::Running).map_or(Duration::ZERO, |at| now.since(at));
+        // One that takes longer than most says nothing about how much longer.
+        Some(Estimate { starts_in, ends_in: starts_in + run.saturating_sub(elapsed) })
+    }
+
+    /// When an unfinished job is likely to end, without counting where exactly it stands among those of its kind.
+    pub fn estimate_roughly(&self, job: &Job, now: Time) -> Option<Estimate> {
+        let waiting = self.counts(&job.kind).of(State::Queued);
+        let ahead = if job.state == State::Queued { waiting.saturating_sub(1) } else { 0 };
+        self.estimate(job, ahead, now)
+    }
+
+    /// When there is likely to be room for another job of a kind whose queue is full.
+    pub fn room_in(&self, kind: &Kind) -> Option<Duration> {
+        let run = Duration::from_secs_f64(self.run_times.average_ms(kind)? / 1000.0);
+        Some(self.wait_behind(run, 1))
+    }
+
+    fn wait_behind(&self, run: Duration, ahead: u64) -> Duration {
+        run.mul_f64(ahead as f64 / self.settings.workers.max(1) as f64)
+    }
+}

@@ -1,0 +1,95 @@
+//! What keeps ready jobs from being claimed: paused kinds, and a host that is about to stop.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::{Queue, Runnable};
+use crate::job::Kind;
+use crate::store::StoreError;
+
+/// What is not to be claimed now.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    paused: RwLock<HashSet<Kind>>,
+    draining: AtomicBool,
+    idle: Notify,
+}
+
+impl Held {
+    /// Takes up what is known from before.
+    pub(super) fn set(&self, paused: Vec<Kind>) {
+        *self.paused.write().unwrap_or_else(PoisonError::into_inner) = paused.into_iter().collect();
+    }
+
+    /// Of these kinds those that may be claimed.
+    pub(super) fn without(&self, kinds: &Arc<[Runnable]>) -> Arc<[Runnable]> {
+        if self.draining.load(Ordering::Acquire) {
+            return Arc::default();
+        }
+        let paused = self.paused.read().unwrap_or_else(PoisonError::into_inner);
+        if paused.is_empty() {
+            return Arc::clone(kinds);
+        }
+        kinds.iter().filter(|runnable| !paused.contains(&runnable.kind)).cloned().collect()
+    }
+
+    /// Notes that nothing runs any more.
+    pub(super) fn idle(&self) {
+        self.idle.notify_waiters();
+    }
+}
+
+impl Queue {
+    /// Lets no more jobs of a kind start, or lets them start again; those that run go on. Durable when this returns.
+    pub async fn set_paused(&self, kind: &Kind, paused: bool) -> Result<(), StoreError> {
+        self.store.set_paused(kind.clone(), paused).await?;
+        let mut kinds = self.held.paused.write().unwrap_or_else(PoisonError::into_inner);
+        if paused {
+            kinds.insert(kind.clone());
+        } else {
+            kinds.remove(kind);
+            drop(kinds);
+            self.work.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Whether a kind is paused.
+    pub fn is_paused(&self, kind: &Kind) -> bool {
+        self.held.paused.read().unwrap_or_else(PoisonError::into_inner).contains(kind)
+    }
+
+    /// Whether the host is about to stop and starts nothing any more.
+    pub fn is_draining(&self) -> bool {
+        self.held.draining.load(Ordering::Acquire)
+    }
+
+    /// How many jobs are running.
+    pub fn running_count(&self) -> usize {
+        self.running().len()
+    }
+
+    /// Starts no more jobs, and returns when those that run have ended, or after `grace`. Answers how many still run.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        self.held.draining.store(true, Ordering::Release);
+        let ended = async {
+            loop {
+                let idle = self.held.idle.notified();
+                tokio::pin!(idle);
+                // Listening before looking, so that the last end is not missed.
+                idle.as_mut().enable();
+                if self.running_count() == 0 {
+                    break;
+                }
+                idle.await;
+            }
+        };
+        // Whichever comes first, what still runs is counted.
+        let _ = tokio::time::timeout(grace, ended).await;
+        self.running_count()
+    }
+}

@@ -1,0 +1,80 @@
+//! What running attempts say, on its way to those who listen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Queue;
+use crate::events::{Events, Scope, Subscription, TooMany, What};
+use crate::job::{JobId, Kind};
+use crate::running::{LogLine, News, Running};
+use crate::store::Claimed;
+
+/// How often an attempt's news are told. What it says in between is one piece of news.
+const NEWS_EVERY: Duration = Duration::from_millis(100);
+/// Lines of one attempt told at a time; of more the newest.
+const LINES_AT_ONCE: usize = 50;
+
+/// An attempt that is being made now.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// The job.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Which attempt, from 1.
+    pub number: u32,
+    /// Reports of attempts before this one.
+    pub reports: u32,
+    /// What it shares with those who watch it.
+    pub attempt: Arc<Running>,
+}
+
+impl UnderWay {
+    pub(super) fn new(claimed: &Claimed, attempt: &Arc<Running>) -> Self {
+        let job = &claimed.job;
+        let (number, attempt) = (job.attempts + 1, Arc::clone(attempt));
+        Self { id: job.id, kind: job.kind.clone(), number, reports: claimed.reports, attempt }
+    }
+}
+
+impl Queue {
+    /// What happens to jobs.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// Listens to what happens from now on.
+    pub fn subscribe(&self, scope: Scope) -> Result<Subscription, TooMany> {
+        self.events.subscribe(scope)
+    }
+
+    /// The attempt of a job that is being made now.
+    pub fn under_way(&self, id: JobId) -> Option<UnderWay> {
+        self.running().get(&id).cloned()
+    }
+
+    /// Tells what running attempts say, not more often than anybody can read. Never returns.
+    pub async fn keep_telling(&self) {
+        loop {
+            self.news.notified().await;
+            let under_way: Vec<UnderWay> = self.running().values().cloned().collect();
+            under_way.iter().for_each(|under_way| self.tell_news(under_way));
+            tokio::time::sleep(NEWS_EVERY).await;
+        }
+    }
+
+    pub(super) fn tell_news(&self, under_way: &UnderWay) {
+        let UnderWay { id, kind, number, attempt, .. } = under_way;
+        let News { progress, lines, left_out } = attempt.news(LINES_AT_ONCE);
+        let tell = |what| self.events.publish(*id, kind.clone(), what);
+        let log = |line| What::Log { attempt: *number, line };
+        if left_out > 0 {
+            let message = format!("{left_out} lines are left out here; the job's logs have more");
+            tell(log(LogLine { at: None, level: None, message }));
+        }
+        lines.into_iter().for_each(|line| tell(log(line)));
+        if let Some(progress) = progress {
+            tell(What::Progress { attempt: *number, progress });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Why a job is not running yet, and when it may be.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Host, eventually, guest};
+
+fn explain(host: &Host, id: &str) -> Value {
+    let answer = host.get(&format!("/v1/jobs/{id}/explain"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let explained = answer.json();
+    assert_eq!(explained["id"], id);
+    assert!(explained["sentence"].as_str().is_some_and(|text| text.ends_with('.')), "{explained}");
+    explained
+}
+
+fn rule(host: &Host, id: &str) -> String {
+    explain(host, id)["rule"].as_str().expect("a rule").to_owned()
+}
+
+#[test]
+fn each_rule_that_holds_a_job_back_is_named() {
+    let fails = guest::run(r#"(return (call $fail (i32.const 2) (text "busy")))"#);
+    let host = Host::prepare().with_guest("good", guest::good()).with_guest("fails", fails);
+    let host = host.with_guest("endless", guest::endless()).set("workers", 1).set("retry_pause", "1h");
+    let host = host.set("retry_pause_max", "1h").start();
+
+    let done = host.submit("good", Value::Null);
+    host.wait_for(&done, "succeeded");
+    assert_eq!((rule(&host, &done).as_str(), &explain(&host, &done)["estimate"]), ("finished", &Value::Null));
+
+    let delayed = host.submit_job(json!({"kind": "good", "delay": "1h"}));
+    let explained = explain(&host, &delayed);
+    assert_eq!((&explained["rule"], &explained["until"]), (&json!("delay"), &host.job(&delayed)["run_at"]));
+    assert!(explained["estimate"]["starts_in_ms"].as_u64() > Some(3_500_000), "{explained}");
+
+    let failed = host.submit("fails", Value::Null);
+    host.wait_for(&failed, "scheduled");
+    let explained = explain(&host, &failed);
+    assert_eq!(explained["rule"], "backoff");
+    assert!(
+        explained["sentence"]
+            .as_str()
+            .is_some_and(|text| text.contains("transient") && text.contains("attempt 2 of 3"))
+    );
+
+    let endless = host.submit("endless", Value::Null);
+    host.wait_for(&endless, "running");
+    assert_eq!(rule(&host, &endless), "running");
+    let (first, second) = (host.submit("good", Value::Null), host.submit("good", Value::Null));
+    let explained = explain(&host, &second);
+    assert_eq!((&explained["rule"], &explained["position"]), (&json!("no_free_slot"), &json!(2)));
+    assert_eq!((&explained["running"], &explained["workers"]), (&json!(1), &json!(1)));
+    assert_eq!(explain(&host, &first)["position"], 1);
+
+    std::fs::remove_file(host.setup().plugins().join("good.wasm")).expect("the file is there");
+    eventually("the kind is retired", || (host.get("/v1/kinds/good").status == 404).then_some(()));
+    let explained = explain(&host, &first);
+    assert_eq!((&explained["rule"], &explained["estimate"]), (&json!("plugin_missing"), &Value::Null));
+    host.get("/v1/jobs/none/explain").refused(404, "unknown_job");
+}
+
+#[test]
+fn estimates_come_from_measured_runs_and_tell_clients_when_to_ask_again() {
+    let host = Host::prepare().with_guest("slow", guest::sleeping(Duration::from_millis(2_200)));
+    let host = host.with_guest("endless", guest::endless()).set("workers", 1).set("queue_max", 4).start();
+    let answer = host.post_job(&json!({"kind": "slow"}));
+    assert_eq!(answer.header("retry-after"), "1", "nothing was measured yet");
+    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(explain(&host, &id)["estimate"], Value::Null);
+    host.wait_for(&id, "succeeded");
+
+    // A computing job keeps the one worker; those of the other kind wait for it.
+    let endless = host.submit("endless", Value::Null);
+    host.wait_for(&endless, "running");
+    let jobs: Vec<String> = (0..3).map(|_| host.submit("slow", Value::Null)).collect();
+    let last = host.post_job(&json!({"kind": "slow"}));
+    assert!((8..=12).contains(&last.header("retry-after").parse::<u32>().expect("a number")), "{:?}", last.headers);
+    let estimate = explain(&host, &jobs[2])["estimate"].clone();
+    let starts_in = estimate["starts_in_ms"].as_u64().expect("a number");
+    let ends_in = estimate["ends_in_ms"].as_u64().expect("a number");
+    assert!((4_400..6_000).contains(&starts_in) && (2_200..3_000).contains(&(ends_in - starts_in)), "{estimate}");
+    let full = host.post_job(&json!({"kind": "slow"}));
+    full.refused(503, "queue_full");
+    assert_eq!(full.header("retry-after"), "3");
+    let pending = host.result(&jobs[0]);
+    assert!((8..=12).contains(&pending.header("retry-after").parse::<u32>().expect("a number")));
+}
+
+#[test]
+fn a_job_that_is_scheduled_far_off_is_not_to_be_asked_for_every_second() {
+    let host = Host::start();
+    let answer = host.post_job(&json!({"kind": "good", "delay": "2m"}));
+    assert!((115..=121).contains(&answer.header("retry-after").parse::<u32>().expect("a number")));
+    let answer = host.post_job(&json!({"kind": "good", "delay": "48h"}));
+    assert_eq!(answer.header("retry-after"), "3600");
+}
