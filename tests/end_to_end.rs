@@ -4,6 +4,10 @@ mod support;
 
 #[path = "end_to_end/batch.rs"]
 mod batch;
+#[path = "end_to_end/checkpoints.rs"]
+mod checkpoints;
+#[path = "end_to_end/command_line.rs"]
+mod command_line;
 #[path = "end_to_end/commands.rs"]
 mod commands;
 #[path = "end_to_end/compiled.rs"]

@@ -6,6 +6,8 @@
 
 #[path = "store/cancel.rs"]
 mod cancel;
+#[path = "store/checkpoints.rs"]
+mod checkpoints;
 #[path = "store/child.rs"]
 mod child;
 #[path = "store/claim.rs"]

@@ -3,6 +3,7 @@
 //! Knows who is running what in this process, wakes workers when there is work and clients when their job has
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
+mod checkpoints;
 mod clock;
 mod estimate;
 mod holding;

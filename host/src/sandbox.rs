@@ -4,6 +4,7 @@
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
 mod bounded;
+mod checkpoints;
 mod command;
 mod compiled;
 mod contract;
@@ -11,8 +12,10 @@ mod doctor;
 mod grants;
 mod http;
 mod meter;
+mod pace;
 mod reach;
 mod run;
+mod sockets;
 mod streams;
 
 use std::path::PathBuf;
@@ -26,6 +29,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 pub use self::bounded::OnPark;
+pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;

@@ -9,6 +9,7 @@
 
 mod blobs;
 mod changes;
+mod checkpoint;
 mod compact;
 mod disk;
 mod error;
@@ -39,6 +40,8 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Upload};
+pub(crate) use self::checkpoint::too_large;
+pub use self::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 pub use self::compact::compact;
 use self::disk::{Disk, Observer};
 pub use self::error::StoreError;
@@ -340,6 +343,7 @@ impl Store {
         match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
             Ok(record) => {
                 let input = self.read_input(&record);
+                let checkpoint = self.checkpoint(id);
                 let index = self.disk.index();
                 let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
                 // Unless it was cancelled just now: then that was told already and is the last there is to tell.
@@ -347,7 +351,7 @@ impl Store {
                     self.disk.tell(&record.job);
                 }
                 drop(index);
-                Some(Claimed { job: record.job, token, input, mark, reports: record.usages })
+                Some(Claimed { job: record.job, token, input, checkpoint, mark, reports: record.usages })
             }
             Err(error) => {
                 tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");

@@ -247,6 +247,9 @@ const WORLD: &str = "package test:guest; world guest {
     import wasi:clocks/monotonic-clock@0.2.6;
     import wasi:cli/exit@0.2.6;
     import wasi:random/random@0.2.6;
+    import wasi:cli/environment@0.2.6;
+    import wasi:sockets/tcp-create-socket@0.2.6;
+    import wasi:http/types@0.2.6;
     import nowhere:to-be/found@1.2.3;
 ";
 
@@ -255,7 +258,22 @@ const MORE_PACKAGES: &[&str] = &[
     "package wasi:clocks@0.2.6; interface monotonic-clock {
         use wasi:io/poll@0.2.6.{pollable}; subscribe-duration: func(ns: u64) -> pollable;
     }",
-    "package wasi:cli@0.2.6; interface exit { exit: func(status: result); }",
+    "package wasi:cli@0.2.6; interface exit { exit: func(status: result); }
+     interface environment { get-environment: func() -> list<tuple<string, string>>; }",
+    "package wasi:sockets@0.2.6;
+     interface network {
+        enum error-code { unknown, access-denied, not-supported, invalid-argument, out-of-memory, timeout,
+          concurrency-conflict, not-in-progress, would-block, invalid-state, new-socket-limit, address-not-bindable,
+          address-in-use, remote-unreachable, connection-refused, connection-reset, connection-aborted, datagram-too-large,
+          name-unresolvable, temporary-resolver-failure, permanent-resolver-failure }
+        enum ip-address-family { ipv4, ipv6 } }
+     interface tcp { resource tcp-socket; }
+     interface tcp-create-socket { use network.{error-code, ip-address-family}; use tcp.{tcp-socket};
+        create-tcp-socket: func(family: ip-address-family) -> result<tcp-socket, error-code>; }",
+    "package wasi:http@0.2.6; interface types {
+        variant header-error { invalid-syntax, forbidden, immutable }
+        resource fields { constructor(); append: func(name: string, value: list<u8>) -> result<_, header-error>;
+          entries: func() -> list<tuple<string, list<u8>>>; clone: func() -> fields; } }",
     "package wasi:random@0.2.6; interface random { get-random-bytes: func(len: u64) -> list<u8>; }",
     "package nowhere:to-be@1.2.3; interface found { treasure: func(); }",
 ];
@@ -296,8 +314,9 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/host@0.1.0" "progress" (func $progress (param f64 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "log" (func $log (param i32 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "open-artifact" (func $open_artifact (param i32 i32 i32 i32 i32)))"#,
-    r#"(import "dropforge:job/host@0.1.0" "submit-child" (func $submit_child (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "load-checkpoint" (func $load_checkpoint (param i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "save-checkpoint" (func $save_checkpoint (param i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "submit-child" (func $submit_child (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.media-type" (func $input_type (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
@@ -317,6 +336,14 @@ const IMPORTS: &[&str] = &[
     r#"(import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration" (func $subscribe_duration (param i64) (result i32)))"#,
     r#"(import "wasi:cli/exit@0.2.6" "exit" (func $exit (param i32)))"#,
     r#"(import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))"#,
+    r#"(import "wasi:cli/environment@0.2.6" "get-environment" (func $environment (param i32)))"#,
+    r#"(import "wasi:sockets/tcp-create-socket@0.2.6" "create-tcp-socket" (func $create_socket (param i32 i32)))"#,
+    r#"(import "wasi:sockets/tcp@0.2.6" "[resource-drop]tcp-socket" (func $drop_socket (param i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[constructor]fields" (func $new_fields (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]fields.entries" (func $entries (param i32 i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]fields.clone" (func $clone_fields (param i32) (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[resource-drop]fields" (func $drop_fields (param i32)))"#,
     r#"(import "[export]things" "[resource-new]thing" (func $new_thing (param i32) (result i32)))"#,
     r#"(import "[export]things" "[resource-drop]thing" (func $drop_thing (param i32)))"#,
     r#"(import "nowhere:to-be/found@1.2.3" "treasure" (func $treasure))"#,

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
 pub(crate) mod answer;
+pub(crate) mod command;
 pub(crate) mod guest;
 mod process;
 pub(crate) mod program;

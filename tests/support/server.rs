@@ -61,7 +61,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()
     while is_http && !head.ends_with("\r\n\r\n") && reader.read_line(&mut head)? > 0 {}
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
     if !is_http {
-        return write!(stream, "you said {head}");
+        return write!(stream, "you said {}", head.trim_end());
     }
     let path = head.split(' ').nth(1).unwrap_or_default();
     if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {

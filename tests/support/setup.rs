@@ -96,6 +96,13 @@ impl Setup {
         self.process().wait()
     }
 
+    /// Runs `dropforge` with these arguments to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Exit {
+        let mut command = process::dropforge(self.open_files_max);
+        command.args(arguments);
+        Process::start(command, self.folder()).wait()
+    }
+
     /// Runs `dropforge verify` on the data folder, which no host uses.
     pub(crate) fn verify(&self) -> Exit {
         let mut command = process::dropforge(self.open_files_max);

@@ -9,9 +9,11 @@ use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
+use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
 use super::grants::Grants;
 use super::meter::Exceeded;
+use super::pace::BeforeCalls;
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
@@ -61,6 +63,8 @@ pub struct Call<'a> {
     pub running: Arc<Running>,
     /// Where its output goes.
     pub new_upload: NewUpload,
+    /// What earlier attempts left, and how it leaves something to later ones.
+    pub checkpoints: Checkpoints,
     /// Told when it waits and when it goes on.
     pub on_park: OnPark,
     /// Set while its guest runs.
@@ -118,7 +122,14 @@ impl Sandbox {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let guest = match Guest::new(&limits, &call.grants, Arc::clone(&call.running), call.new_upload, start) {
+        let guest = match Guest::new(
+            &limits,
+            &call.grants,
+            Arc::clone(&call.running),
+            call.new_upload,
+            call.checkpoints,
+            start,
+        ) {
             Ok(guest) => guest,
             Err(error) => {
                 return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
@@ -186,7 +197,7 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_park: OnPark = Box::new(|_| {});
-        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, None)
+        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
@@ -216,6 +227,7 @@ impl Sandbox {
     fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
+        store.call_hook_async(BeforeCalls);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
         store.set_fuel(fuel).expect("the engine is configured to count fuel");
         store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");

@@ -6,10 +6,11 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::paused;
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
-use super::transfer::{ArtifactLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
+use super::transfer::{ArtifactLine, CheckpointLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::{Content, Options, Settings, StoreError};
 use crate::job::{JobId, USAGE_KEPT};
 
@@ -75,11 +76,18 @@ impl Exporter<'_> {
             input: self.payload(Part::Input, &record.input)?,
             output: record.output.as_ref().map(|output| self.payload(Part::Output, output)).transpose()?,
             artifacts,
+            checkpoint: self.checkpoint()?,
             usages: record.usages,
             content_gone: record.content_gone,
             suspect: record.suspect,
             job: record.job,
         })
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<CheckpointLine>, TransferError> {
+        let kept: Option<StoredCheckpoint> = record::read(&self.disk.db, &record::checkpoint_key(self.id))?;
+        let Some(StoredCheckpoint { plugin_sha256, stored }) = kept else { return Ok(None) };
+        Ok(Some(CheckpointLine { plugin_sha256, payload: self.payload(Part::Checkpoint, &stored)? }))
     }
 
     fn payload(&mut self, part: Part, stored: &Stored) -> Result<PayloadLine, TransferError> {

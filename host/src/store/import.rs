@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::blobs::{self, BlobHandle, Upload};
+use super::checkpoint::StoredCheckpoint;
 use super::disk::{self, Disk};
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
@@ -143,6 +144,14 @@ impl Importer<'_> {
             let entry = StoredArtifact { name: artifact.name, sha256: digest(&artifact.sha256)?, stored };
             self.writes.record(&record::artifact_key(id, artifacts), &entry)?;
             artifacts += 1;
+        }
+        if let Some(checkpoint) = line.checkpoint {
+            if line.job.state.is_terminal() {
+                return Err("a finished job has no checkpoint".into());
+            }
+            let stored = self.payload(id, Part::Checkpoint, checkpoint.payload, &blobs, false)?;
+            let kept = StoredCheckpoint { plugin_sha256: checkpoint.plugin_sha256, stored };
+            self.writes.record(&record::checkpoint_key(id), &kept)?;
         }
         let first = line.usages.saturating_sub(u32::try_from(line.usage.len()).unwrap_or(u32::MAX));
         for (number, usage) in (first..).zip(&line.usage) {

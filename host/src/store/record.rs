@@ -32,6 +32,8 @@ pub(super) const JOB_PREFIX: &[u8] = b"j";
 /// All records of artifacts.
 pub(super) const ARTIFACT_PREFIX: &[u8] = b"a";
 
+/// All checkpoints.
+pub(super) const CHECKPOINT_PREFIX: &[u8] = b"c";
 /// All idempotency keys.
 pub(super) const KEY_PREFIX: &[u8] = b"i";
 /// The open whose in-flight record was last judged.
@@ -59,6 +61,18 @@ pub(super) fn job_key(id: JobId) -> [u8; 17] {
     key
 }
 
+/// The record of a job's checkpoint.
+pub(super) fn checkpoint_key(id: JobId) -> [u8; 17] {
+    let mut key = [b'c'; 17];
+    key[1..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// The id in the key of a checkpoint's record.
+pub(super) fn checkpoint_id(key: &[u8]) -> Option<JobId> {
+    key.strip_prefix(CHECKPOINT_PREFIX).and_then(|id| JobId::from_slice(id).ok())
+}
+
 /// The id in a job record's key.
 pub(super) fn job_id(key: &[u8]) -> Option<JobId> {
     key.strip_prefix(JOB_PREFIX).and_then(|id| JobId::from_slice(id).ok())
@@ -72,6 +86,7 @@ pub(super) enum Part {
     Output,
     /// The artifact with this number.
     Artifact(u32),
+    Checkpoint,
 }
 
 /// A piece of a payload.
@@ -81,6 +96,7 @@ pub(super) fn chunk_key(id: JobId, part: Part, sequence: u32) -> [u8; 26] {
         Part::Options => (1, 0),
         Part::Output => (2, 0),
         Part::Artifact(number) => (3, number),
+        Part::Checkpoint => (4, 0),
     };
     let mut key = [b'p'; 26];
     key[1..17].copy_from_slice(id.as_bytes());

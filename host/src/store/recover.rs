@@ -1,5 +1,6 @@
 //! What an open does with what the last process left: rebuild memory from the records, and judge a crash.
 
+use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::inflight::Left;
 use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Record, StoredArtifact};
@@ -33,6 +34,15 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         match record::decode::<StoredArtifact>(&entry?.1) {
             Ok(artifact) => artifact.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
             Err(error) => complain("an artifact's record", None, &error),
+        }
+    }
+    for entry in disk.db.scan_prefix(record::CHECKPOINT_PREFIX) {
+        let (key, sealed) = entry?;
+        // Also where it is damaged: it goes when its job ends.
+        index.checkpoints.extend(record::checkpoint_id(&key));
+        match record::decode::<StoredCheckpoint>(&sealed) {
+            Ok(kept) => kept.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
+            Err(error) => complain("a checkpoint", record::checkpoint_id(&key), &error),
         }
     }
     for entry in disk.db.scan_prefix(KEY_PREFIX) {

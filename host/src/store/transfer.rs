@@ -72,6 +72,7 @@ pub(super) struct JobLine {
     pub(super) input: PayloadLine,
     pub(super) output: Option<PayloadLine>,
     pub(super) artifacts: Vec<ArtifactLine>,
+    pub(super) checkpoint: Option<CheckpointLine>,
     /// Reports written in all; the newest follow.
     pub(super) usages: u32,
     pub(super) usage: Vec<Usage>,
@@ -87,6 +88,12 @@ pub(super) struct PayloadLine {
     pub(super) blob: Option<String>,
     /// A small content, in base 64.
     pub(super) data: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct CheckpointLine {
+    pub(super) plugin_sha256: String,
+    pub(super) payload: PayloadLine,
 }
 
 #[derive(Serialize, Deserialize)]

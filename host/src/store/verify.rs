@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use super::blobs;
+use super::checkpoint::StoredCheckpoint;
 use super::compact;
 use super::disk::{self, CommitFile};
 use super::error::StoreError;
@@ -30,6 +31,8 @@ pub struct Verdict {
     pub cancelled: u64,
     /// Not finished.
     pub pending: u64,
+    /// States of unfinished jobs that are whole.
+    pub checkpoints: u64,
     /// Blobs that are whole.
     pub blobs: u64,
     /// Files that no record names; the next start deletes them. No damage.
@@ -91,6 +94,7 @@ impl Check<'_> {
             Some(b'j') => self.job(key, sealed),
             // Looked at with the job they belong to; what no job accounts for is found at the end.
             Some(b'p' | b'a' | b'u') => self.belongs(key),
+            Some(b'c') => self.checkpoint(key, sealed),
             Some(b'i') => record::decode::<KeyRecord>(sealed).map(drop),
             Some(b'm') => record::decode::<u64>(sealed).map(drop),
             _ => Err(StoreError::damaged("nothing of ours has such a name")),
@@ -110,6 +114,20 @@ impl Check<'_> {
             // Said where the job itself is looked at.
             Err(_) => Ok(()),
         }
+    }
+
+    fn checkpoint(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        self.belongs(key)?;
+        let kept: StoredCheckpoint = record::decode(sealed)?;
+        let id =
+            record::checkpoint_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a checkpoint"))?;
+        let owner: Option<Record> = record::read(self.db, &record::job_key(id)).unwrap_or_default();
+        if owner.is_some_and(|owner| owner.job.state.is_terminal()) {
+            return Err(StoreError::damaged(format!("job {id} has ended, and its checkpoint is still there")));
+        }
+        self.payload(id, Part::Checkpoint, &kept.stored)?;
+        self.verdict.checkpoints += 1;
+        Ok(())
     }
 
     fn job(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {

@@ -78,3 +78,18 @@ fn more_random_bytes_than_one_call_gives_are_a_trap() {
         Attack::run(&format!("(call $random (i64.const {count}) (i32.const 832))")).fails("trap", ());
     }
 }
+
+#[test]
+fn a_flood_of_checkpoints_is_stopped() {
+    for size in [60_000, 1_000_000, 2_000_000] {
+        flood(&format!("(call $save_checkpoint (i32.const 8192) (i32.const {size}) (i32.const 832))")).stops();
+    }
+}
+
+#[test]
+fn a_flood_of_checkpoints_loaded_is_stopped() {
+    let calls = "(if (i32.eqz (local.get $i)) (then
+          (call $save_checkpoint (i32.const 8192) (i32.const 1000000) (i32.const 832)) (local.set $i (i32.const 1))))
+        (call $load_checkpoint (i32.const 832))";
+    flood(calls).stops();
+}
