@@ -5,6 +5,7 @@
 
 mod attacks;
 mod floors;
+mod fuel;
 mod growth;
 mod load;
 
@@ -45,6 +46,9 @@ pub struct Bench {
     /// Instead: how soon each family of attacks is stopped, in so many runs, and the memory after 10,000 hostile jobs
     #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
     attacks: Option<usize>,
+    /// Instead: what counting fuel costs a plugin that computes, against the same code without, in so many runs of each
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "15")]
+    fuel: Option<usize>,
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
@@ -105,6 +109,10 @@ impl Bench {
         }
         if let Some(runs) = self.attacks {
             return attacks::run(runs.max(1), self.json).await;
+        }
+        if let Some(runs) = self.fuel {
+            let json = self.json;
+            return tokio::task::spawn_blocking(move || fuel::run(runs.max(1), json)).await?;
         }
         let bar = bar((WORKS.len() * self.connections.len() * self.rounds) as u64);
         let mut samples = vec![Vec::new(); WORKS.len() * self.connections.len()];

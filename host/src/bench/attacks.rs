@@ -56,7 +56,7 @@ const FAMILIES: [(char, &str); 24] = [
     ('q', "artifacts that are refused"),
     ('r', "blocking flushes"),
     ('s', "child jobs that are refused"),
-    ('t', "checkpoints that are refused"),
+    ('t', "checkpoints, 1 MB each"),
     ('u', "sleeping for an hour"),
     ('v', "sleeping for a millisecond each"),
     ('w', "waiting for 1,000 things"),
