@@ -24,6 +24,8 @@ mod durability;
 mod events;
 #[path = "end_to_end/explain.rs"]
 mod explain;
+#[path = "end_to_end/features.rs"]
+mod features;
 #[path = "end_to_end/hostile/mod.rs"]
 mod hostile;
 #[path = "end_to_end/http.rs"]

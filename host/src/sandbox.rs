@@ -3,6 +3,7 @@
 //! A job gets a fresh instance with its own memory, deadline and fuel, and only the imports the contract names.
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
+mod backtrace;
 mod bounded;
 mod checkpoints;
 mod command;
@@ -269,11 +270,11 @@ fn config(capacity: Capacity) -> Config {
         // Guests of this host are called one function at a time; the machinery for more costs a third of a small job.
         .concurrency_support(false)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
-        // Exceptions are what C++, Kotlin and others compile to; the objects of the garbage collector are not needed yet.
+        // Exceptions are what C++ and others compile to, objects that are collected what Kotlin, Dart and others do. Both live
+        // in a memory that the limiter counts like any other.
         .wasm_exceptions(true)
-        .wasm_gc(false)
-        // Only what the toolchains in use emit by default.
-        .wasm_relaxed_simd(false)
+        .wasm_gc(true)
+        // Only what toolchains emit without being asked to.
         .wasm_memory64(false)
         .wasm_multi_memory(false);
     config

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{GcHeapOutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::checkpoints::Checkpoints;
@@ -26,7 +27,6 @@ const DESCRIBE_LIMITS: Limits =
     Limits { timeout: Duration::from_secs(1), fuel: 1_000_000_000, memory_bytes: 64 << 20, output_bytes: 0 };
 /// Descriptors are shown to clients; longer ones are refused.
 const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
-const BACKTRACE_FRAMES_MAX: usize = 20;
 
 /// What one attempt may use.
 #[derive(Debug, Clone, Copy)]
@@ -394,7 +394,7 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
     // The engine could run the guest, so an error is of the guest's making: a result that is no value of its type, a bad handle.
     let in_guest = error.downcast_ref::<InGuest>().is_some();
     let backtrace = error.downcast_ref::<WasmBacktrace>();
-    usage.backtrace = backtrace.map(frames).unwrap_or_default();
+    usage.backtrace = backtrace.map(backtrace::lines).unwrap_or_default();
     if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
         return match bound {
             Bound::Output => over_output(),
@@ -451,15 +451,6 @@ fn over_output() -> Over {
         "result and artifacts are larger than the job's output limit",
         Some(Bound::Output),
     )
-}
-
-fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
-    let describe = |frame: &wasmtime::FrameInfo| {
-        let function = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-        let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
-        place.map_or_else(|| function.clone(), |(file, line)| format!("{function} at {file}:{line}"))
-    };
-    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(|frame| printable(describe(frame), "", 200)).collect()
 }
 
 fn unshare(drafts: Vec<SharedDraft>) -> Vec<Draft> {
