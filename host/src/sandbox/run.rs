@@ -229,8 +229,10 @@ impl Sandbox {
         store.limiter(|guest| &mut guest.memory);
         store.call_hook_async(BeforeCalls);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
-        store.set_fuel(fuel).expect("the engine is configured to count fuel");
-        store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        if self.counts_fuel {
+            store.set_fuel(fuel).expect("the engine is configured to count fuel");
+            store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        }
         store
     }
 }

@@ -1,7 +1,7 @@
 //! Floods of calls: progress, log, input, artifacts, random bytes, child jobs, checkpoints. A call costs hardly any fuel, however
 //! long it takes the host.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Attack;
 use crate::support::guest::Guest;
@@ -77,6 +77,28 @@ fn more_random_bytes_than_one_call_gives_are_a_trap() {
     for count in ["4194305", "-1"] {
         Attack::run(&format!("(call $random (i64.const {count}) (i32.const 832))")).fails("trap", ());
     }
+}
+
+#[test]
+fn a_flood_of_child_jobs_is_stopped_and_leaves_none() {
+    let calls = r#"(call $submit_child (text "good") (text "text/plain") (i32.const 8192) (i32.const 1000000)
+        (i32.const 0) (i32.const 0) (i32.const 832))"#;
+    let host = flood(calls).stops();
+    let children = host.get("/v1/jobs?kind=good&limit=1000").json();
+    // What is there is the test's own: good jobs that measure how the host is.
+    let own = |job: &Value| job["state"] == "succeeded" && job["usage"][0]["bytes_in"] == 0;
+    let children = children["jobs"].as_array().expect("a list");
+    assert!(children.iter().all(own), "{children:?}");
+}
+
+#[test]
+fn a_job_that_waits_for_children_it_does_not_have_fails() {
+    Attack::run("(i32.store (i32.const 520) (i32.const 1)) (return (i32.const 512))").fails("plugin_error", ());
+}
+
+#[test]
+fn a_flood_of_blobs_asked_for_is_stopped() {
+    flood("(call $read_blob (i32.const 8192) (i32.const 1000000) (i32.const 832))").stops();
 }
 
 #[test]

@@ -88,6 +88,13 @@ fn a_guest_cannot_catch_its_own_end() {
     }
 }
 
+#[test]
+fn blocking_flushes_of_what_nobody_takes_are_stopped() {
+    let run = r#"(call $open_artifact (text "a") (text "text/plain") (i32.const 832))
+        (loop $more (call $blocking_flush (i32.load (i32.const 836)) (i32.const 848)) (br $more))"#;
+    Attack::run(run).stops();
+}
+
 /// Fault: at the end of its input a guest waits for more.
 #[test]
 fn reads_beyond_the_end_of_the_input_do_not_block() {
@@ -133,6 +140,14 @@ fn waiting_for_an_answer_that_never_comes_is_stopped() {
 fn waiting_for_the_rest_of_an_answer_is_stopped() {
     let server = Server::start();
     probing(&server, "count http 127.0.0.1:PORT /stalled").stops();
+}
+
+#[test]
+fn waiting_for_the_other_end_of_a_connection_is_stopped() {
+    let server = Server::start();
+    let toml = format!("[[tcp]]\nhost = \"127.0.0.1\"\nport = {}\n", server.port());
+    let line = format!("tcp 127.0.0.1:{} silence", server.port());
+    Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
 }
 
 #[test]
