@@ -9,11 +9,13 @@ mod command;
 mod compiled;
 mod contract;
 mod doctor;
+mod files;
 mod grants;
 mod http;
 mod meter;
 mod reach;
 mod run;
+mod scratch;
 mod streams;
 
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
+pub use self::scratch::ScratchWish;
 pub use self::streams::Draft;
 use crate::priority;
 

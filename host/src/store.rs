@@ -38,7 +38,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::blobs::{Blobs, Content, ContentReader, Upload};
+pub use self::blobs::{Blobs, Content, ContentReader, Leftover, RoomForOutput, Scratch, Upload};
 pub use self::compact::compact;
 use self::disk::{Disk, Observer};
 pub use self::error::StoreError;

@@ -16,6 +16,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
 use super::command::{Stdin, Stdout};
+use super::files::{self, Open, Out};
 use super::grants::Grants;
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
@@ -23,7 +24,7 @@ use super::reach::{Denials, Traffic};
 use super::run::Limits;
 use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
 use crate::running::{LINE_BYTES_MAX, Running};
-use crate::store::{ContentReader, Payload, Upload};
+use crate::store::{ContentReader, Payload, Scratch, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -61,7 +62,7 @@ pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
 /// burns hardly any fuel, so that its slices would never end.
 pub(super) struct Guest {
     wasi: WasiCtx,
-    handles: ResourceTable,
+    pub(super) handles: ResourceTable,
     grants: Arc<Grants>,
     http: WasiHttpCtx,
     requests: Requests,
@@ -70,10 +71,12 @@ pub(super) struct Guest {
     pub(super) log: Log,
     pub(super) drafts: Vec<SharedDraft>,
     names: HashSet<String>,
-    running: Arc<Running>,
+    pub(super) running: Arc<Running>,
     new_upload: NewUpload,
     last_pause: Instant,
-    open_streams: Arc<()>,
+    pub(super) open_streams: Arc<()>,
+    pub(super) open: Open,
+    pub(super) out: Option<Out>,
     pub(super) stdout: Option<Stdout>,
 }
 
@@ -82,6 +85,8 @@ pub(super) struct CommandStart {
     pub(super) input: ContentReader,
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
+    /// Its folders and the quota of the second one, if it is given any.
+    pub(super) scratch: Option<(Arc<Scratch>, u64)>,
 }
 
 impl Guest {
@@ -99,6 +104,7 @@ impl Guest {
         let open_streams = Arc::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
+        let scratch = command.as_ref().and_then(|start| start.scratch.clone());
         let stdout = command.map(|start| {
             let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
             let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
@@ -116,6 +122,16 @@ impl Guest {
             wasi.preopened_dir(&folder.host, &folder.guest, FsPerms::ReadOnly)
                 .with_context(|| format!("the folder granted as {}", folder.guest))?;
         }
+        let out = match scratch {
+            Some((scratch, bytes_max)) => {
+                wasi.preopened_dir(scratch.input(), "/in", FsPerms::ReadOnly).context("the folder /in")?;
+                let mut out = WasiCtx::builder();
+                out.allow_blocking_current_thread(true);
+                out.preopened_dir(scratch.output(), "/out", FsPerms::ReadWrite).context("the folder /out")?;
+                Some(Out::new(out.build().filesystem().clone(), bytes_max, scratch.room()))
+            }
+            None => None,
+        };
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
         let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
@@ -136,13 +152,15 @@ impl Guest {
             new_upload,
             last_pause: Instant::now(),
             open_streams,
+            open: Open::default(),
+            out,
             stdout,
         })
     }
 
     /// Gives the thread back if the guest has had it for a while, so that deadlines, stop requests and other jobs are
     /// looked at.
-    async fn pace(&mut self) {
+    pub(super) async fn pace(&mut self) {
         if self.last_pause.elapsed() >= PACE {
             self.last_pause = Instant::now();
             let mut paused = false;
@@ -158,7 +176,7 @@ impl Guest {
     }
 
     /// Whether the guest holds as many streams of the host as it may.
-    fn has_too_many_streams(&self) -> bool {
+    pub(super) fn has_too_many_streams(&self) -> bool {
         Arc::strong_count(&self.open_streams) > OPEN_STREAMS_MAX
     }
 
@@ -197,8 +215,9 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
-    // What of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
+    // Files, and what of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
     linker.allow_shadowing(true);
+    files::link(linker)?;
     linker.instance("wasi:io/poll@0.2.12")?.func_wrap_async(
         "poll",
         |mut store, (pollables,): (Vec<Resource<DynPollable>>,)| {
@@ -391,7 +410,7 @@ pub(super) fn checked_media_type(media_type: String) -> String {
     if well_formed { media_type } else { "application/octet-stream".to_owned() }
 }
 
-fn check_artifact_name(name: &str) -> Result<(), &'static str> {
+pub(super) fn check_artifact_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 255 {
         Err("a name has 1 to 255 bytes")
     } else if name.starts_with('.') {
