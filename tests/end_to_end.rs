@@ -48,6 +48,8 @@ mod plugin_folder;
 mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
+#[path = "end_to_end/scratch.rs"]
+mod scratch;
 #[path = "end_to_end/serve.rs"]
 mod serve;
 #[path = "end_to_end/settings.rs"]

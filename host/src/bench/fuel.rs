@@ -102,6 +102,7 @@ impl Side {
             input: Payload { media_type: "application/json".to_owned(), content },
             options: Options::default(),
             command: CommandSettings::default(),
+            scratch: None,
             limits: LIMITS,
             grants: Arc::default(),
             running: Arc::new(Running::default()),
