@@ -211,6 +211,7 @@ fn call<'a>(
         options,
         command: plugin.command_settings(),
         grants: Arc::clone(&plugin.grants),
+        blobs: claimed.blobs.clone(),
         limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),
         running: Arc::clone(&assignment.running),
         new_upload,

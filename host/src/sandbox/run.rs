@@ -16,7 +16,7 @@ use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
 use crate::running::{Running, Stop};
-use crate::store::{Mark, Options, Payload, Upload};
+use crate::store::{Content, Mark, Options, Payload, Upload};
 use crate::time::Time;
 
 /// `describe` has little to do and gets little to do it with.
@@ -53,6 +53,8 @@ pub struct Call<'a> {
     pub options: Options,
     /// What a command is told besides. Of no concern to a job component.
     pub command: CommandSettings,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -125,6 +127,7 @@ impl Sandbox {
             }
         };
         let mut store = self.store(guest, limits.fuel);
+        store.data_mut().allow_blobs(call.blobs);
         let mut times = Times::default();
         let context = wit::Context {
             id: call.id,

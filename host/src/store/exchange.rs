@@ -114,6 +114,8 @@ pub struct NewJob {
     pub input: Payload,
     /// What else the plugin is told.
     pub options: Options,
+    /// The blobs its input names, each once.
+    pub blobs: Vec<Payload>,
 }
 
 /// A job handed to a worker.
@@ -125,6 +127,8 @@ pub struct Claimed {
     pub token: Token,
     /// What the plugin reads and is told besides, or why the disk does not give it back.
     pub input: Result<(Payload, Options), StoreError>,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
     /// To be set whenever its guest is about to run, so that a crash finds the guilty.
     pub mark: Mark,
     /// Reports of attempts before this one.

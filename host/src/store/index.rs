@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::retained::Retained;
+use super::uploads::Uploads;
 use crate::job::{Job, JobId, Kind, State};
 use crate::time::Time;
 
@@ -65,6 +66,8 @@ pub(super) struct Index {
     counts: HashMap<Kind, Counts>,
     /// What finished jobs left, and idempotency keys.
     pub(super) retained: Retained,
+    /// What clients have uploaded.
+    pub(super) uploads: Uploads,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,

@@ -19,8 +19,9 @@ use super::blobs::BlobHandle;
 use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
+use super::uploads::{UploadName, UploadRecord};
 use super::writes::Writes;
-use super::{Admission, Attempt, NewJob, StoreError, Token};
+use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress};
 use crate::time::Time;
 
@@ -42,6 +43,8 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
+    KeepUpload { upload: Payload, owner: String, kept_until: Time, reply: Reply<()> },
+    DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
@@ -86,6 +89,8 @@ pub(super) struct Group<'a> {
     /// Unfinished jobs by kind that the group adds, or takes away.
     joined: HashMap<Kind, i64>,
     pub(super) keys: HashMap<[u8; 32], KeyRecord>,
+    /// Uploads as this group leaves them; nothing for one that goes.
+    pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     released: Vec<[u8; 32]>,
     /// Whether every change so far makes room.
     only_frees: bool,
@@ -108,6 +113,7 @@ impl<'a> Group<'a> {
             after: HashMap::new(),
             joined: HashMap::new(),
             keys: HashMap::new(),
+            uploads: HashMap::new(),
             released: Vec::new(),
             only_frees: true,
             answers: Vec::new(),
@@ -118,7 +124,11 @@ impl<'a> Group<'a> {
         self.size += 1;
         self.only_frees &= matches!(
             change,
-            Change::DropContent { .. } | Change::Delete { .. } | Change::DropKeys { .. } | Change::Submit { .. }
+            Change::DropContent { .. }
+                | Change::Delete { .. }
+                | Change::DropKeys { .. }
+                | Change::DropUploads { .. }
+                | Change::Submit { .. }
         );
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
@@ -131,10 +141,16 @@ impl<'a> Group<'a> {
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
-                return match self.pause(&kind, paused) {
-                    Ok(()) => self.answers.push(Answer::Done(reply)),
-                    Err(error) => drop(reply.send(Err(error))),
-                };
+                let done = self.pause(&kind, paused);
+                return self.answer_done(reply, done);
+            }
+            Change::KeepUpload { upload, owner, kept_until, reply } => {
+                let done = self.keep_upload(&upload, owner, kept_until);
+                return self.answer_done(reply, done);
+            }
+            Change::DropUploads { overdue, now, reply } => {
+                let done = self.drop_uploads(&overdue, now);
+                return self.answer_done(reply, done);
             }
             Change::DropKeys { names, now, reply } => {
                 names.iter().for_each(|name| self.drop_key(name, now));
@@ -155,7 +171,13 @@ impl<'a> Group<'a> {
     }
 
     fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
-        match self.writes.record(key, value) {
+        let done = self.writes.record(key, value);
+        self.answer_done(reply, done);
+    }
+
+    /// Answers a change that is not one of a job: after the commit, or at once if it is refused.
+    fn answer_done(&mut self, reply: Reply<()>, done: Result<(), StoreError>) {
+        match done {
             Ok(()) => self.answers.push(Answer::Done(reply)),
             Err(error) => drop(reply.send(Err(error))),
         }
