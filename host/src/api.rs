@@ -5,6 +5,7 @@
 mod access;
 mod artifacts;
 mod batch;
+mod blobs;
 mod body;
 mod content;
 mod events;
@@ -112,6 +113,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}/logs", get(logs::get))
         .route("/v1/jobs/{id}/explain", get(explain::get))
         .route("/v1/jobs/{id}/events", get(events::of_job))
+        .route("/v1/blobs", post(blobs::post))
+        .route("/v1/blobs/{sha256}", get(blobs::get))
         .route("/v1/events", get(events::of_all))
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/kinds/{kind}", get(kinds::one))

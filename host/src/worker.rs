@@ -18,12 +18,16 @@ use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
-use crate::sandbox::{Call, Draft, NewUpload, OnPark, Output, Report, Sandbox};
+use crate::sandbox::{
+    Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
+};
 use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
 
 /// Artifacts of one job kept in the database together; the others get files of their own, however small.
 const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
+/// The file in `/in` that is the job's input.
+const PAYLOAD_NAME: &str = "input";
 
 /// The threads that run jobs, until stopped.
 pub struct Workers {
@@ -201,6 +205,12 @@ fn call<'a>(
 ) -> Call<'a> {
     let claimed = &assignment.claimed;
     let blobs = place.queue.store().blobs();
+    let limits = plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis));
+    let scratch = plugin.settings.scratch.then(|| ScratchWish {
+        blobs: blobs.clone(),
+        files: vec![(PAYLOAD_NAME.to_owned(), input.content.clone())],
+        bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
+    });
     let new_upload: NewUpload = Box::new(move || blobs.upload());
     let on_park: OnPark = Box::new(move |parked| load.parked(parked));
     Call {
@@ -210,13 +220,33 @@ fn call<'a>(
         input,
         options,
         command: plugin.command_settings(),
+        scratch,
         grants: Arc::clone(&plugin.grants),
-        limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),
+        blobs: claimed.blobs.clone(),
+        limits,
         running: Arc::clone(&assignment.running),
         new_upload,
+        checkpoints: checkpoints(place, assignment, plugin),
         on_park,
         mark: &claimed.mark,
     }
+}
+
+/// What earlier attempts left for this one. State that the disk does not give back costs the time to compute it again and
+/// nothing else, so the attempt begins without it.
+fn checkpoints(place: &Workplace, Assignment { claimed, running, .. }: &Assignment, plugin: &Plugin) -> Checkpoints {
+    let newest = claimed.checkpoint.as_ref().map(Option::clone).unwrap_or_else(|error| {
+        tracing::error!(job.id = %claimed.job.id, %error, "a job's checkpoint cannot be read; it begins without it");
+        running.log(&format!("WARN the checkpoint cannot be read, so this attempt begins without it: {error}"));
+        None
+    });
+    let (queue, digest) = (Arc::clone(&place.queue), plugin.digest.clone());
+    let (id, token) = (claimed.job.id, claimed.token);
+    let save: SaveCheckpoint = Box::new(move |data| {
+        let (queue, digest) = (Arc::clone(&queue), digest.clone());
+        async move { queue.save_checkpoint(id, token, digest, data).await.map_err(|error| error.to_string()) }.boxed()
+    });
+    Checkpoints::new(newest, save)
 }
 
 /// Makes what a guest wrote durable, so that its record can name it.

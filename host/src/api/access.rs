@@ -41,6 +41,11 @@ impl Caller {
         self.token.as_ref().map(|token| token.id)
     }
 
+    /// The name under which their uploads are kept. Without tokens all clients are one.
+    pub(super) fn uploader(&self) -> String {
+        self.owner().map(|owner| owner.to_string()).unwrap_or_default()
+    }
+
     /// Which jobs and kinds they may see.
     pub(super) fn sight(&self) -> &Sight {
         &self.sight

@@ -14,7 +14,7 @@ use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
-use super::{Api, Segments, body, content, explain, json_job};
+use super::{Api, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -49,14 +49,16 @@ pub(super) struct Wanted {
     plugin: Arc<Plugin>,
     options: JobOptions,
     payload: Payload,
+    /// What the input names.
+    blobs: Vec<Payload>,
 }
 
 impl Wanted {
     /// What is to be accepted, under a client's key if it gave one.
     pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
-        let Self { owner, plugin, options, payload } = self;
+        let Self { owner, plugin, options, payload, blobs } = self;
         let key = key.map(|name| (key_of(owner, name), options.digest(&plugin.kind, &payload)));
-        Ok(Submission { owner, key, ..options.into_submission(&plugin, payload)? })
+        Ok(Submission { owner, key, blobs, ..options.into_submission(&plugin, payload)? })
     }
 }
 
@@ -71,9 +73,10 @@ pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wan
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
+    let blobs = blobs::named_in(api, caller, &input, "/input")?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload })
+    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs })
 }
 
 /// A job whose input is the request's body.
@@ -87,16 +90,18 @@ pub(super) async fn raw(
 ) -> Result<Response, Problem> {
     let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
+    let mut named = Vec::new();
     let payload = if plugin.reads_json() {
         let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
         let input = check_json(&plugin, input, "").await?;
+        named = blobs::named_in(&api, &caller, &input, "")?;
         let upload = body::write(api.queue.upload(), input).await?;
         body::finish(upload, JSON.to_owned()).await?
     } else {
         let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
         body::finish(upload, body::media_type(&headers)?).await?
     };
-    submit(&api, &headers, Wanted { owner: caller.owner(), plugin, options, payload }).await
+    submit(&api, &headers, Wanted { owner: caller.owner(), plugin, options, payload, blobs: named }).await
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.

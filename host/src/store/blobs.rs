@@ -5,6 +5,8 @@
 //! Those are counted out: a [`BlobHandle`] keeps its file alive, a record's reference does too, and a file
 //! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
 
+mod scratch;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,10 +17,14 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+pub use self::scratch::{Leftover, RoomForOutput, Scratch};
 use super::space::{Room, Space};
 
 /// How much an upload writes between two looks at the room that is left.
 const LOOK_EVERY_BYTES: u64 = 1 << 20;
+
+/// How much is read at a time where all of it is wanted.
+const READ_BYTES: usize = 256 * 1024;
 
 /// The folder of blobs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -66,6 +72,19 @@ impl Content {
         match self {
             Content::Inline(_) => None,
             Content::Blob(blob) => Some(blob),
+        }
+    }
+
+    /// All of it at once, for contents that are known to be small.
+    pub fn read_whole(&self) -> io::Result<Vec<u8>> {
+        let mut reader = self.open(0)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size()).unwrap_or(0));
+        loop {
+            let chunk = reader.next_chunk(READ_BYTES)?;
+            if chunk.is_empty() {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&chunk);
         }
     }
 
@@ -226,10 +245,8 @@ impl Blobs {
     pub(super) fn open_with(data: &Path, space: Space) -> io::Result<Self> {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary)?;
-        }
         fs::create_dir_all(&temporary)?;
+        scratch::clear(&temporary)?;
         sync_folder(data)?;
         Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
     }
