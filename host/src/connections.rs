@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use self::slow::{SlowBody, SlowStream};
-pub use self::tls::{TlsError, load as load_tls};
+pub use self::tls::{Certificate, TlsError};
 use self::watched::{Activity, WatchedBody};
 
 /// Pause after a connection could not be taken in, most often for want of files; others may have ended by then.
@@ -188,10 +188,10 @@ impl Connection {
                     break;
                 }
                 () = sleep_until(look_at) => match activity.idle_since() {
-                    _ if ending => break,
                     // Not one request in all the time there was for it.
                     None if !activity.has_begun() => break,
                     None => look_at = Instant::now() + limits.idle_timeout,
+                    Some(_) if ending => break,
                     Some(since) if since + limits.idle_timeout > Instant::now() => look_at = since + limits.idle_timeout,
                     Some(_) => {
                         connection.as_mut().graceful_shutdown();

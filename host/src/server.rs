@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, Api, Origins};
 use crate::config::Config;
-use crate::connections::{self, Door};
+use crate::connections::{self, Certificate, Door};
 use crate::job::Backoff;
 use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
@@ -44,7 +44,8 @@ impl Server {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         raise_file_limit();
         let tokens = tokens(config)?;
-        let tls = tls(config)?;
+        let certificate = certificate(config)?;
+        let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let origins = Origins::new(&config.cors_origins).map_err(anyhow::Error::msg).context("cors_origins")?;
         let is_tls = tls.is_some();
         // The address first: if it is taken, nothing has been touched.
@@ -78,6 +79,11 @@ impl Server {
                 timekeeper.keep_telling(),
                 timekeeper.events().hand_out(),
                 watched.keep_reading(),
+                async {
+                    if let Some(certificate) = certificate {
+                        certificate.keep_reading().await;
+                    }
+                },
             );
         });
         let stopping = watch::Sender::new(false);
@@ -177,9 +183,9 @@ fn connection_limits(config: &Config) -> connections::Limits {
     }
 }
 
-fn tls(config: &Config) -> anyhow::Result<Option<rustls::ServerConfig>> {
+fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> {
     match (&config.tls_cert, &config.tls_key) {
-        (Some(certificate), Some(key)) => Ok(Some(connections::load_tls(certificate, key)?)),
+        (Some(certificate), Some(key)) => Ok(Some(Certificate::open(certificate.clone(), key.clone())?)),
         _ => Ok(None),
     }
 }

@@ -106,6 +106,24 @@ fn both_protocols_are_spoken_over_tls_and_the_client_chooses() {
 }
 
 #[test]
+fn a_renewed_certificate_is_taken_up_and_a_broken_one_is_not() {
+    let setup = Host::prepare();
+    let ((pem, key), (new_pem, new_key)) = (certificate(&setup, "a"), certificate(&setup, "b"));
+    let mut process = serve_tls(&setup, &pem, &key);
+    assert!(process.comes_up(), "{}", process.stderr());
+    let old = setup.folder().join("old.pem");
+    std::fs::copy(&pem, &old).expect("a file can be copied");
+    let is_known = |root: &Path| ask_over_tls(process.address(), root, &[]).is_ok();
+    // One file before the other, as a careless script would.
+    std::fs::copy(&new_pem, &pem).expect("a file can be copied");
+    eventually("the host says so", || process.stderr().contains("the certificate stays as it was").then_some(()));
+    assert!(is_known(&old) && !is_known(&new_pem));
+    std::fs::copy(&new_key, &key).expect("a file can be copied");
+    eventually("the new one is used", || is_known(&new_pem).then_some(()));
+    assert!(!is_known(&old));
+}
+
+#[test]
 fn what_is_wrong_with_the_files_is_said_at_the_start() {
     let setup = Host::prepare();
     let ((pem, key), (_, other_key)) = (certificate(&setup, "a"), certificate(&setup, "b"));

@@ -108,3 +108,15 @@ fn a_full_queue_says_when_there_is_room_and_means_it() {
     let jobs: Value = host.get("/v1/jobs").json();
     assert!(jobs["jobs"].as_array().is_some_and(|jobs| jobs.len() >= 4), "{jobs}");
 }
+
+/// An estimate from run times would send clients back every second for as long as nobody resumes the kind.
+#[test]
+fn a_full_queue_of_a_paused_kind_does_not_promise_room_soon() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("queue_max", 1).start();
+    host.still_works();
+    assert_eq!(host.post("/v1/kinds/good/pause", "").status, 200);
+    host.submit("good", Value::Null);
+    let refused = host.post_job(&json!({"kind": "good"}));
+    refused.refused(503, "queue_full");
+    assert_eq!(seconds(&refused), 60);
+}

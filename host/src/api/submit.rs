@@ -22,6 +22,8 @@ use crate::store::{Payload, StoreError};
 
 /// Larger inputs are checked off the serving threads.
 const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+/// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
+const LOOK_AGAIN_AT_PAUSED: u32 = 60;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
@@ -127,7 +129,12 @@ pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Pro
     let kind = submission.kind.clone();
     api.queue.submit(submission).await.map_err(|error| match error {
         StoreError::QueueFull { .. } => {
-            let room = api.queue.room_in(&kind).map(explain::whole_seconds);
+            let at_once = api.plugins.serving(&kind).and_then(|plugin| plugin.settings.concurrency);
+            let room = match api.queue.room_in(&kind, at_once) {
+                Some(wait) => Some(explain::whole_seconds(wait)),
+                None if api.queue.is_paused(&kind) => Some(LOOK_AGAIN_AT_PAUSED),
+                None => None,
+            };
             Problem::from(error).or_retry_after(room)
         }
         error => error.into(),

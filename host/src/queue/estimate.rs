@@ -60,10 +60,15 @@ impl Queue {
         self.estimate(job, ahead, now)
     }
 
-    /// When there is likely to be room for another job of a kind whose queue is full.
-    pub fn room_in(&self, kind: &Kind) -> Option<Duration> {
+    /// When there is likely to be room for another job of a kind whose queue is full and of which so many may run at once.
+    /// Nothing if nobody knows: none has run yet, or what keeps them from running only a person can lift.
+    pub fn room_in(&self, kind: &Kind, at_once: Option<u32>) -> Option<Duration> {
+        if self.is_paused(kind) || self.is_draining() {
+            return None;
+        }
         let run = Duration::from_secs_f64(self.run_times.average_ms(kind)? / 1000.0);
-        Some(self.wait_behind(run, 1))
+        let at_once = at_once.map_or(self.settings.workers, |most| self.settings.workers.min(most as usize));
+        Some(run / u32::try_from(at_once.max(1)).unwrap_or(u32::MAX))
     }
 
     fn wait_behind(&self, run: Duration, ahead: u64) -> Duration {
