@@ -6,6 +6,8 @@ mod support;
 mod batch;
 #[path = "end_to_end/checkpoints.rs"]
 mod checkpoints;
+#[path = "end_to_end/command_line.rs"]
+mod command_line;
 #[path = "end_to_end/commands.rs"]
 mod commands;
 #[path = "end_to_end/compiled.rs"]
@@ -22,12 +24,10 @@ mod durability;
 mod events;
 #[path = "end_to_end/explain.rs"]
 mod explain;
-#[path = "end_to_end/hostile.rs"]
+#[path = "end_to_end/features.rs"]
+mod features;
+#[path = "end_to_end/hostile/mod.rs"]
 mod hostile;
-#[path = "end_to_end/hostile_files.rs"]
-mod hostile_files;
-#[path = "end_to_end/hostile_host.rs"]
-mod hostile_host;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/jobs.rs"]
@@ -48,6 +48,8 @@ mod plugin_folder;
 mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
+#[path = "end_to_end/scratch.rs"]
+mod scratch;
 #[path = "end_to_end/serve.rs"]
 mod serve;
 #[path = "end_to_end/settings.rs"]

@@ -3,18 +3,21 @@
 //! A job gets a fresh instance with its own memory, deadline and fuel, and only the imports the contract names.
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
+mod backtrace;
 mod bounded;
 mod checkpoints;
 mod command;
 mod compiled;
 mod contract;
 mod doctor;
+mod files;
 mod grants;
 mod http;
 mod meter;
 mod pace;
 mod reach;
 mod run;
+mod scratch;
 mod sockets;
 mod streams;
 
@@ -37,6 +40,7 @@ use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
+pub use self::scratch::ScratchWish;
 pub use self::streams::Draft;
 use crate::priority;
 
@@ -68,6 +72,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
     compiled: Option<CompiledCode>,
+    counts_fuel: bool,
 }
 
 /// A plugin ready to run: compiled, checked and linked. Cheap to clone.
@@ -139,18 +144,29 @@ impl Sandbox {
     /// Prepares an engine. Reserves address space for all guests at once; memory is used only by those that run. Compiled
     /// code is kept in the folder `compiled`, if there is one.
     pub fn new(capacity: Capacity, compiled: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
-        let engine = Engine::new(&config(capacity))?;
-        let mut linker = Linker::new(&engine);
-        contract::link(&mut linker)?;
+        let sandbox = Self::with(&config(capacity), true)?;
+        let engine = &sandbox.engine;
         let compiled = compiled.and_then(|folder| {
-            let opened = CompiledCode::open(folder.clone(), &engine);
+            let opened = CompiledCode::open(folder.clone(), engine);
             let complain = |error: &std::io::Error| {
                 let folder = folder.display();
                 tracing::warn!(%folder, %error, "compiled code cannot be kept; every start compiles anew");
             };
             opened.inspect_err(complain).ok()
         });
-        Ok(Arc::new(Self { engine, linker, compiled }))
+        Ok(Arc::new(Self { compiled, ..sandbox }))
+    }
+
+    /// A sandbox in which nothing stops a guest that computes, to measure what counting fuel costs. For shipped plugins only.
+    pub(crate) fn without_fuel(capacity: Capacity) -> wasmtime::Result<Self> {
+        Self::with(config(capacity).consume_fuel(false), false)
+    }
+
+    fn with(config: &Config, counts_fuel: bool) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        contract::link(&mut linker)?;
+        Ok(Self { engine, linker, compiled: None, counts_fuel })
     }
 
     /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's
@@ -257,11 +273,11 @@ fn config(capacity: Capacity) -> Config {
         // Guests of this host are called one function at a time; the machinery for more costs a third of a small job.
         .concurrency_support(false)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
-        // Exceptions are what C++, Kotlin and others compile to; the objects of the garbage collector are not needed yet.
+        // Exceptions are what C++ and others compile to, objects that are collected what Kotlin, Dart and others do. Both live
+        // in a memory that the limiter counts like any other.
         .wasm_exceptions(true)
-        .wasm_gc(false)
-        // Only what the toolchains in use emit by default.
-        .wasm_relaxed_simd(false)
+        .wasm_gc(true)
+        // Only what toolchains emit without being asked to.
         .wasm_memory64(false)
         .wasm_multi_memory(false);
     config

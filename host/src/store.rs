@@ -39,7 +39,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::blobs::{Blobs, Content, ContentReader, Upload};
+pub use self::blobs::{Blobs, Content, ContentReader, Leftover, RoomForOutput, Scratch, Upload};
 pub(crate) use self::checkpoint::too_large;
 pub use self::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 pub use self::compact::compact;

@@ -116,6 +116,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) reads: &'a [&'a str],
     /// JSON Schema of the parameters.
     pub(crate) parameters: Option<&'a str>,
+    /// What it exports besides, as lines of a world.
+    pub(crate) exports: &'a str,
 }
 
 impl Guest<'_> {
@@ -128,6 +130,7 @@ impl Guest<'_> {
         pages: 2,
         reads: &[],
         parameters: None,
+        exports: "",
     };
 
     /// The component, as it would lie in the plugin folder.
@@ -139,7 +142,8 @@ impl Guest<'_> {
         for package in MORE_PACKAGES {
             resolve.push_str("more.wit", package).expect("the package is valid");
         }
-        let package = resolve.push_str("guest.wit", WORLD).expect("the world is valid");
+        let package =
+            resolve.push_str("guest.wit", &format!("{WORLD} {} }}", self.exports)).expect("the world is valid");
         let world = resolve.select_world(&[package], Some("guest")).expect("the world is there");
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .expect("the world can be embedded");
@@ -237,6 +241,7 @@ pub(super) fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
+/// The beginning of the world; what a guest exports besides, and a brace, come after it.
 const WORLD: &str = "package test:guest; world guest {
     include dropforge:job/plugin@0.1.0;
     import wasi:clocks/monotonic-clock@0.2.6;
@@ -246,7 +251,7 @@ const WORLD: &str = "package test:guest; world guest {
     import wasi:sockets/tcp-create-socket@0.2.6;
     import wasi:http/types@0.2.6;
     import nowhere:to-be/found@1.2.3;
-}";
+";
 
 /// As much of other packages as the guests use.
 const MORE_PACKAGES: &[&str] = &[
@@ -311,13 +316,23 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/host@0.1.0" "open-artifact" (func $open_artifact (param i32 i32 i32 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "load-checkpoint" (func $load_checkpoint (param i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "save-checkpoint" (func $save_checkpoint (param i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "submit-child" (func $submit_child (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.media-type" (func $input_type (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.stream" (func $input_stream (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[resource-drop]input" (func $drop_input (param i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write-zeroes" (func $write_zeroes (param i32 i64 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-splice" (func $blocking_splice (param i32 i32 i64 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-flush" (func $blocking_flush (param i32 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $blocking_read (param i32 i64 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.subscribe" (func $subscribe_input (param i32) (result i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[resource-drop]input-stream" (func $drop_input_stream (param i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[resource-drop]output-stream" (func $drop_stream (param i32)))"#,
     r#"(import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))"#,
+    r#"(import "wasi:io/poll@0.2.6" "poll" (func $poll (param i32 i32 i32)))"#,
+    r#"(import "wasi:io/poll@0.2.6" "[resource-drop]pollable" (func $drop_pollable (param i32)))"#,
     r#"(import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration" (func $subscribe_duration (param i64) (result i32)))"#,
     r#"(import "wasi:cli/exit@0.2.6" "exit" (func $exit (param i32)))"#,
     r#"(import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))"#,
@@ -329,5 +344,7 @@ const IMPORTS: &[&str] = &[
     r#"(import "wasi:http/types@0.2.6" "[method]fields.entries" (func $entries (param i32 i32)))"#,
     r#"(import "wasi:http/types@0.2.6" "[method]fields.clone" (func $clone_fields (param i32) (result i32)))"#,
     r#"(import "wasi:http/types@0.2.6" "[resource-drop]fields" (func $drop_fields (param i32)))"#,
+    r#"(import "[export]things" "[resource-new]thing" (func $new_thing (param i32) (result i32)))"#,
+    r#"(import "[export]things" "[resource-drop]thing" (func $drop_thing (param i32)))"#,
     r#"(import "nowhere:to-be/found@1.2.3" "treasure" (func $treasure))"#,
 ];

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -85,7 +86,7 @@ impl Setup {
 
     /// Starts a host and waits until it is ready.
     pub(crate) fn start(self) -> Host {
-        let mut host = Host { process: None, setup: self };
+        let mut host = Host { process: None, setup: self, usual: OnceLock::new() };
         host.start_again();
         host
     }

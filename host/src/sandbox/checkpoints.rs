@@ -22,7 +22,7 @@ impl Checkpoints {
     }
 
     /// Nothing, for a guest that runs for no job.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         let save: SaveCheckpoint = Box::new(|_| Box::pin(async { Err("there is no job to save this for".to_owned()) }));
         Self { newest: None, save }
     }

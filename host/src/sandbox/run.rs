@@ -4,21 +4,24 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{GcHeapOutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
+use super::files::Full;
 use super::grants::Grants;
-use super::meter::Exceeded;
+use super::meter::{Exceeded, Meter};
 use super::pace::BeforeCalls;
+use super::scratch::{self, NotKept, ScratchWish};
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
-use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
+use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
-use crate::store::{Mark, Options, Payload, Upload};
+use crate::store::{Mark, Options, Payload, Scratch, Upload};
 use crate::time::Time;
 
 /// `describe` has little to do and gets little to do it with.
@@ -26,7 +29,6 @@ const DESCRIBE_LIMITS: Limits =
     Limits { timeout: Duration::from_secs(1), fuel: 1_000_000_000, memory_bytes: 64 << 20, output_bytes: 0 };
 /// Descriptors are shown to clients; longer ones are refused.
 const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
-const BACKTRACE_FRAMES_MAX: usize = 20;
 
 /// What one attempt may use.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +57,8 @@ pub struct Call<'a> {
     pub options: Options,
     /// What a command is told besides. Of no concern to a job component.
     pub command: CommandSettings,
+    /// The folders `/in` and `/out` of a command, if it gets any.
+    pub scratch: Option<ScratchWish>,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -112,13 +116,17 @@ enum Returned {
 
 impl Sandbox {
     /// Runs a job. Never fails itself: whatever happens is in the report.
-    pub async fn run(&self, program: &Program, call: Call<'_>) -> Report {
+    pub async fn run(&self, program: &Program, mut call: Call<'_>) -> Report {
         let started = Instant::now();
         let deadline = started + call.limits.timeout;
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let start = match start_of(program, &call) {
+        let scratch = match prepared(&call.on_park, call.scratch.take()).await {
+            Ok(scratch) => scratch,
+            Err(error) => return Report::not_started(format!("the host could not prepare /in and /out: {error}")),
+        };
+        let start = match start_of(program, &call, scratch.clone()) {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
@@ -171,10 +179,17 @@ impl Sandbox {
         };
         let mut guest = store.into_data();
         usage.log = guest.log.last();
-        usage.bytes_out = guest.meter.output_bytes();
         let (drafts, stdout) = (std::mem::take(&mut guest.drafts), guest.stdout.take());
-        // Streams the guest left open still hold their drafts; they go with the guest.
+        let meter = Arc::clone(&guest.meter);
+        // Streams the guest left open still hold their drafts, and files of its folders; they go with the guest.
         drop(guest);
+        let mut drafts = unshare(drafts);
+        let left = emptied(&call.on_park, scratch, finished.is_ok(), &meter).await;
+        usage.bytes_out = meter.output_bytes();
+        let finished = finished.and_then(|output| {
+            drafts.extend(left?);
+            Ok(output)
+        });
         match finished {
             Ok(output) => {
                 let printed = || {
@@ -182,7 +197,7 @@ impl Sandbox {
                     Some(Result::Bytes(call.command.media_type.unwrap_or_else(|| guessed.to_owned()), upload))
                 };
                 let output = output.or_else(printed);
-                Report { ended: Ended::Succeeded, usage, output, drafts: unshare(drafts) }
+                Report { ended: Ended::Succeeded, usage, output, drafts }
             }
             Err(over) => Report::over(over, usage),
         }
@@ -229,14 +244,54 @@ impl Sandbox {
         store.limiter(|guest| &mut guest.memory);
         store.call_hook_async(BeforeCalls);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
-        store.set_fuel(fuel).expect("the engine is configured to count fuel");
-        store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        if self.counts_fuel {
+            store.set_fuel(fuel).expect("the engine is configured to count fuel");
+            store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        }
         store
     }
 }
 
+/// The folders of an attempt and the quota of the second one.
+type Folders = Option<(Arc<Scratch>, u64)>;
+
+async fn prepared(on_park: &OnPark, wish: Option<ScratchWish>) -> std::io::Result<Folders> {
+    let Some(wish) = wish else { return Ok(None) };
+    let bytes_max = wish.bytes_max;
+    let scratch = blocking(on_park, move || wish.prepare()).await?;
+    Ok(Some((Arc::new(scratch), bytes_max)))
+}
+
+/// Takes what the guest has left, if it has succeeded, and removes the folders.
+async fn emptied(
+    on_park: &OnPark,
+    folders: Folders,
+    has_succeeded: bool,
+    meter: &Arc<Meter>,
+) -> std::result::Result<Vec<Draft>, Over> {
+    // The guest is gone, and with it every other handle.
+    let Some(scratch) = folders.and_then(|(scratch, _)| Arc::into_inner(scratch)) else { return Ok(Vec::new()) };
+    let meter = Arc::clone(meter);
+    let work = move || Ok(if has_succeeded { scratch::collect(scratch, &meter) } else { Ok(Vec::new()) });
+    match blocking(on_park, work).await {
+        Ok(collected) => collected.map_err(not_kept),
+        Err(error) => Err(disk_failed(&error.to_string())),
+    }
+}
+
+/// Does what blocks on the disk on a thread made for that; other jobs have this one meanwhile.
+async fn blocking<T: Send + 'static>(
+    on_park: &OnPark,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    on_park(true);
+    let done = tokio::task::spawn_blocking(work).await;
+    on_park(false);
+    done.unwrap_or_else(|_| Err(std::io::Error::other("the thread that worked on its files panicked")))
+}
+
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
-fn start_of(program: &Program, call: &Call<'_>) -> std::io::Result<Option<CommandStart>> {
+fn start_of(program: &Program, call: &Call<'_>, scratch: Folders) -> std::io::Result<Option<CommandStart>> {
     if matches!(program.linked, Linked::Job(_)) {
         return Ok(None);
     }
@@ -244,6 +299,7 @@ fn start_of(program: &Program, call: &Call<'_>) -> std::io::Result<Option<Comman
     let arguments = [call.kind.clone()].into_iter().chain(call.command.arguments.iter().cloned());
     Ok(Some(CommandStart {
         input,
+        scratch,
         arguments: arguments.chain(call.options.arguments.iter().cloned()).collect(),
         environment: [
             ("DROPFORGE_JOB_ID", call.id.clone()),
@@ -360,7 +416,7 @@ fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Result<Option
             Ok(Some(Result::Artifact(name, media_type)))
         }
         wit::Body::Artifact(name) => {
-            let name = shorten(name, 100);
+            let name = printable(name, "", 100);
             Err(Over::failed(
                 Code::PluginError,
                 format!("the plugin named {name:?} as its result but wrote no such artifact"),
@@ -392,16 +448,19 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
     // The engine could run the guest, so an error is of the guest's making: a result that is no value of its type, a bad handle.
     let in_guest = error.downcast_ref::<InGuest>().is_some();
     let backtrace = error.downcast_ref::<WasmBacktrace>();
-    usage.backtrace = backtrace.map(frames).unwrap_or_default();
+    usage.backtrace = backtrace.map(backtrace::lines).unwrap_or_default();
     if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
         return match bound {
             Bound::Output => over_output(),
-            _ => Over::failed(
-                Code::MemoryExceeded,
-                format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes),
-                Some(Bound::Memory),
-            ),
+            _ => over_memory(limits),
         };
+    }
+    // Exceptions live in a heap of their own, which grows within the same limit.
+    if error.is::<GcHeapOutOfMemory<()>>() {
+        return over_memory(limits);
+    }
+    if let Some(full) = error.downcast_ref::<Full>() {
+        return Over::failed(Code::OutputTooLarge, full.to_string(), Some(Bound::Output));
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
@@ -438,21 +497,25 @@ fn over(running: &Running) -> Stopped {
     running.stop_requested().map_or(Stopped::Deadline, Stopped::Asked)
 }
 
+fn over_memory(limits: &Limits) -> Over {
+    let message = format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes);
+    Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
+}
+
+fn not_kept(reason: NotKept) -> Over {
+    match reason {
+        NotKept::Name(sentence) => Over::failed(Code::PluginError, sentence, None),
+        NotKept::TooLarge => over_output(),
+        NotKept::Disk(error) => disk_failed(&error.to_string()),
+    }
+}
+
 fn over_output() -> Over {
     Over::failed(
         Code::OutputTooLarge,
         "result and artifacts are larger than the job's output limit",
         Some(Bound::Output),
     )
-}
-
-fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
-    let describe = |frame: &wasmtime::FrameInfo| {
-        let function = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-        let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
-        place.map_or_else(|| function.clone(), |(file, line)| format!("{function} at {file}:{line}"))
-    };
-    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(|frame| shorten(describe(frame), 200)).collect()
 }
 
 fn unshare(drafts: Vec<SharedDraft>) -> Vec<Draft> {
@@ -471,21 +534,22 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 fn description(descriptor: bindings::Descriptor) -> std::result::Result<Description, NotAPlugin> {
+    let clean = |text: String| printable(text, "\n", DESCRIPTION_BYTES_MAX);
     let pairs = |given: Vec<wit::Parameter>| given.into_iter().map(|pair| (pair.name, pair.value)).collect();
     let described = Description {
-        summary: descriptor.summary,
-        version: descriptor.version,
-        input_media_types: descriptor.input.media_types,
+        summary: clean(descriptor.summary),
+        version: clean(descriptor.version),
+        input_media_types: descriptor.input.media_types.into_iter().map(clean).collect(),
         input_schema: descriptor.input.schema,
         parameter_schema: descriptor.parameters,
-        output_media_type: descriptor.output.media_type,
+        output_media_type: clean(descriptor.output.media_type),
         output_schema: descriptor.output.schema,
-        artifacts: descriptor.output.artifacts,
+        artifacts: clean(descriptor.output.artifacts),
         examples: descriptor
             .examples
             .into_iter()
             .map(|example| Example {
-                title: example.title,
+                title: clean(example.title),
                 input: example.input,
                 parameters: pairs(example.parameters),
             })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wasmparser::{ExternalKind, Parser, Payload};
+use wasmparser::{ExternalKind, MemoryType, Parser, Payload};
 
 use super::{Examination, Needs, Problem, Shape};
 
@@ -16,6 +16,7 @@ struct Module {
     imports: Vec<(String, String)>,
     exported_functions: BTreeSet<String>,
     embeds_world: bool,
+    memories: Vec<MemoryType>,
 }
 
 pub(super) fn examine(bytes: &[u8]) -> Examination {
@@ -43,12 +44,9 @@ pub(super) fn examine(bytes: &[u8]) -> Examination {
         let expected = format!("imports of {PREVIEW_1} only");
         Problem::new(format!("It imports `{name}` of `{from}`"), advice).expected(expected)
     });
+    let problems = problems.into_iter().chain(module.memory_problem()).collect();
     let names = module.imports.iter().map(|(_, name)| name.as_str());
-    Examination {
-        shape: Some(Shape::CommandModule),
-        needs: Needs::of_functions(names),
-        problems: problems.into_iter().collect(),
-    }
+    Examination { shape: Some(Shape::CommandModule), needs: Needs::of_functions(names), problems }
 }
 
 fn read(bytes: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
@@ -69,6 +67,10 @@ fn read(bytes: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
                     }
                 }
             }
+            Payload::MemorySection(memories) => {
+                // The first two tell all there is to tell.
+                module.memories = memories.into_iter().take(2).collect::<Result<_, _>>()?;
+            }
             Payload::CustomSection(section) => module.embeds_world |= section.name().starts_with("component-type"),
             _ => {}
         }
@@ -77,6 +79,20 @@ fn read(bytes: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
 }
 
 impl Module {
+    fn memory_problem(&self) -> Option<Problem> {
+        let has = |what: fn(&MemoryType) -> bool| self.memories.iter().any(what);
+        let (about, advice) = if has(|memory| memory.shared) {
+            ("Its memory is shared between threads", "Threads are not offered: build it without threads")
+        } else if has(|memory| memory.memory64) {
+            ("Its memory has addresses of 64 bits (memory64)", "Build it for 32 bits: wasm32-wasip2 or wasm32-wasip1")
+        } else if self.memories.len() > 1 {
+            ("It has several memories (multi-memory)", "Build it with one memory, which is what compilers do")
+        } else {
+            return None;
+        };
+        Some(Problem::new(about, advice))
+    }
+
     /// For whom it was built instead, as far as that can be told.
     fn not_a_command(&self) -> Problem {
         let imports = |name: &str| self.imports.iter().any(|(from, _)| from.starts_with(name));
