@@ -222,6 +222,7 @@ fn call<'a>(
         command: plugin.command_settings(),
         scratch,
         grants: Arc::clone(&plugin.grants),
+        blobs: claimed.blobs.clone(),
         limits,
         running: Arc::clone(&assignment.running),
         new_upload,

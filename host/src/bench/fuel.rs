@@ -103,6 +103,7 @@ impl Side {
             options: Options::default(),
             command: CommandSettings::default(),
             scratch: None,
+            blobs: Vec::new(),
             limits: LIMITS,
             grants: Arc::default(),
             running: Arc::new(Running::default()),

@@ -1,6 +1,6 @@
 //! The host's side of the plugin contract in `wit/`: what a guest may ask for, and what it gets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
@@ -24,7 +24,7 @@ use super::run::Limits;
 use super::sockets::{self, Sockets};
 use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
 use crate::running::{LINE_BYTES_MAX, Running};
-use crate::store::{ContentReader, Payload, Scratch, Upload};
+use crate::store::{Content, ContentReader, Payload, Scratch, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -67,6 +67,7 @@ pub(super) struct Guest {
     pub(super) log: Log,
     pub(super) drafts: Vec<SharedDraft>,
     names: HashSet<String>,
+    blobs: HashMap<[u8; 32], Content>,
     pub(super) running: Arc<Running>,
     new_upload: NewUpload,
     checkpoints: Checkpoints,
@@ -149,6 +150,7 @@ impl Guest {
             log,
             drafts: Vec::new(),
             names: HashSet::new(),
+            blobs: HashMap::new(),
             running,
             new_upload,
             checkpoints,
@@ -163,6 +165,30 @@ impl Guest {
     /// Whether the guest holds as many streams of the host as it may.
     pub(super) fn has_too_many_streams(&self) -> bool {
         Arc::strong_count(&self.open_streams) > OPEN_STREAMS_MAX
+    }
+
+    /// Lets the guest read these blobs, and no others.
+    pub(super) fn allow_blobs(&mut self, blobs: Vec<Content>) {
+        self.blobs = blobs.into_iter().map(|blob| (blob.sha256(), blob)).collect();
+    }
+
+    /// Hands the guest a stream of stored bytes.
+    fn open_stream(&mut self, content: &Content) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        if self.has_too_many_streams() {
+            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
+        }
+        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
+        match content.open(0) {
+            Ok(reader) => {
+                let meter = Arc::clone(&self.meter);
+                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
+                Ok(Ok(self.handles.push(stream)?))
+            }
+            Err(error) => {
+                self.meter.note_disk_error(&error);
+                Ok(Err(InputError::Unavailable(error.to_string())))
+            }
+        }
     }
 
     /// Where its next output goes.
@@ -232,21 +258,8 @@ impl types::HostInput for Guest {
         &mut self,
         input: Resource<Payload>,
     ) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        if self.has_too_many_streams() {
-            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
-        }
-        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
-        let meter = Arc::clone(&self.meter);
-        match self.handles.get(&input)?.content.open(0) {
-            Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
-                Ok(Ok(self.handles.push(stream)?))
-            }
-            Err(error) => {
-                meter.note_disk_error(&error);
-                Ok(Err(InputError::Unavailable(error.to_string())))
-            }
-        }
+        let content = self.handles.get(&input)?.content.clone();
+        self.open_stream(&content)
     }
 
     async fn drop(&mut self, input: Resource<Payload>) -> wasmtime::Result<()> {
@@ -302,8 +315,15 @@ impl host::Host for Guest {
         Ok(Ok(self.handles.push(stream)?))
     }
 
-    async fn read_blob(&mut self, _sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        Ok(Err(InputError::Unavailable(NOT_SUPPORTED_YET.to_owned())))
+    async fn read_blob(&mut self, sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        let mut address = [0; 32];
+        // As inputs name it, or as the contract does.
+        let digits = sha256.strip_prefix("sha256:").unwrap_or(&sha256);
+        let blob = hex::decode_to_slice(digits, &mut address).ok().and_then(|()| self.blobs.get(&address)).cloned();
+        match blob {
+            Some(content) => self.open_stream(&content),
+            None => Ok(Err(InputError::NotFound)),
+        }
     }
 
     async fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {

@@ -21,7 +21,7 @@ use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
-use crate::store::{Mark, Options, Payload, Scratch, Upload};
+use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
 use crate::time::Time;
 
 /// `describe` has little to do and gets little to do it with.
@@ -59,6 +59,8 @@ pub struct Call<'a> {
     pub command: CommandSettings,
     /// The folders `/in` and `/out` of a command, if it gets any.
     pub scratch: Option<ScratchWish>,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -144,6 +146,7 @@ impl Sandbox {
             }
         };
         let mut store = self.store(guest, limits.fuel);
+        store.data_mut().allow_blobs(call.blobs);
         let mut times = Times::default();
         let context = wit::Context {
             id: call.id,
