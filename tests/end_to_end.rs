@@ -58,3 +58,5 @@ mod serve;
 mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;
+#[path = "end_to_end/tokens.rs"]
+mod tokens;

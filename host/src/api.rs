@@ -2,6 +2,7 @@
 //!
 //! One file per resource. Nothing here touches the disk or a guest; refusals become statuses in `problem.rs` alone.
 
+mod access;
 mod artifacts;
 mod batch;
 mod blobs;
@@ -14,7 +15,6 @@ mod json_job;
 mod kinds;
 mod logs;
 mod options;
-mod owner;
 mod problem;
 mod result;
 mod submit;
@@ -28,6 +28,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
+use axum::middleware;
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -35,9 +36,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use self::access::Caller;
 use self::problem::Problem;
 use crate::plugins::Plugins;
 use crate::queue::Queue;
+use crate::tokens::Tokens;
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +61,8 @@ pub struct Api {
     pub queue: Arc<Queue>,
     /// The kinds.
     pub plugins: Arc<Plugins>,
+    /// Who may come in.
+    pub tokens: Arc<Tokens>,
     /// Bounds of a request.
     pub limits: Limits,
     /// Threads that run jobs.
@@ -84,6 +89,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 
 /// Every route of the host.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     Router::new()
         .route("/v1/jobs", post(submit::json).get(jobs::list))
         .route("/v1/jobs/batch", post(batch::post))
@@ -111,11 +117,15 @@ pub fn router(api: Api) -> Router {
         .route("/", get(index))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::new(api))
+        // Around every route above, those that lead nowhere included: what is added below it would be open to all.
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), access::guard))
+        .with_state(api)
 }
 
-async fn plugins(State(api): State<Arc<Api>>) -> Json<Value> {
-    let files: Vec<Value> = api.plugins.files().iter().map(view::file).collect();
+async fn plugins(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
+    let files = api.plugins.files();
+    let visible = files.iter().filter(|file| caller.may_see_file(file.kind.as_ref()));
+    let files: Vec<Value> = visible.map(view::file).collect();
     Json(json!({"plugins": files}))
 }
 

@@ -18,6 +18,7 @@ use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
 use crate::sandbox::{Capacity, Limits, Sandbox};
 use crate::store::{self, Retention, Store};
+use crate::tokens::Tokens;
 use crate::worker::{Workers, Workplace};
 
 /// How long requests that are being answered may take once the host is stopping.
@@ -39,6 +40,7 @@ impl Server {
     /// Opens the data folder, starts to watch the plugin folder, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         raise_file_limit();
+        let tokens = tokens(config)?;
         // The address first: if it is taken, nothing has been touched.
         let listener = TcpListener::bind(config.listen).await;
         let listener =
@@ -62,13 +64,18 @@ impl Server {
             jobs_per_thread_max: jobs_per_thread(config),
         };
         let workers = Workers::start(config.worker_count(), &place)?;
-        let timekeeper = Arc::clone(&queue);
+        let (timekeeper, watched) = (Arc::clone(&queue), Arc::clone(&tokens));
         let time = tokio::spawn(async move {
             // None of them ever returns.
-            tokio::join!(timekeeper.keep_time(), timekeeper.keep_telling(), timekeeper.events().hand_out());
+            tokio::join!(
+                timekeeper.keep_time(),
+                timekeeper.keep_telling(),
+                timekeeper.events().hand_out(),
+                watched.keep_reading(),
+            );
         });
         let stopping = watch::Sender::new(false);
-        let http = serve(config, listener, &queue, &plugins, stopping.subscribe());
+        let http = serve(config, listener, &queue, &plugins, tokens, stopping.subscribe());
         Ok(Self { address, stopping, failed, http, time, plugins, workers, queue })
     }
 
@@ -127,11 +134,13 @@ fn serve(
     listener: TcpListener,
     queue: &Arc<Queue>,
     plugins: &Arc<Plugins>,
+    tokens: Arc<Tokens>,
     mut stopping: watch::Receiver<bool>,
 ) -> JoinHandle<std::io::Result<()>> {
     let api = Api {
         queue: Arc::clone(queue),
         plugins: Arc::clone(plugins),
+        tokens,
         limits: api::Limits {
             json_bytes_max: config.json_bytes_max,
             body_bytes_max: config.body_bytes_max,
@@ -153,6 +162,24 @@ fn serve(
     };
     let serving = axum::serve(listener, api::router(api)).with_graceful_shutdown(stopped);
     tokio::spawn(async move { serving.await })
+}
+
+/// Who may come in. Where strangers can reach the host, somebody must have said who.
+fn tokens(config: &Config) -> anyhow::Result<Arc<Tokens>> {
+    let beyond = !config.listen.ip().is_loopback();
+    let tokens = Tokens::open(config.data.clone(), beyond && !config.insecure)?;
+    if beyond && !tokens.were_made() {
+        if !config.insecure {
+            anyhow::bail!(
+                "listen: whoever reaches {} could run jobs, as there are no tokens; make one with `dropforge token new --data {}`, \
+                 or use a loopback address such as 127.0.0.1, or say --insecure if that is what you want",
+                config.listen,
+                config.data.display()
+            );
+        }
+        tracing::warn!("--insecure, and there are no tokens: whoever reaches {} may run jobs", config.listen);
+    }
+    Ok(Arc::new(tokens))
 }
 
 /// Connections and large payloads are open files; the usual soft limit of 1,024 is for programs that use `select`.

@@ -112,6 +112,26 @@ fn the_line_that_checks_a_plugin_works_as_printed() {
 }
 
 #[test]
+fn the_lines_about_tokens_work_as_printed() {
+    let setup = Host::prepare();
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge token ")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let mut token = String::new();
+    for line in lines {
+        let line = line.replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1);
+        let printed = run(&line.replace("ID", &token), setup.folder());
+        if token.is_empty() {
+            token = printed.trim_end().to_owned();
+            assert!(token.starts_with("dfk_"), "{token}");
+        } else {
+            assert!(printed.contains(&token[4..20]), "{printed}");
+        }
+    }
+    let left = run(concat!(env!("CARGO_BIN_EXE_dropforge"), " token list"), setup.folder());
+    assert!(left.is_empty(), "it is revoked: {left}");
+}
+
+#[test]
 fn its_table_of_a_kinds_settings_names_every_key() {
     let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
     let settings = String::from_utf8(shipped("host/src/plugins/settings.rs")).expect("the source is text");

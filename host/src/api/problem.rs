@@ -83,6 +83,39 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready yet", detail).retry_after(1)
     }
 
+    /// Whoever asks has not shown a token, or none that is known.
+    pub(super) fn unauthorized(shown: bool) -> Self {
+        let (detail, challenge) = if shown {
+            (
+                "the token in the Authorization field is not known here: it was revoked, or is cut short",
+                "Bearer realm=\"dropforge\", error=\"invalid_token\"",
+            )
+        } else {
+            ("send a token of this host as Authorization: Bearer dfk_…", "Bearer realm=\"dropforge\"")
+        };
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed", detail);
+        problem.0.headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        problem.in_parameter("Authorization", detail)
+    }
+
+    /// The token is not for this.
+    pub(super) fn missing_scope(scope: &'static str) -> Self {
+        let detail =
+            format!("the token lacks the scope {scope}; `dropforge token new --scope {scope}` makes one that has it");
+        let mut problem = Self::new(StatusCode::FORBIDDEN, "missing_scope", "The token is not for this", detail);
+        let challenge = format!("Bearer realm=\"dropforge\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        let challenge = HeaderValue::try_from(challenge).expect("a scope is a word");
+        problem.0.headers.push((header::WWW_AUTHENTICATE, challenge));
+        problem.with("scope", json!(scope))
+    }
+
+    /// The token is for other kinds.
+    pub(super) fn foreign_kind(kind: &str) -> Self {
+        let detail = format!("the token is not for the kind {kind:?}; GET /v1/kinds lists those it is for");
+        Self::new(StatusCode::FORBIDDEN, "foreign_kind", "The token is for other kinds", detail)
+            .with("kind", json!(kind))
+    }
+
     /// No such job.
     pub(super) fn unknown_job() -> Self {
         let detail = "there is no job with this id: it never existed here, or it was deleted";

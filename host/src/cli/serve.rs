@@ -31,7 +31,7 @@ pub(super) struct Serve {
     /// TOML file with these and further settings
     #[arg(long, value_name = "FILE", env = "DROPFORGE_CONFIG")]
     config: Option<PathBuf>,
-    /// Listen beyond this machine although anybody there may run jobs
+    /// Listen beyond this machine although there are no tokens: anybody there may run jobs
     #[arg(long)]
     insecure: bool,
 }
