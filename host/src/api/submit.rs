@@ -127,7 +127,8 @@ pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Pro
     let kind = submission.kind.clone();
     api.queue.submit(submission).await.map_err(|error| match error {
         StoreError::QueueFull { .. } => {
-            let room = api.queue.room_in(&kind).map(explain::whole_seconds);
+            let at_once = explain::at_once(api, &kind);
+            let room = api.queue.room_in(&kind, at_once).map(explain::whole_seconds);
             Problem::from(error).or_retry_after(room)
         }
         error => error.into(),
