@@ -182,7 +182,7 @@ fn a_component_of_70_mb_slows_neither_jobs_nor_answers_while_it_is_compiled() {
     assert!(during.len() >= 3, "the test needs a larger file");
     let (before, during, answer) = (median(&mut before), median(&mut during), median(&mut answers));
     let slowest = answers.last().expect("there are some");
-    println!("a job: {before:?} before, {during:?} during; an answer: median {answer:?}, slowest {slowest:?}");
+    eprintln!("a job: {before:?} before, {during:?} during; an answer: median {answer:?}, slowest {slowest:?}");
     // On two processors the job keeps one nearly for itself; the rest is what a shared machine does.
     assert!(during < before * 2, "{before:?} became {during:?}");
     assert!(answer < Duration::from_millis(10), "median {answer:?}, slowest {slowest:?}");

@@ -187,6 +187,11 @@ fn an_endless_start_function_is_stopped() {
 fn a_start_function_that_traps_or_eats_memory_is_rejected() {
     rejected(guest::with_start("(unreachable)"), &["trapped"]);
     rejected(guest::with_start("(loop $more (drop (memory.grow (i32.const 16))) (br $more))"), &["memory", "67108864"]);
+    // 64 MiB of 64 KiB pages are the most, of which it begins with some.
+    let grow =
+        |pages: u32| guest::with_start(&format!("(drop (memory.grow (i32.sub (i32.const {pages}) (memory.size))))"));
+    Host::prepare().with_guest("good", grow(1024)).start().file("good.wasm");
+    rejected(grow(1025), &["memory", "67108864"]);
 }
 
 #[test]
@@ -205,11 +210,17 @@ fn a_describe_that_lies_is_rejected() {
     rejected(schema.component(), &["parameter schema", "JSON"]);
     let schema = Guest { parameters: Some(r#"{"type": "objekt"}"#), ..Guest::GOOD };
     rejected(schema.component(), &["parameter schema", "objekt"]);
-    // More than 256 KiB of summary.
-    let long = "(drop (memory.grow (i32.const 16))) (i32.store (i32.const 16) (i32.const 131072))
-                (memory.fill (i32.const 131072) (i32.const 120) (i32.const 300000))
-                (i32.store (i32.const 20) (i32.const 300000)) (return (i32.const 16))";
-    rejected(guest::with_describe(long), &["describe", "262144"]);
+    // Just within 256 KiB in all, and more than that.
+    let long = |bytes: u32| {
+        format!(
+            "(drop (memory.grow (i32.const 16))) (i32.store (i32.const 16) (i32.const 131072))
+                (memory.fill (i32.const 131072) (i32.const 120) (i32.const {bytes}))
+                (i32.store (i32.const 20) (i32.const {bytes})) (return (i32.const 16))"
+        )
+    };
+    let host = Host::prepare().with_guest("good", guest::with_describe(&long(261_000))).start();
+    host.still_works();
+    rejected(guest::with_describe(&long(263_000)), &["describe", "262144"]);
 }
 
 #[test]
