@@ -4,6 +4,12 @@ mod support;
 
 #[path = "end_to_end/batch.rs"]
 mod batch;
+#[path = "end_to_end/blobs.rs"]
+mod blobs;
+#[path = "end_to_end/checkpoints.rs"]
+mod checkpoints;
+#[path = "end_to_end/command_line.rs"]
+mod command_line;
 #[path = "end_to_end/commands.rs"]
 mod commands;
 #[path = "end_to_end/compiled.rs"]
@@ -22,12 +28,8 @@ mod events;
 mod explain;
 #[path = "end_to_end/features.rs"]
 mod features;
-#[path = "end_to_end/hostile.rs"]
+#[path = "end_to_end/hostile/mod.rs"]
 mod hostile;
-#[path = "end_to_end/hostile_files.rs"]
-mod hostile_files;
-#[path = "end_to_end/hostile_host.rs"]
-mod hostile_host;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/jobs.rs"]

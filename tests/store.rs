@@ -6,6 +6,8 @@
 
 #[path = "store/cancel.rs"]
 mod cancel;
+#[path = "store/checkpoints.rs"]
+mod checkpoints;
 #[path = "store/child.rs"]
 mod child;
 #[path = "store/claim.rs"]
@@ -36,6 +38,8 @@ mod reopening;
 mod retention;
 #[path = "store/submit.rs"]
 mod submit;
+#[path = "store/uploads.rs"]
+mod uploads;
 #[path = "store/usage.rs"]
 mod usage;
 

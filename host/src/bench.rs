@@ -3,7 +3,9 @@
 //! Everything is measured in one run, in turns, so that a ratio holds even where the machine's speed drifts. The load comes from
 //! this same process, on a thread of its own, and shares the processors with the host.
 
+mod attacks;
 mod floors;
+mod fuel;
 mod growth;
 mod load;
 
@@ -41,6 +43,12 @@ pub struct Bench {
     /// Instead: the store's time per operation and its size with so many finished, or queued, jobs in it
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     growth: Vec<usize>,
+    /// Instead: how soon each family of attacks is stopped, in so many runs, and the memory after 10,000 hostile jobs
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
+    attacks: Option<usize>,
+    /// Instead: what counting fuel costs a plugin that computes, against the same code without, in so many runs of each
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "15")]
+    fuel: Option<usize>,
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
@@ -98,6 +106,13 @@ impl Bench {
         }
         if !self.growth.is_empty() {
             return growth::run(&self.growth, self.json).await;
+        }
+        if let Some(runs) = self.attacks {
+            return attacks::run(runs.max(1), self.json).await;
+        }
+        if let Some(runs) = self.fuel {
+            let json = self.json;
+            return tokio::task::spawn_blocking(move || fuel::run(runs.max(1), json)).await?;
         }
         let bar = bar((WORKS.len() * self.connections.len() * self.rounds) as u64);
         let mut samples = vec![Vec::new(); WORKS.len() * self.connections.len()];
@@ -223,9 +238,18 @@ impl Sample {
     }
 
     fn quantile(&self, quantile: f64) -> f64 {
-        let at = ((self.latencies.len() as f64 - 1.0) * quantile).round();
-        self.latencies.get(at.max(0.0) as usize).copied().unwrap_or(0.0)
+        of_sorted(&self.latencies, quantile)
     }
+}
+
+fn quantile(values: &mut [f64], quantile: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    of_sorted(values, quantile)
+}
+
+fn of_sorted(values: &[f64], quantile: f64) -> f64 {
+    let at = ((values.len() as f64 - 1.0) * quantile).round();
+    values.get(at.max(0.0) as usize).copied().unwrap_or(0.0)
 }
 
 /// Counters of the store and the process, to be compared after a measurement.

@@ -3,18 +3,17 @@
 //! Renders the bundled document once, then eight times at once, through HTTP like anybody's program would, and shows how
 //! close eight at once come to what the processors allow.
 
-mod client;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use futures_util::future::try_join_all;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::sleep;
 
-use self::client::Client;
+use crate::client::{Client, JobView, Seen};
 use crate::config::Config;
 use crate::server::Server;
 
@@ -27,6 +26,9 @@ const PLUGINS: [(&str, &[u8]); 3] = [
 const DOCUMENT: &[u8] = include_bytes!("../assets/demo.pdf");
 const DPI: u32 = 200;
 const AT_ONCE: usize = 8;
+/// How long compiling may take on a slow machine.
+const READY_MAX: Duration = Duration::from_secs(300);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// See it work: render a PDF once and eight times at once, through a real host.
 #[derive(Debug, Args)]
@@ -69,9 +71,12 @@ impl Demo {
     async fn show(&self, config: &Config, server: &Server) -> anyhow::Result<()> {
         let workers = config.worker_count();
         say(format_args!("A host with {workers} workers listens on http://{}", server.address()))?;
-        let client = Client::new(server.address());
+        let client = Client::new(&format!("http://{}", server.address()), None)?;
         let (compiling, started) = (spinner("compiling the plugins"), Instant::now());
-        client.until_ready(Duration::from_secs(300)).await?;
+        while !client.is_ready().await? {
+            ensure!(started.elapsed() < READY_MAX, "the plugins were not ready after {} s", READY_MAX.as_secs());
+            sleep(LOOK_EVERY).await;
+        }
         compiling.finish_and_clear();
         say(format_args!("Three plugins compiled and checked in {}", seconds(started.elapsed())))?;
 
@@ -79,7 +84,7 @@ impl Demo {
         let started = Instant::now();
         let job = self.render(&client, bars.add(bar("one document"))).await?;
         let one = started.elapsed();
-        let pages = client.save_artifacts(&job, &self.out).await?;
+        let pages = client.save_artifacts(&job, &self.out, |_, _| {}).await?;
         write_contact_sheet(&self.out, &pages)?;
 
         let started = Instant::now();
@@ -94,17 +99,21 @@ impl Demo {
         Ok(())
     }
 
-    /// Submits the document and follows it to its end.
+    /// Submits the document and follows it to its end; answers its id.
     async fn render(&self, client: &Client, bar: ProgressBar) -> anyhow::Result<String> {
-        let job = client.submit("pdf-to-png", &format!("dpi={DPI}"), DOCUMENT).await?;
-        client
-            .follow(&job, |fraction, message| {
-                bar.set_position((fraction * 100.0) as u64);
-                bar.set_message(message.to_owned());
-            })
-            .await?;
+        let dpi = DPI.to_string();
+        let job = client.submit("pdf-to-png", &[("dpi", &dpi)], None, None, DOCUMENT).await?;
+        let id = client.parse::<JobView>(&job)?.id;
+        let end = client.follow(&id, |seen| {
+            if let Seen::Progress(progress) = seen {
+                bar.set_position((progress.fraction * 100.0) as u64);
+                bar.set_message(progress.message);
+            }
+        });
+        let job: JobView = client.parse(&end.await?)?;
+        ensure!(job.state == "succeeded", "the job {id} did not succeed: {:?}", job.failure);
         bar.finish_with_message("done");
-        Ok(job)
+        Ok(id)
     }
 
     fn print_table(&self, one: Duration, eight: Duration, workers: usize, pages: usize) -> anyhow::Result<()> {
@@ -145,9 +154,10 @@ impl Demo {
 }
 
 /// All pages on one page.
-fn write_contact_sheet(folder: &Path, pages: &[String]) -> anyhow::Result<()> {
+fn write_contact_sheet(folder: &Path, pages: &[PathBuf]) -> anyhow::Result<()> {
+    let names = pages.iter().filter_map(|path| path.file_name()?.to_str());
     let images: String =
-        pages.iter().map(|name| format!("<a href=\"{name}\"><img src=\"{name}\" alt=\"{name}\"></a>\n")).collect();
+        names.map(|name| format!("<a href=\"{name}\"><img src=\"{name}\" alt=\"{name}\"></a>\n")).collect();
     let sheet = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Dropforge demo</title>\n\
          <style>body {{ background: #ddd; text-align: center }} img {{ width: 15rem; margin: .5rem; box-shadow: 0 2px 6px #0006 }}</style>\n\

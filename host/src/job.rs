@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 pub use uuid::Uuid as JobId;
 
-pub use self::failure::{Code, Failure, Fault, shorten};
+pub use self::failure::{Code, Failure, Fault, printable, shorten};
 pub use self::usage::{Bound, Usage};
 use crate::time::Time;
 

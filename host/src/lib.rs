@@ -20,6 +20,7 @@
 //! | `main` | parse, run, choose the exit code | decides anything about jobs |
 //! | [`cli`] | say what can be typed; a file per command | does the work itself |
 //! | [`demo`] | show a real host at work, as a client of it | uses anything but HTTP to do so |
+//! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
 //! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo` and `server` |
@@ -43,6 +44,7 @@
 pub mod api;
 pub mod bench;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod demo;
 pub mod events;

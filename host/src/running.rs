@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use self::log::Lines;
 pub use self::log::{LINE_BYTES_MAX, LogLine};
-use crate::job::{Progress, shorten};
+use crate::job::{Progress, printable};
 
 /// Longer progress messages are cut.
 const MESSAGE_BYTES_MAX: usize = 256;
@@ -111,7 +111,7 @@ impl Running {
         if !fraction.is_nan() {
             told.progress.fraction = fraction.clamp(0.0, 1.0);
         }
-        told.progress.message = shorten(message, MESSAGE_BYTES_MAX);
+        told.progress.message = printable(message, "", MESSAGE_BYTES_MAX);
         told.is_new = true;
         drop(told);
         self.news.notify_one();

@@ -5,6 +5,7 @@
 
 mod backtrace;
 mod bounded;
+mod checkpoints;
 mod command;
 mod compiled;
 mod contract;
@@ -13,9 +14,11 @@ mod files;
 mod grants;
 mod http;
 mod meter;
+mod pace;
 mod reach;
 mod run;
 mod scratch;
+mod sockets;
 mod streams;
 
 use std::path::PathBuf;
@@ -29,6 +32,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 pub use self::bounded::OnPark;
+pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;
@@ -68,6 +72,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
     compiled: Option<CompiledCode>,
+    counts_fuel: bool,
 }
 
 /// A plugin ready to run: compiled, checked and linked. Cheap to clone.
@@ -139,18 +144,29 @@ impl Sandbox {
     /// Prepares an engine. Reserves address space for all guests at once; memory is used only by those that run. Compiled
     /// code is kept in the folder `compiled`, if there is one.
     pub fn new(capacity: Capacity, compiled: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
-        let engine = Engine::new(&config(capacity))?;
-        let mut linker = Linker::new(&engine);
-        contract::link(&mut linker)?;
+        let sandbox = Self::with(&config(capacity), true)?;
+        let engine = &sandbox.engine;
         let compiled = compiled.and_then(|folder| {
-            let opened = CompiledCode::open(folder.clone(), &engine);
+            let opened = CompiledCode::open(folder.clone(), engine);
             let complain = |error: &std::io::Error| {
                 let folder = folder.display();
                 tracing::warn!(%folder, %error, "compiled code cannot be kept; every start compiles anew");
             };
             opened.inspect_err(complain).ok()
         });
-        Ok(Arc::new(Self { engine, linker, compiled }))
+        Ok(Arc::new(Self { compiled, ..sandbox }))
+    }
+
+    /// A sandbox in which nothing stops a guest that computes, to measure what counting fuel costs. For shipped plugins only.
+    pub(crate) fn without_fuel(capacity: Capacity) -> wasmtime::Result<Self> {
+        Self::with(config(capacity).consume_fuel(false), false)
+    }
+
+    fn with(config: &Config, counts_fuel: bool) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        contract::link(&mut linker)?;
+        Ok(Self { engine, linker, compiled: None, counts_fuel })
     }
 
     /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's

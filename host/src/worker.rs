@@ -18,7 +18,9 @@ use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
-use crate::sandbox::{Call, Draft, NewUpload, OnPark, Output, Report, Sandbox, ScratchWish};
+use crate::sandbox::{
+    Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
+};
 use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
 
@@ -220,12 +222,31 @@ fn call<'a>(
         command: plugin.command_settings(),
         scratch,
         grants: Arc::clone(&plugin.grants),
+        blobs: claimed.blobs.clone(),
         limits,
         running: Arc::clone(&assignment.running),
         new_upload,
+        checkpoints: checkpoints(place, assignment, plugin),
         on_park,
         mark: &claimed.mark,
     }
+}
+
+/// What earlier attempts left for this one. State that the disk does not give back costs the time to compute it again and
+/// nothing else, so the attempt begins without it.
+fn checkpoints(place: &Workplace, Assignment { claimed, running, .. }: &Assignment, plugin: &Plugin) -> Checkpoints {
+    let newest = claimed.checkpoint.as_ref().map(Option::clone).unwrap_or_else(|error| {
+        tracing::error!(job.id = %claimed.job.id, %error, "a job's checkpoint cannot be read; it begins without it");
+        running.log(&format!("WARN the checkpoint cannot be read, so this attempt begins without it: {error}"));
+        None
+    });
+    let (queue, digest) = (Arc::clone(&place.queue), plugin.digest.clone());
+    let (id, token) = (claimed.job.id, claimed.token);
+    let save: SaveCheckpoint = Box::new(move |data| {
+        let (queue, digest) = (Arc::clone(&queue), digest.clone());
+        async move { queue.save_checkpoint(id, token, digest, data).await.map_err(|error| error.to_string()) }.boxed()
+    });
+    Checkpoints::new(newest, save)
 }
 
 /// Makes what a guest wrote durable, so that its record can name it.

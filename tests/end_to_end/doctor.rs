@@ -227,3 +227,22 @@ fn a_duplicate_is_named() {
         (&json!("serving"), &json!("serving"))
     );
 }
+
+/// What `describe` may take and return, just inside and just outside.
+#[test]
+fn a_plugin_describes_itself_within_64_mib_and_256_kib() {
+    let grow =
+        |pages: u32| guest::with_start(&format!("(drop (memory.grow (i32.sub (i32.const {pages}) (memory.size))))"));
+    let long = |bytes: u32| {
+        guest::with_describe(&format!(
+            "(drop (memory.grow (i32.const 16))) (i32.store (i32.const 16) (i32.const 131072))
+             (memory.fill (i32.const 131072) (i32.const 120) (i32.const {bytes}))
+             (i32.store (i32.const 20) (i32.const {bytes})) (return (i32.const 16))"
+        ))
+    };
+    let within = Host::prepare().with_guest("grown", grow(1024)).with_guest("long", long(261_000)).start();
+    for file in ["grown.wasm", "long.wasm"] {
+        assert_eq!(within.file(file)["state"], "serving", "{}", within.file(file));
+    }
+    rejected(Host::prepare(), &[(grow(1025), &["memory", "67108864"]), (long(263_000), &["describe", "262144"])]);
+}

@@ -274,3 +274,120 @@ fn a_request_that_cannot_be_sent_is_an_error_to_the_guest() {
     assert_eq!(answers, ["error: refused", "error: tls", "error: dns"]);
     host.still_works();
 }
+
+/// What a kind needs to connect to this server.
+fn granting_tcp(server: &Server, host: &str) -> String {
+    format!("[[tcp]]\nhost = \"{host}\"\nport = {}\n", server.port())
+}
+
+#[test]
+fn a_granted_connection_is_made_by_address_and_by_name() {
+    let server = Server::start();
+    let port = server.port();
+    let toml = granting_tcp(&server, "127.0.0.1") + &granting_tcp(&server, "localhost") + "private = true\n";
+    let host = host(&toml);
+    let answers = host.probe("kind", &[&format!("tcp 127.0.0.1:{port} hi"), &format!("tcp localhost:{port} ho")]);
+    assert_eq!(answers, ["you said hi", "you said ho"]);
+    assert!(host.probe("kind", &["resolve localhost"])[0].contains("127.0.0.1"));
+    host.still_works();
+}
+
+#[test]
+fn what_the_log_says_to_add_for_a_connection_is_what_was_missing() {
+    let server = Server::start();
+    let host = host("");
+    let tried = format!("tcp 127.0.0.1:{} hi", server.port());
+    let id = host.submit_raw("kind", tried.clone());
+    assert!(host.output(&id).starts_with(b"error: "));
+    let log = log(&host.job(&id));
+    let said = log
+        .iter()
+        .position(|line| line.contains("denied: a connection to 127.0.0.1") && line.contains("plugins/kind.toml"));
+    let said = said.unwrap_or_else(|| panic!("the log does not say what was denied: {log:?}"));
+    assert!(server.heads().is_empty());
+    host.drop_file("kind.toml", log[said + 1..].join("\n"));
+    eventually("the new grant holds", || (host.probe("kind", &[&tried]) == ["you said hi"]).then_some(()));
+    host.still_works();
+}
+
+/// Fault: a guard that compares texts, or names with what a resolver makes of them, is walked around.
+#[test]
+fn no_connection_gets_around_its_grant() {
+    let (server, other) = (Server::start(), Server::start());
+    let (port, elsewhere) = (server.port(), other.port());
+    // A name that leads to a private address, which was not granted; and another port of the very address.
+    let host = host(&(granting_tcp(&server, "localhost") + &granting_tcp(&other, "127.0.0.1")));
+    for tried in [
+        format!("tcp 127.0.0.1:{port} hi"),
+        format!("tcp localhost:{port} hi"),
+        format!("tcp LOCALHOST:{port} hi"),
+        format!("tcp localhost:{elsewhere} hi"),
+        format!("tcp 127.0.0.2:{elsewhere} hi"),
+        format!("tcp 0.0.0.0:{elsewhere} hi"),
+        format!("tcp [::1]:{port} hi"),
+        format!("tcp [::ffff:127.0.0.1]:{port} hi"),
+        format!("tcp [::ffff:127.0.0.1]:{elsewhere} hi"),
+        format!("tcp [::127.0.0.1]:{elsewhere} hi"),
+        format!("tcp 2130706433:{elsewhere} hi"),
+        format!("tcp 0x7f000001:{elsewhere} hi"),
+        format!("tcp 0177.0.0.1:{elsewhere} hi"),
+        format!("tcp 127.1:{elsewhere} hi"),
+        "resolve localhost".to_owned(),
+        "resolve api.example".to_owned(),
+        "resolve localhost.".to_owned(),
+        "listen 127.0.0.1:0".to_owned(),
+        "listen 0.0.0.0:0".to_owned(),
+        "listen [::]:0".to_owned(),
+        format!("udp 127.0.0.1:{elsewhere}"),
+    ] {
+        let id = host.submit_raw("kind", tried.clone());
+        let answer = String::from_utf8(host.output(&id)).expect("text");
+        assert!(answer.starts_with("error: "), "{tried}: {answer}");
+    }
+    assert!(server.heads().is_empty() && other.heads().is_empty(), "{:?} {:?}", server.heads(), other.heads());
+    assert_eq!(host.probe("kind", &[&format!("tcp 127.0.0.1:{elsewhere} hi")]), ["you said hi"]);
+    host.still_works();
+}
+
+#[test]
+fn denied_sockets_are_explained_in_the_log() {
+    let host = host("[[tcp]]\nhost = \"localhost\"\nport = 9");
+    for (tried, said) in [
+        ("listen 127.0.0.1:0", "denied: listening on 127.0.0.1:0, which cannot be granted"),
+        ("udp 127.0.0.1:9", "denied: a UDP socket, which cannot be granted"),
+        ("resolve api.example", "denied: looking up api.example; to allow it, add to plugins/kind.toml:"),
+        ("tcp localhost:9 hi", "denied: localhost leads to a private address"),
+    ] {
+        let id = host.submit_raw("kind", tried);
+        assert!(host.output(&id).starts_with(b"error: "), "{tried}");
+        let log = log(&host.job(&id));
+        assert!(log.iter().any(|line| line.contains(said)), "{tried}: {log:?}");
+    }
+    host.still_works();
+}
+
+#[test]
+fn a_grant_to_connect_is_for_one_kind_only_and_not_for_requests() {
+    let server = Server::start();
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("kind", guest::probe());
+    let setup = setup.with_guest("other", guest::probe()).with_file("kind.toml", granting_tcp(&server, "127.0.0.1"));
+    let host = setup.start();
+    let tried = format!("tcp 127.0.0.1:{} hi", server.port());
+    assert!(host.probe("other", &[&tried])[0].starts_with("error: "));
+    assert_eq!(host.probe("kind", &[&format!("http GET http 127.0.0.1:{} /", server.port())]), ["error: denied"]);
+    assert!(server.heads().is_empty());
+    assert_eq!(host.probe("kind", &[&tried]), ["you said hi"]);
+    host.still_works();
+}
+
+#[test]
+fn bytes_of_connections_count_as_well() {
+    let server = Server::start();
+    // One way four bytes and a line's end; back the four and nine more.
+    let tried = format!("tcp 127.0.0.1:{} four", server.port());
+    let with = |bytes: u32| host(&format!("network_bytes = {bytes}\n{}", granting_tcp(&server, "127.0.0.1")));
+    let just = with(18);
+    assert_eq!(just.probe("kind", &[&tried]), ["you said four"]);
+    assert!(with(17).probe("kind", &[&tried])[0].starts_with("error: "));
+    just.still_works();
+}

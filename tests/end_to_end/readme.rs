@@ -84,6 +84,24 @@ fn the_lines_about_data_folders_work_as_printed() {
 }
 
 #[test]
+fn the_lines_for_those_without_curl_work_as_printed() {
+    let host = Host::prepare().with_plugin("pdf-to-png").with_plugin("integrate").start();
+    let folder = host.setup().folder().to_owned();
+    std::fs::create_dir_all(folder.join("host/assets")).expect("a folder can be made");
+    std::fs::write(folder.join("host/assets/demo.pdf"), shipped("host/assets/demo.pdf")).expect("writable");
+    let verbs = ["kinds", "submit", "list"].map(|verb| format!("dropforge {verb}"));
+    let is_one = |line: &String| verbs.iter().any(|verb| line.starts_with(verb));
+    let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let url = format!("DROPFORGE_URL={} {} ", host.process().address(), env!("CARGO_BIN_EXE_dropforge"));
+    let printed: Vec<String> = lines.iter().map(|line| run(&line.replacen("dropforge ", &url, 1), &folder)).collect();
+    assert!(printed[0].contains("pdf-to-png") && printed[0].contains("integrate"), "{}", printed[0]);
+    assert!(printed[1].starts_with("{\"result\":3.1"), "{}", printed[1]);
+    assert!(folder.join("pages/page-017.png").is_file());
+    assert_eq!(printed[3].lines().filter(|line| line.contains("succeeded")).count(), 2, "{}", printed[3]);
+}
+
+#[test]
 fn the_line_that_checks_a_plugin_works_as_printed() {
     let setup = Host::prepare().with_plugin("message");
     let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge check ")).collect();
@@ -99,10 +117,8 @@ fn its_table_of_a_kinds_settings_names_every_key() {
     let settings = String::from_utf8(shipped("host/src/plugins/settings.rs")).expect("the source is text");
     let body = settings.split("pub struct KindSettings {").nth(1).and_then(|rest| rest.split("\n}").next());
     let lines = body.expect("a struct").lines().map(str::trim).filter(|line| !line.starts_with("///"));
-    // Read already, and without effect yet.
-    let to_come = ["tcp"];
     let names = lines.filter_map(|line| line.trim_start_matches("pub ").split_once(':').map(|(name, _)| name));
-    for name in names.filter(|name| !to_come.contains(name)) {
+    for name in names {
         let is_there = [format!("`{name}`"), format!("`[{name}]`"), format!("`[[{name}]]`")];
         assert!(is_there.iter().any(|key| readme.contains(key)), "the README does not name the key {name}");
     }

@@ -9,6 +9,7 @@ use std::process::ExitStatus;
 use dropforge::job::{Code, Ended, JobId, State};
 use tempfile::TempDir;
 
+use crate::checkpoints::found;
 use crate::child::{start, undisturbed};
 use crate::parts::{NOW, at, ids, job, kind, transient};
 use crate::place::{CRASHES_MAX, Place, SETTINGS};
@@ -277,4 +278,29 @@ async fn a_job_that_was_ended_before_the_judgement_is_no_suspect() {
     let place = Place::open(folder).await;
     assert!(place.suspects.is_empty());
     assert_eq!((place.job(added[0]).state, place.exists(added[1])), (State::Cancelled, false));
+}
+
+#[tokio::test]
+async fn a_suspect_keeps_its_checkpoint_until_it_is_found_guilty() {
+    let (folder, added) = with_jobs(1).await;
+    let place = Place::open(folder).await;
+    let claimed = place.take("a");
+    place.save(&claimed, b"state").await;
+    place.end(&claimed, Ended::Interrupted).await;
+    drop(claimed);
+    let folder = place.into_folder();
+    crash(&folder, &added, &[]);
+    for _ in 1..CRASHES_MAX {
+        crash_alone(&folder, &added);
+    }
+    let place = Place::open(folder).await;
+    let claimed = place.take("a");
+    assert_eq!((claimed.job.crashes, found(&claimed).as_deref()), (CRASHES_MAX - 1, Some(b"state".as_slice())));
+    drop(claimed);
+    let folder = place.into_folder();
+    crash_alone(&folder, &added);
+    let place = Place::open(folder).await;
+    assert_eq!(place.job(added[0]).state, State::Failed);
+    place.retry(added[0], 100).await.expect("it has failed");
+    assert_eq!(found(&place.take("a")), None);
 }

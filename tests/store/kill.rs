@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dropforge::job::{Ended, JobId, State};
-use dropforge::store::{Attempt, NewJob, Store};
+use dropforge::store::{Attempt, Checkpoint, NewJob, Store};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
+use crate::checkpoints::found;
 use crate::child::start;
 use crate::parts::{NOW, attempt, bytes_of, given, job, kind, no_limit, noise, payload, permanent, transient};
 use crate::place::{CRASHES_MAX, Place, SETTINGS};
@@ -21,6 +22,8 @@ const ROUNDS: u32 = 10;
 /// A process that says nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const KINDS: [&str; 4] = ["a", "b", "c", "d"];
+/// What a host says of a job whose checkpoint is kept.
+const SAVED: &str = "saved";
 
 /// The input of a job, so that whoever knows the id can check it. Every fourth lies in a file of its own.
 fn input_of(id: JobId) -> Vec<u8> {
@@ -57,6 +60,10 @@ async fn work(store: &Store, name: &str) {
             }
             for claimed in store.claim(&[(kind(name), 1)], 1, NOW) {
                 let id = claimed.job.id;
+                let content = payload(store, &checkpoint_of(id)).content;
+                let checkpoint = Checkpoint { content, plugin_sha256: id.to_string() };
+                store.save_checkpoint(id, claimed.token, checkpoint).await.expect("the claim holds");
+                say_saved(id);
                 let ended = match round {
                     0 => permanent(),
                     1 => transient(),
@@ -70,13 +77,30 @@ async fn work(store: &Store, name: &str) {
     }
 }
 
+/// Every third large enough for a file of its own.
+fn checkpoint_of(id: JobId) -> Vec<u8> {
+    let seed = id.as_u64_pair().1;
+    noise(!seed, if seed.is_multiple_of(3) { 80_000 } else { (seed % 7_000) as usize })
+}
+
+fn say_saved(id: JobId) {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{id} {SAVED}").and_then(|()| out.flush()).expect("the parent listens");
+}
+
 fn say(id: JobId, state: State) {
     let mut out = io::stdout().lock();
     writeln!(out, "{id} {}", state.as_str()).and_then(|()| out.flush()).expect("the parent listens");
 }
 
-/// What hosts have acknowledged so far: the newest state of each job.
-type Acknowledged = HashMap<JobId, State>;
+/// What hosts have acknowledged so far.
+#[derive(Default)]
+struct Acknowledged {
+    /// The newest state of each job.
+    states: HashMap<JobId, State>,
+    /// Jobs that have a checkpoint, or had one before they ended.
+    saved: HashSet<JobId>,
+}
 
 /// A host that works until it is killed, so long after its first acknowledgement.
 fn work_and_be_killed(folder: &TempDir, after: Duration, acknowledged: &mut Acknowledged) {
@@ -103,11 +127,16 @@ fn work_and_be_killed(folder: &TempDir, after: Duration, acknowledged: &mut Ackn
 
 /// Notes what a line acknowledges, if it does: others are the test harness's, or were cut when the host died.
 fn take(line: &str, acknowledged: &mut Acknowledged) -> bool {
-    let parse = || {
+    let mut parse = || {
         let (id, state) = line.split_once(' ')?;
-        Some((id.parse().ok()?, State::parse(state)?))
+        let id: JobId = id.parse().ok()?;
+        match state {
+            SAVED => drop(acknowledged.saved.insert(id)),
+            state => drop(acknowledged.states.insert(id, State::parse(state)?)),
+        }
+        Some(())
     };
-    parse().map(|(id, state)| acknowledged.insert(id, state)).is_some()
+    parse().is_some()
 }
 
 fn lines_of(host: &mut Child) -> mpsc::Receiver<String> {
@@ -132,7 +161,7 @@ async fn check(place: &Place, acknowledged: &Acknowledged) {
     let jobs = place.all();
     let listed: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
     assert_eq!(listed.len(), jobs.len());
-    for (id, then) in acknowledged {
+    for (id, then) in &acknowledged.states {
         assert!(listed.contains(id), "{id} was acknowledged and is lost");
         let now = place.job(*id).state;
         assert!(may_be(*then, now), "{id} was acknowledged as {then:?} and is {now:?}");
@@ -145,13 +174,17 @@ async fn check(place: &Place, acknowledged: &Acknowledged) {
 }
 
 /// What was going on when the last host died can be claimed and has its input, byte by byte.
-async fn drain(place: &Place) {
+async fn drain(place: &Place, acknowledged: &Acknowledged) {
     let free = KINDS.map(|name| (name, usize::MAX));
     let unfinished: u64 = KINDS.iter().map(|name| place.counts(&kind(name)).unfinished()).sum();
     let claimed = place.claim_all(&free, crate::parts::at(9_999));
     assert_eq!(claimed.len() as u64, unfinished);
     for claimed in &claimed {
         assert!(bytes_of(&given(claimed).0.content) == input_of(claimed.job.id), "the input of {}", claimed.job.id);
+        match found(claimed) {
+            Some(checkpoint) => assert!(checkpoint == checkpoint_of(claimed.job.id), "of {}", claimed.job.id),
+            None => assert!(!acknowledged.saved.contains(&claimed.job.id), "the checkpoint of {}", claimed.job.id),
+        }
         assert!(claimed.job.attempts <= 3);
     }
 }
@@ -159,19 +192,19 @@ async fn drain(place: &Place) {
 #[tokio::test]
 async fn whatever_was_acknowledged_survives_the_killing_of_the_host() {
     let mut folder = Place::new().await.into_folder();
-    let mut acknowledged = Acknowledged::new();
+    let mut acknowledged = Acknowledged::default();
     for round in 0..ROUNDS {
         // Different in every run; what matters is that it is in the middle of something.
         let after = Duration::from_millis(20 + JobId::now_v7().as_u64_pair().1 % 280);
-        let before = acknowledged.len();
+        let before = acknowledged.states.len();
         work_and_be_killed(&folder, after, &mut acknowledged);
-        assert!(acknowledged.len() > before, "round {round}: no job in {after:?}");
+        assert!(acknowledged.states.len() > before, "round {round}: no job in {after:?}");
         let place = Place::open(folder).await;
         check(&place, &acknowledged).await;
         assert!(place.suspects.is_empty(), "no guest was running");
         folder = place.into_folder();
     }
     let place = Place::open(folder).await;
-    drain(&place).await;
+    drain(&place, &acknowledged).await;
     check(&place.reopened().await, &acknowledged).await;
 }

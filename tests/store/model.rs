@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     /// The number of each report, oldest first.
     pub(crate) usage: Vec<u64>,
     pub(crate) content_gone: bool,
+    /// What an attempt left for the next one.
+    pub(crate) checkpoint: Option<Vec<u8>>,
     /// Which claim has it, and since when.
     holder: Option<(u64, Time)>,
 }
@@ -81,6 +83,13 @@ impl Entry {
         self.job.state.is_terminal()
     }
 
+    /// To be called after every move: what was kept for the next attempt goes when there is none.
+    fn moved(&mut self) {
+        if self.is_finished() {
+            self.checkpoint = None;
+        }
+    }
+
     /// When a finished one ended.
     fn ended_at(&self) -> (Option<Time>, JobId) {
         (self.job.finished_at, self.job.id)
@@ -134,7 +143,8 @@ impl Model {
             self.keys.insert(name, Key { id: job.id, request, kept_until });
         }
         let kept = job.clone();
-        let entry = Entry { job, input, output: None, usage: Vec::new(), content_gone: false, holder: None };
+        let (output, usage, checkpoint, holder) = (None, Vec::new(), None, None);
+        let entry = Entry { job, input, output, usage, content_gone: false, checkpoint, holder };
         self.entries.insert(kept.id, entry);
         Ok(kept)
     }
@@ -172,8 +182,19 @@ impl Model {
             (job.started_at, job.progress) = (Some(ending.now), progress(ending.report));
             entry.job = job.after_attempt(ending.ended, BACKOFF, 0.0, ending.now);
             entry.output = Some(ending.output).filter(|_| entry.job.state == State::Succeeded);
+            entry.moved();
         }
         Ok(entry.seen())
+    }
+
+    pub(crate) fn save(&mut self, id: JobId, claim: u64, checkpoint: Vec<u8>) -> Result<(), Refusal> {
+        match self.entries.get_mut(&id) {
+            Some(entry) if entry.holder.is_some_and(|(holder, _)| holder == claim) => {
+                entry.checkpoint = Some(checkpoint);
+                Ok(())
+            }
+            _ => Err(Refusal::Fenced),
+        }
     }
 
     pub(crate) fn cancel(&mut self, id: JobId, now: Time) -> Result<Job, Refusal> {
@@ -181,6 +202,7 @@ impl Model {
         if !entry.is_finished() {
             entry.job = entry.seen().cancelled(now);
             entry.holder = None;
+            entry.moved();
         }
         Ok(entry.seen())
     }
@@ -215,6 +237,7 @@ impl Model {
             let is_over = entry.job.expires_at.is_some_and(|at| at <= now);
             if is_over && entry.holder.is_none() && !entry.is_finished() {
                 entry.job = entry.job.clone().expired(now);
+                entry.moved();
                 expired.push(entry.job.id);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dropforge::job::{Code, Ended, Failure, Job, JobId, State};
-use dropforge::store::{Admission, Attempt, Filter, IdempotencyKey, NewJob, StoreError, Token};
+use dropforge::store::{Admission, Attempt, Checkpoint, Filter, IdempotencyKey, NewJob, StoreError, Token};
 use dropforge::time::Time;
 use proptest::collection::vec;
 use proptest::option;
@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::checkpoints::found;
 use crate::model::{Ending, Model, Refusal, progress, retention, settled};
 use crate::parts::{NOW, all, attempt, bytes_of, given, job, kind, noise};
 use crate::place::Place;
@@ -29,6 +30,7 @@ const SIZES: [usize; 4] = [0, 100, 9_000, 70_000];
 enum Step {
     Submit { kind: usize, priority: u8, options: Options, key: Option<(u8, u8)>, size: usize },
     Claim { free: Vec<(usize, usize)>, total: usize },
+    Save { late: bool, which: Index, size: usize },
     Finish { late: bool, which: Index, how: How, size: usize },
     Cancel(Index),
     Retry(Index),
@@ -66,6 +68,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (vec((0..3_usize, 0..4_usize), 0..4), 0..7_usize).prop_map(|(free, total)| Step::Claim { free, total }),
         10 => (prop::bool::weighted(0.2), any::<Index>(), how, size())
             .prop_map(|(late, which, how, size)| Step::Finish { late, which, how, size }),
+        6 => (prop::bool::weighted(0.2), any::<Index>(), size())
+            .prop_map(|(late, which, size)| Step::Save { late, which, size }),
         3 => any::<Index>().prop_map(Step::Cancel),
         3 => any::<Index>().prop_map(Step::Retry),
         2 => any::<Index>().prop_map(Step::Delete),
@@ -97,13 +101,14 @@ struct Run {
     over: Vec<Claim>,
     newest_tokens: HashMap<JobId, Token>,
     reports: u64,
+    saves: u64,
 }
 
 impl Run {
     async fn new() -> Self {
         let (ids, open, over) = (Vec::new(), Vec::new(), Vec::new());
         let (model, newest_tokens) = (Model::default(), HashMap::new());
-        Self { place: Place::new().await, model, now: NOW, ids, open, over, newest_tokens, reports: 0 }
+        Self { place: Place::new().await, model, now: NOW, ids, open, over, newest_tokens, reports: 0, saves: 0 }
     }
 
     async fn take(mut self, step: Step) -> Self {
@@ -118,6 +123,7 @@ impl Run {
                 self.submit(new.job, size, key).await;
             }
             Step::Claim { free, total } => self.claim(&free, total),
+            Step::Save { late, which, size } => self.save(late, which, size).await,
             Step::Finish { late, which, how, size } => self.finish(late, which, how, size).await,
             Step::Cancel(which) => {
                 let Some(id) = self.pick(which) else { return self };
@@ -177,10 +183,26 @@ impl Run {
             let entry = self.model.get(id).expect("the model has just handed it out");
             assert_eq!(claimed.job, entry.seen());
             assert!(bytes_of(&given(&claimed).0.content) == entry.input, "the input of {id}");
+            assert!(found(&claimed) == entry.checkpoint, "the checkpoint of {id}");
             let last = self.newest_tokens.insert(id, claimed.token);
             assert!(last < Some(claimed.token), "tokens grow");
             self.open.push(Claim { id, token: claimed.token, number });
         }
+    }
+
+    async fn save(&mut self, late: bool, which: Index, size: usize) {
+        let claims = if late { &self.over } else { &self.open };
+        if claims.is_empty() {
+            return;
+        }
+        let claim = *which.get(claims);
+        self.saves += 1;
+        let data = noise(1_000_000 + self.saves, SIZES[size]);
+        let checkpoint =
+            Checkpoint { content: self.place.payload(&data).content, plugin_sha256: self.saves.to_string() };
+        let answer = self.place.save_checkpoint(claim.id, claim.token, checkpoint).await;
+        let expected = self.model.save(claim.id, claim.number, data);
+        assert_eq!(answer.map_err(|error| refusal(&error)), expected, "saving a checkpoint of {}", claim.id);
     }
 
     async fn finish(&mut self, late: bool, which: Index, how: How, size: usize) {

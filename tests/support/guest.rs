@@ -40,6 +40,20 @@ pub(crate) fn echo() -> Vec<u8> {
                              (i32.load (i32.const 824)) (i32.load (i32.const 828))))")
 }
 
+/// A plugin whose input is JSON that ends with `"ADDRESS"]`, and that answers with the blob of that address, up to 1 MiB of
+/// it, or with `not found`.
+pub(crate) fn blob_reader() -> Vec<u8> {
+    run("(call $input_bytes (local.get $input) (i32.const 816))
+         (call $read_blob (i32.sub (i32.add (i32.load (i32.const 824)) (i32.load (i32.const 828))) (i32.const 66))
+                          (i32.const 64) (i32.const 840))
+         (if (i32.load8_u (i32.const 840))
+           (then (if (i32.ne (i32.load8_u (i32.const 848)) (i32.const 1)) (then (unreachable)))
+                 (return (call $done (text \"text/plain\") (text \"not found\")))))
+         (call $read (i32.load (i32.const 848)) (i64.const 1048576) (i32.const 864))
+         (if (i32.load8_u (i32.const 864)) (then (unreachable)))
+         (return (call $done (text \"image/png\") (i32.load (i32.const 868)) (i32.load (i32.const 872))))")
+}
+
 /// A plugin that computes until it is stopped.
 pub(crate) fn endless() -> Vec<u8> {
     run("(loop $forever (br $forever))")
@@ -165,6 +179,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) reads: &'a [&'a str],
     /// JSON Schema of the parameters.
     pub(crate) parameters: Option<&'a str>,
+    /// What it exports besides, as lines of a world.
+    pub(crate) exports: &'a str,
 }
 
 impl Guest<'_> {
@@ -177,6 +193,7 @@ impl Guest<'_> {
         pages: 2,
         reads: &[],
         parameters: None,
+        exports: "",
     };
 
     /// The component, as it would lie in the plugin folder.
@@ -188,7 +205,8 @@ impl Guest<'_> {
         for package in MORE_PACKAGES {
             resolve.push_str("more.wit", package).expect("the package is valid");
         }
-        let package = resolve.push_str("guest.wit", WORLD).expect("the world is valid");
+        let package =
+            resolve.push_str("guest.wit", &format!("{WORLD} {} }}", self.exports)).expect("the world is valid");
         let world = resolve.select_world(&[package], Some("guest")).expect("the world is there");
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .expect("the world can be embedded");
@@ -286,20 +304,39 @@ pub(super) fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
+/// The beginning of the world; what a guest exports besides, and a brace, come after it.
 const WORLD: &str = "package test:guest; world guest {
     include dropforge:job/plugin@0.1.0;
     import wasi:clocks/monotonic-clock@0.2.6;
     import wasi:cli/exit@0.2.6;
     import wasi:random/random@0.2.6;
+    import wasi:cli/environment@0.2.6;
+    import wasi:sockets/tcp-create-socket@0.2.6;
+    import wasi:http/types@0.2.6;
     import nowhere:to-be/found@1.2.3;
-}";
+";
 
 /// As much of other packages as the guests use.
 const MORE_PACKAGES: &[&str] = &[
     "package wasi:clocks@0.2.6; interface monotonic-clock {
         use wasi:io/poll@0.2.6.{pollable}; subscribe-duration: func(ns: u64) -> pollable;
     }",
-    "package wasi:cli@0.2.6; interface exit { exit: func(status: result); }",
+    "package wasi:cli@0.2.6; interface exit { exit: func(status: result); }
+     interface environment { get-environment: func() -> list<tuple<string, string>>; }",
+    "package wasi:sockets@0.2.6;
+     interface network {
+        enum error-code { unknown, access-denied, not-supported, invalid-argument, out-of-memory, timeout,
+          concurrency-conflict, not-in-progress, would-block, invalid-state, new-socket-limit, address-not-bindable,
+          address-in-use, remote-unreachable, connection-refused, connection-reset, connection-aborted, datagram-too-large,
+          name-unresolvable, temporary-resolver-failure, permanent-resolver-failure }
+        enum ip-address-family { ipv4, ipv6 } }
+     interface tcp { resource tcp-socket; }
+     interface tcp-create-socket { use network.{error-code, ip-address-family}; use tcp.{tcp-socket};
+        create-tcp-socket: func(family: ip-address-family) -> result<tcp-socket, error-code>; }",
+    "package wasi:http@0.2.6; interface types {
+        variant header-error { invalid-syntax, forbidden, immutable }
+        resource fields { constructor(); append: func(name: string, value: list<u8>) -> result<_, header-error>;
+          entries: func() -> list<tuple<string, list<u8>>>; clone: func() -> fields; } }",
     "package wasi:random@0.2.6; interface random { get-random-bytes: func(len: u64) -> list<u8>; }",
     "package nowhere:to-be@1.2.3; interface found { treasure: func(); }",
 ];
@@ -340,15 +377,39 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/host@0.1.0" "progress" (func $progress (param f64 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "log" (func $log (param i32 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "open-artifact" (func $open_artifact (param i32 i32 i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "load-checkpoint" (func $load_checkpoint (param i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "save-checkpoint" (func $save_checkpoint (param i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "submit-child" (func $submit_child (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.media-type" (func $input_type (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.stream" (func $input_stream (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[resource-drop]input" (func $drop_input (param i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $read (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write-zeroes" (func $write_zeroes (param i32 i64 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-splice" (func $blocking_splice (param i32 i32 i64 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-flush" (func $blocking_flush (param i32 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $blocking_read (param i32 i64 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.subscribe" (func $subscribe_input (param i32) (result i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[resource-drop]input-stream" (func $drop_input_stream (param i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[resource-drop]output-stream" (func $drop_stream (param i32)))"#,
     r#"(import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))"#,
+    r#"(import "wasi:io/poll@0.2.6" "poll" (func $poll (param i32 i32 i32)))"#,
+    r#"(import "wasi:io/poll@0.2.6" "[resource-drop]pollable" (func $drop_pollable (param i32)))"#,
     r#"(import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration" (func $subscribe_duration (param i64) (result i32)))"#,
     r#"(import "wasi:cli/exit@0.2.6" "exit" (func $exit (param i32)))"#,
     r#"(import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))"#,
+    r#"(import "wasi:cli/environment@0.2.6" "get-environment" (func $environment (param i32)))"#,
+    r#"(import "wasi:sockets/tcp-create-socket@0.2.6" "create-tcp-socket" (func $create_socket (param i32 i32)))"#,
+    r#"(import "wasi:sockets/tcp@0.2.6" "[resource-drop]tcp-socket" (func $drop_socket (param i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[constructor]fields" (func $new_fields (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]fields.entries" (func $entries (param i32 i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]fields.clone" (func $clone_fields (param i32) (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[resource-drop]fields" (func $drop_fields (param i32)))"#,
+    r#"(import "[export]things" "[resource-new]thing" (func $new_thing (param i32) (result i32)))"#,
+    r#"(import "[export]things" "[resource-drop]thing" (func $drop_thing (param i32)))"#,
     r#"(import "nowhere:to-be/found@1.2.3" "treasure" (func $treasure))"#,
 ];

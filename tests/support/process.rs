@@ -103,6 +103,14 @@ impl Process {
         read.map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The most memory it has had in use at a time.
+    pub(crate) fn memory_bytes_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the system tells");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes * 1024
+    }
+
     /// Processor time it has used so far.
     pub(crate) fn cpu_time(&self) -> std::time::Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
@@ -110,6 +118,16 @@ impl Process {
         let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
         let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
         std::time::Duration::from_millis(ticks * 10)
+    }
+
+    /// For how long the thread of this name has wanted a processor so far while others had them.
+    pub(crate) fn delayed(&self, thread: &str) -> std::time::Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let read = |folder: &Path, name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let mut folders = threads.map(|thread| thread.expect("it runs").path());
+        let folder = folders.find(|folder| read(folder, "comm").trim_end() == thread).expect("there is such a thread");
+        let nanoseconds = read(&folder, "schedstat").split(' ').nth(1).and_then(|field| field.parse().ok());
+        std::time::Duration::from_nanos(nanoseconds.expect("the kernel counts it"))
     }
 }
 

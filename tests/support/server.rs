@@ -12,9 +12,12 @@ use std::time::Duration;
 /// | `/bytes/N` | so many bytes |
 /// | `/endless` | bytes for as long as somebody takes them |
 /// | `/silent` | nothing, ever |
+/// | `/stalled` | a head and five bytes of ten, and then nothing |
 /// | `/slow` | `hello`, after a while |
 /// | `/redirect/HOST:PORT` | `302` to that place |
 /// | any other | `hello` |
+///
+/// A line that is no HTTP is repeated, but for `silence`, which is answered with nothing, ever.
 pub(crate) struct Server {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -59,8 +62,11 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()
     let is_http = head.trim_end().ends_with("HTTP/1.1");
     while is_http && !head.ends_with("\r\n\r\n") && reader.read_line(&mut head)? > 0 {}
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
+    if head.starts_with("silence") {
+        return stream.read(&mut [0]).map(drop);
+    }
     if !is_http {
-        return write!(stream, "you said {head}");
+        return write!(stream, "you said {}", head.trim_end());
     }
     let path = head.split(' ').nth(1).unwrap_or_default();
     if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
@@ -72,6 +78,10 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()
     }
     let body = match path {
         "/silent" => return stream.read(&mut [0]).map(drop),
+        "/stalled" => {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")?;
+            return stream.read(&mut [0]).map(drop);
+        }
         "/endless" => {
             write!(stream, "HTTP/1.1 200 OK\r\n\r\n")?;
             loop {

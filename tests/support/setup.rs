@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -85,7 +86,7 @@ impl Setup {
 
     /// Starts a host and waits until it is ready.
     pub(crate) fn start(self) -> Host {
-        let mut host = Host { process: None, setup: self };
+        let mut host = Host { process: None, setup: self, usual: OnceLock::new() };
         host.start_again();
         host
     }
@@ -95,11 +96,33 @@ impl Setup {
         self.process().wait()
     }
 
+    /// Runs `dropforge` with these arguments to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Exit {
+        let mut command = process::dropforge(self.open_files_max);
+        command.args(arguments);
+        Process::start(command, self.folder()).wait()
+    }
+
     /// Runs `dropforge verify` on the data folder, which no host uses.
     pub(crate) fn verify(&self) -> Exit {
         let mut command = process::dropforge(self.open_files_max);
         command.arg("verify").arg(self.data());
         Process::start(command, self.folder()).wait()
+    }
+
+    /// Moves the data folder, which no host uses, through `dropforge export` and `dropforge import`.
+    pub(crate) fn move_data(&self) {
+        let (file, before) = (self.folder().join("export.ndjson"), self.folder().join("before"));
+        std::fs::rename(self.data(), &before).expect("a folder can be renamed");
+        for [verb, from, to] in [
+            ["export".as_ref(), before.as_os_str(), file.as_os_str()],
+            ["import".as_ref(), file.as_os_str(), self.data().as_os_str()],
+        ] {
+            let mut command = process::dropforge(self.open_files_max);
+            command.args([verb, from, to]);
+            let exit = Process::start(command, self.folder()).wait();
+            assert!(exit.status.success(), "{exit:?}");
+        }
     }
 
     /// Runs `dropforge check` on a file of the plugin folder.

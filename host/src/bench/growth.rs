@@ -257,7 +257,7 @@ fn success() -> Attempt {
 }
 
 /// Memory of this process that is in use, where the system says so.
-fn memory_bytes() -> u64 {
+pub(super) fn memory_bytes() -> u64 {
     let status = fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

@@ -87,13 +87,14 @@ impl Load {
     }
 }
 
-struct Connection {
+/// One keep-alive connection.
+pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -102,6 +103,18 @@ impl Connection {
             let _ = connection.await;
         });
         Ok(Self { sender, host: address.to_string() })
+    }
+
+    /// Submits a job and answers where it is.
+    pub(super) async fn submit(&mut self, path: &str, body: &str) -> anyhow::Result<String> {
+        let job = self.expect("POST", path, body, None, StatusCode::ACCEPTED).await?;
+        let job: serde_json::Value = serde_json::from_slice(&job)?;
+        Ok(job["links"]["self"].as_str().context("a job says where it is")?.to_owned())
+    }
+
+    /// The job at this place.
+    pub(super) async fn job(&mut self, path: &str) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&self.expect("GET", path, "", None, StatusCode::OK).await?)?)
     }
 
     async fn once(&mut self, request: Request, body: &str) -> anyhow::Result<()> {
@@ -125,7 +138,8 @@ impl Connection {
         }
     }
 
-    async fn expect(
+    /// Sends a request and answers the body, if the status is the wanted one.
+    pub(super) async fn expect(
         &mut self,
         method: &str,
         path: &str,
@@ -140,7 +154,7 @@ impl Connection {
         Ok(answer)
     }
 
-    async fn send(
+    pub(super) async fn send(
         &mut self,
         method: &str,
         path: &str,

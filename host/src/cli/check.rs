@@ -8,8 +8,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::config::{Config, Flags};
+use crate::job::printable;
 use crate::plugins::{self, Verdict};
 use crate::server;
+
+/// A longer answer is cut.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -98,5 +102,6 @@ fn as_text(file: &str, verdict: &Verdict) -> String {
             imports.join(", ")
         ));
     }
-    lines.join("\n") + "\n"
+    // A terminal does what control characters say, and names come from the file.
+    printable(lines.join("\n") + "\n", "\n", TEXT_BYTES_MAX)
 }

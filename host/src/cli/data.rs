@@ -34,7 +34,8 @@ impl Verify {
         if self.json {
             let found = json!({
                 "jobs": verdict.jobs, "succeeded": verdict.succeeded, "failed": verdict.failed,
-                "cancelled": verdict.cancelled, "pending": verdict.pending, "blobs": verdict.blobs,
+                "cancelled": verdict.cancelled, "pending": verdict.pending,
+                "checkpoints": verdict.checkpoints, "blobs": verdict.blobs,
                 "unnamed_blobs": verdict.unnamed_blobs, "problems": verdict.problems,
             });
             writeln!(output, "{found}")?;
@@ -44,8 +45,14 @@ impl Verify {
             }
             writeln!(
                 output,
-                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} blobs",
-                verdict.jobs, verdict.succeeded, verdict.failed, verdict.cancelled, verdict.pending, verdict.blobs
+                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} checkpoints, {} blobs",
+                verdict.jobs,
+                verdict.succeeded,
+                verdict.failed,
+                verdict.cancelled,
+                verdict.pending,
+                verdict.checkpoints,
+                verdict.blobs
             )?;
         }
         match verdict.problems.len() {

@@ -100,18 +100,27 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Longer messages are cut, visibly.
+    /// Longer messages are cut, visibly. A message may have several lines, and no other control characters.
     pub const MESSAGE_BYTES_MAX: usize = 1024;
 
     /// A failure whose fault and retryability follow from its code.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: shorten(message.into(), Self::MESSAGE_BYTES_MAX),
+            message: printable(message.into(), "\n", Self::MESSAGE_BYTES_MAX),
             fault: code.fault(),
             retryable: code.retryable(),
         }
     }
+}
+
+/// A text of a guest for people to read: cut like [`shorten`], and without control characters, which steer a terminal, but
+/// for tabs and those `allowed`.
+pub fn printable(text: String, allowed: &str, bytes_max: usize) -> String {
+    // Cut first: it may have many megabytes.
+    let text = shorten(text, bytes_max);
+    let is_hostile = |c: char| c.is_control() && c != '\t' && !allowed.contains(c);
+    if text.contains(is_hostile) { shorten(text.replace(is_hostile, "\u{fffd}"), bytes_max) } else { text }
 }
 
 /// Cuts a text at a character boundary so that it fits into `bytes_max`, and marks the cut.
@@ -128,6 +137,12 @@ pub fn shorten(mut text: String, bytes_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_cannot_steer_a_terminal() {
+        let failure = Failure::new(Code::PluginError, "line 3:\n\tno \u{1b}[31mpage\u{9b}\r\0");
+        assert_eq!(failure.message, "line 3:\n\tno \u{fffd}[31mpage\u{fffd}\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn long_messages_are_cut_visibly_between_characters() {

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::checker::{Checked, Checker, Rejection, Task};
 use super::kept::Kept;
 use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
-use crate::job::Kind;
+use crate::job::{Kind, printable};
 use crate::priority;
 use crate::sandbox::Sandbox;
 use crate::store::Blobs;
@@ -29,6 +29,8 @@ const RESTED: Duration = Duration::from_secs(2);
 /// A file that was written in place may be half of a copy that has stalled: it has to stay as it is for so long. One that was moved here,
 /// or had its mode or times set after its last byte, is complete.
 const QUIET: Duration = Duration::from_secs(1);
+/// A longer reason for rejecting a file is cut.
+const REASON_BYTES_MAX: usize = 8 * 1024;
 /// How long the first scan waits for files that are still being written.
 const FIRST_SCAN_MAX: Duration = Duration::from_secs(5);
 /// A larger file takes seconds to compile. Such files never take the last place, so that small ones need not wait for them.
@@ -351,6 +353,8 @@ fn serve(plugins: &Plugins, mut report: FileReport, plugin: Arc<Plugin>, took_ms
 
 fn reject(plugins: &Plugins, mut report: FileReport, reason: String, fall_back: Option<Arc<Plugin>>) {
     report.state = FileState::Rejected;
+    // It speaks of names that stand in the file.
+    let reason = printable(reason, "\n", REASON_BYTES_MAX);
     tracing::warn!(plugin.file = report.file, reason, "plugin file rejected");
     report.reason = Some(reason);
     plugins.change(|table| {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use crate::job::shorten;
+use crate::job::printable;
 use crate::time::Time;
 
 /// A longer line is cut.
@@ -52,8 +52,9 @@ pub(super) struct Lines {
 impl Lines {
     /// Adds a line.
     pub(super) fn push(&mut self, line: &str) {
-        let visible = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
-        let line = shorten(visible.take(LINE_BYTES_MAX).collect(), LINE_BYTES_MAX);
+        // Cut before it is copied: it may have many megabytes.
+        let start = &line[..line.floor_char_boundary(LINE_BYTES_MAX + 1)];
+        let line = printable(start.to_owned(), "", LINE_BYTES_MAX);
         self.bytes += line.len();
         self.written += 1;
         self.lines.push_back((Time::now(), line));

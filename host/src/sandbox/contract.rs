@@ -1,30 +1,30 @@
 //! The host's side of the plugin contract in `wit/`: what a guest may ask for, and what it gets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
-use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::error::Context as _;
-use wasmtime_wasi::p2::bindings::io::poll;
-use wasmtime_wasi::p2::bindings::random::{insecure, random};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, OutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, OutputStream};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Level};
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
+use super::checkpoints::Checkpoints;
 use super::command::{Stdin, Stdout};
 use super::files::{self, Open, Out};
 use super::grants::Grants;
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
-use super::reach::{Denials, Traffic};
+use super::pace::Pace;
+use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 use super::run::Limits;
+use super::sockets::{self, Sockets};
 use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
 use crate::running::{LINE_BYTES_MAX, Running};
-use crate::store::{ContentReader, Payload, Scratch, Upload};
+use crate::store::{Content, ContentReader, Payload, Scratch, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -36,8 +36,6 @@ const HANDLES_MAX: usize = 10_000;
 const OPEN_STREAMS_MAX: usize = 256;
 /// Random bytes per call.
 const RANDOM_BYTES_MAX: u64 = 4 << 20;
-/// How long a guest may keep the thread with calls to the host.
-const PACE: Duration = Duration::from_millis(1);
 const NOT_SUPPORTED_YET: &str = "not supported yet";
 
 pub(super) mod bindings {
@@ -57,23 +55,23 @@ pub(super) mod bindings {
 pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
 
 /// Everything one instance can reach.
-///
-/// Every call that costs the host more than a moment begins with [`Guest::pace`]: a guest that does nothing but call the host
-/// burns hardly any fuel, so that its slices would never end.
 pub(super) struct Guest {
     wasi: WasiCtx,
     pub(super) handles: ResourceTable,
     grants: Arc<Grants>,
     http: WasiHttpCtx,
     requests: Requests,
+    pub(super) sockets: Sockets,
     pub(super) memory: MemoryLimiter,
     pub(super) meter: Arc<Meter>,
     pub(super) log: Log,
     pub(super) drafts: Vec<SharedDraft>,
     names: HashSet<String>,
+    blobs: HashMap<[u8; 32], Content>,
     pub(super) running: Arc<Running>,
     new_upload: NewUpload,
-    last_pause: Instant,
+    checkpoints: Checkpoints,
+    pub(super) pace: Pace,
     pub(super) open_streams: Arc<()>,
     pub(super) open: Open,
     pub(super) out: Option<Out>,
@@ -97,6 +95,7 @@ impl Guest {
         grants: &Arc<Grants>,
         running: Arc<Running>,
         new_upload: NewUpload,
+        checkpoints: Checkpoints,
         command: Option<CommandStart>,
     ) -> wasmtime::Result<Self> {
         let log = Log::new(Arc::clone(&running));
@@ -114,7 +113,12 @@ impl Guest {
             stdout
         });
         wasi.max_random_size(RANDOM_BYTES_MAX);
-        wasi.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
+        let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
+        let traffic = Arc::new(Traffic::new(grants.network_bytes));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let sockets =
+            Sockets::new(Arc::clone(grants), Arc::clone(&denials), Arc::clone(&traffic), Arc::clone(&connections));
+        sockets.guard(&mut wasi);
         for (name, value) in &grants.environment {
             wasi.env(name, value);
         }
@@ -134,12 +138,10 @@ impl Guest {
         };
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
-        let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
-        let traffic = Arc::new(Traffic::new(grants.network_bytes));
-        let requests = Requests::new(Arc::clone(grants), denials, traffic, Arc::default());
         Ok(Self {
             http: WasiHttpCtx::new(),
-            requests,
+            requests: Requests::new(Arc::clone(grants), denials, traffic, connections),
+            sockets,
             wasi: wasi.build(),
             handles,
             grants: Arc::clone(grants),
@@ -148,9 +150,11 @@ impl Guest {
             log,
             drafts: Vec::new(),
             names: HashSet::new(),
+            blobs: HashMap::new(),
             running,
             new_upload,
-            last_pause: Instant::now(),
+            checkpoints,
+            pace: Pace::default(),
             open_streams,
             open: Open::default(),
             out,
@@ -158,26 +162,33 @@ impl Guest {
         })
     }
 
-    /// Gives the thread back if the guest has had it for a while, so that deadlines, stop requests and other jobs are
-    /// looked at.
-    pub(super) async fn pace(&mut self) {
-        if self.last_pause.elapsed() >= PACE {
-            self.last_pause = Instant::now();
-            let mut paused = false;
-            std::future::poll_fn(|cx| {
-                if std::mem::replace(&mut paused, true) {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-        }
-    }
-
     /// Whether the guest holds as many streams of the host as it may.
     pub(super) fn has_too_many_streams(&self) -> bool {
         Arc::strong_count(&self.open_streams) > OPEN_STREAMS_MAX
+    }
+
+    /// Lets the guest read these blobs, and no others.
+    pub(super) fn allow_blobs(&mut self, blobs: Vec<Content>) {
+        self.blobs = blobs.into_iter().map(|blob| (blob.sha256(), blob)).collect();
+    }
+
+    /// Hands the guest a stream of stored bytes.
+    fn open_stream(&mut self, content: &Content) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        if self.has_too_many_streams() {
+            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
+        }
+        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
+        match content.open(0) {
+            Ok(reader) => {
+                let meter = Arc::clone(&self.meter);
+                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
+                Ok(Ok(self.handles.push(stream)?))
+            }
+            Err(error) => {
+                self.meter.note_disk_error(&error);
+                Ok(Err(InputError::Unavailable(error.to_string())))
+            }
+        }
     }
 
     /// Where its next output goes.
@@ -213,42 +224,10 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     // Also where nothing is granted: a guest that can send requests loads, and is told no when it tries.
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    sockets::link(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
-    // Files, and what of WASI takes a while and never waits: looking at thousands of things that are ready, drawing random bytes.
-    linker.allow_shadowing(true);
     files::link(linker)?;
-    linker.instance("wasi:io/poll@0.2.12")?.func_wrap_async(
-        "poll",
-        |mut store, (pollables,): (Vec<Resource<DynPollable>>,)| {
-            Box::new(async move {
-                let guest: &mut Guest = store.data_mut();
-                guest.pace().await;
-                Ok((poll::Host::poll(&mut guest.handles, pollables).await?,))
-            })
-        },
-    )?;
-    linker.instance("wasi:random/random@0.2.12")?.func_wrap_async(
-        "get-random-bytes",
-        |mut store, (length,): (u64,)| {
-            Box::new(async move {
-                let guest: &mut Guest = store.data_mut();
-                guest.pace().await;
-                Ok((random::Host::get_random_bytes(guest.wasi.random(), length)?,))
-            })
-        },
-    )?;
-    linker.instance("wasi:random/insecure@0.2.12")?.func_wrap_async(
-        "get-insecure-random-bytes",
-        |mut store, (length,): (u64,)| {
-            Box::new(async move {
-                let guest: &mut Guest = store.data_mut();
-                guest.pace().await;
-                Ok((insecure::Host::get_insecure_random_bytes(guest.wasi.random(), length)?,))
-            })
-        },
-    )?;
-    linker.allow_shadowing(false);
     Ok(())
 }
 
@@ -264,24 +243,12 @@ impl types::HostInput for Guest {
     }
 
     async fn bytes(&mut self, input: Resource<Payload>) -> wasmtime::Result<Result<Vec<u8>, InputError>> {
-        self.pace().await;
         let content = &self.handles.get(&input)?.content;
         let size = content.size();
         if size > WHOLE_INPUT_BYTES_MAX {
             return Ok(Err(InputError::TooLarge(size)));
         }
-        let read = || {
-            let mut reader = content.open(0)?;
-            let mut bytes = Vec::new();
-            loop {
-                let chunk = reader.next_chunk(WHOLE_INPUT_BYTES_MAX as usize)?;
-                if chunk.is_empty() {
-                    return Ok::<_, std::io::Error>(bytes);
-                }
-                bytes.extend_from_slice(&chunk);
-            }
-        };
-        Ok(read().map_err(|error| {
+        Ok(content.read_whole().map_err(|error| {
             self.meter.note_disk_error(&error);
             InputError::Unavailable(error.to_string())
         }))
@@ -291,22 +258,8 @@ impl types::HostInput for Guest {
         &mut self,
         input: Resource<Payload>,
     ) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        self.pace().await;
-        if self.has_too_many_streams() {
-            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
-        }
-        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
-        let meter = Arc::clone(&self.meter);
-        match self.handles.get(&input)?.content.open(0) {
-            Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
-                Ok(Ok(self.handles.push(stream)?))
-            }
-            Err(error) => {
-                meter.note_disk_error(&error);
-                Ok(Err(InputError::Unavailable(error.to_string())))
-            }
-        }
+        let content = self.handles.get(&input)?.content.clone();
+        self.open_stream(&content)
     }
 
     async fn drop(&mut self, input: Resource<Payload>) -> wasmtime::Result<()> {
@@ -317,13 +270,11 @@ impl types::HostInput for Guest {
 
 impl host::Host for Guest {
     async fn progress(&mut self, fraction: f64, message: String) -> wasmtime::Result<()> {
-        self.pace().await;
         self.running.report(fraction, message);
         Ok(())
     }
 
     async fn log(&mut self, level: Level, mut message: String) -> wasmtime::Result<()> {
-        self.pace().await;
         message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
         let level = match level {
             Level::Trace => "TRACE",
@@ -343,7 +294,6 @@ impl host::Host for Guest {
         name: String,
         media_type: String,
     ) -> wasmtime::Result<Result<Resource<DynOutputStream>, ArtifactError>> {
-        self.pace().await;
         if let Err(reason) = check_artifact_name(&name) {
             return Ok(Err(ArtifactError::InvalidName(reason.to_owned())));
         }
@@ -365,16 +315,31 @@ impl host::Host for Guest {
         Ok(Ok(self.handles.push(stream)?))
     }
 
-    async fn read_blob(&mut self, _sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        Ok(Err(InputError::Unavailable(NOT_SUPPORTED_YET.to_owned())))
+    async fn read_blob(&mut self, sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        let mut address = [0; 32];
+        // As inputs name it, or as the contract does.
+        let digits = sha256.strip_prefix("sha256:").unwrap_or(&sha256);
+        let blob = hex::decode_to_slice(digits, &mut address).ok().and_then(|()| self.blobs.get(&address)).cloned();
+        match blob {
+            Some(content) => self.open_stream(&content),
+            None => Ok(Err(InputError::NotFound)),
+        }
     }
 
     async fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {
-        Ok(None)
+        Ok(self
+            .checkpoints
+            .load()
+            .unwrap_or_else(|error| {
+                self.log
+                    .line(&format!("WARN the checkpoint cannot be read, so this attempt begins without it: {error}"));
+                None
+            })
+            .map(|(data, plugin_sha256)| Checkpoint { data, plugin_sha256 }))
     }
 
-    async fn save_checkpoint(&mut self, _data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
-        Ok(Err(NOT_SUPPORTED_YET.to_owned()))
+    async fn save_checkpoint(&mut self, data: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
+        Ok(self.checkpoints.save(data).await)
     }
 
     async fn submit_child(
@@ -388,7 +353,6 @@ impl host::Host for Guest {
     }
 
     async fn config(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        self.pace().await;
         Ok(self.grants.config.get(&name).cloned())
     }
 }

@@ -1,9 +1,9 @@
 //! Files as guests see them: the folders they were granted, and those of their attempt, `/in` and `/out`.
 //!
-//! The engine's own implementation does the work and keeps every path inside its folder. Here stands what it leaves open: each call
-//! gives the thread back in time, the files and streams a guest holds are counted, and what it writes to `/out` is held against a
-//! quota before it is written. `/out` is the only folder that can be written. Calls there are answered on the worker's own thread,
-//! through the page cache, like all other streams; calls to other folders may wait for a slow disk, and do so elsewhere.
+//! The engine's own implementation does the work and keeps every path inside its folder. Here stands what it leaves open: the
+//! files and streams a guest holds are counted, and what it writes to `/out` is held against a quota before it is written. `/out`
+//! is the only folder that can be written. Calls there are answered on the worker's own thread, through the page cache, like
+//! all other streams; calls to other folders may wait for a slow disk, and do so elsewhere.
 
 mod out;
 mod stream;
@@ -41,10 +41,13 @@ pub(super) struct Open {
     listings: usize,
 }
 
-/// Answers all calls that concern files.
+/// Answers all calls that concern files, in the place of the engine, which is linked already.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
     types::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    preopens::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+    preopens::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 impl Open {
@@ -59,14 +62,13 @@ impl Open {
 
 impl Guest {
     /// What every call begins with.
-    async fn step(&mut self) -> FsResult<()> {
-        self.pace().await;
+    fn step(&self) -> FsResult<()> {
         if self.running.is_over() { Err(FsError::trap(wasmtime::format_err!("the attempt is over"))) } else { Ok(()) }
     }
 
     /// The same, and whether it is about `/out`.
-    async fn step_at(&mut self, descriptor: &Resource<Descriptor>) -> FsResult<bool> {
-        self.step().await?;
+    fn step_at(&self, descriptor: &Resource<Descriptor>) -> FsResult<bool> {
+        self.step()?;
         Ok(self.out_file(descriptor)?.is_some())
     }
 
@@ -188,7 +190,7 @@ impl HostDescriptor for Guest {
         open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
-        let is_out = self.step_at(&folder).await?;
+        let is_out = self.step_at(&folder)?;
         self.open.check()?;
         if !is_out {
             let opened = self.filesystem().open_at(folder, path_flags, path, open_flags, flags).await?;
@@ -206,7 +208,7 @@ impl HostDescriptor for Guest {
     }
 
     async fn write(&mut self, file: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
-        self.step().await?;
+        self.step()?;
         let Some(open) = self.out_file(&file)? else {
             return self.filesystem().write(file, bytes, offset).await;
         };
@@ -238,7 +240,7 @@ impl HostDescriptor for Guest {
     }
 
     async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        self.step().await?;
+        self.step()?;
         let Some(open) = self.out_file(&file)? else {
             return self.filesystem().set_size(file, size).await;
         };
@@ -250,7 +252,7 @@ impl HostDescriptor for Guest {
     }
 
     async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        if self.step_at(&folder).await? {
+        if self.step_at(&folder)? {
             self.out()?.check_one_more().map_err(|error| stopped(&self.meter, error))?;
             self.filesystem().create_directory_at(folder, path).await?;
             self.out()?.folder_made();
@@ -260,7 +262,7 @@ impl HostDescriptor for Guest {
     }
 
     async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let is_out = self.step_at(&folder).await?;
+        let is_out = self.step_at(&folder)?;
         self.filesystem().remove_directory_at(folder, path).await?;
         if is_out {
             self.out()?.folder_gone();
@@ -269,7 +271,7 @@ impl HostDescriptor for Guest {
     }
 
     async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.step().await?;
+        self.step()?;
         let key = self.key_at(&folder, &path).await?;
         self.filesystem().unlink_file_at(folder, path).await?;
         if let Some(key) = key {
@@ -285,7 +287,7 @@ impl HostDescriptor for Guest {
         new_folder: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        if !self.step_at(&old_folder).await? {
+        if !self.step_at(&old_folder)? {
             return self.filesystem().rename_at(old_folder, old_path, new_folder, new_path).await;
         }
         let moved = self.key_at(&old_folder, &old_path).await?;
@@ -299,7 +301,7 @@ impl HostDescriptor for Guest {
 
     /// There are no links in `/out`, so none can lead out of it, and each file is counted once.
     async fn symlink_at(&mut self, folder: Resource<Descriptor>, _old_path: String, _new_path: String) -> FsResult<()> {
-        self.step_at(&folder).await?;
+        self.step_at(&folder)?;
         Err(ErrorCode::NotPermitted.into())
     }
 
@@ -311,17 +313,17 @@ impl HostDescriptor for Guest {
         _new_folder: Resource<Descriptor>,
         _new_path: String,
     ) -> FsResult<()> {
-        self.step_at(&folder).await?;
+        self.step_at(&folder)?;
         Err(ErrorCode::NotPermitted.into())
     }
 
     /// What is in `/out` need not survive anything before the attempt has ended, and the thread must not wait for the device.
     async fn sync(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
-        if self.step_at(&file).await? { Ok(()) } else { self.filesystem().sync(file).await }
+        if self.step_at(&file)? { Ok(()) } else { self.filesystem().sync(file).await }
     }
 
     async fn sync_data(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
-        if self.step_at(&file).await? { Ok(()) } else { self.filesystem().sync_data(file).await }
+        if self.step_at(&file)? { Ok(()) } else { self.filesystem().sync_data(file).await }
     }
 
     fn read_via_stream(&mut self, file: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
@@ -334,7 +336,7 @@ impl HostDescriptor for Guest {
     }
 
     async fn read_directory(&mut self, folder: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
-        self.step().await?;
+        self.step()?;
         if self.open.listings >= LISTINGS_MAX {
             return Err(ErrorCode::Quota.into());
         }
@@ -349,7 +351,7 @@ impl HostDescriptor for Guest {
         length: Filesize,
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().read(file, length, offset).await
     }
 
@@ -360,17 +362,17 @@ impl HostDescriptor for Guest {
         length: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().advise(file, offset, length, advice).await
     }
 
     async fn get_flags(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().get_flags(file).await
     }
 
     async fn get_type(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().get_type(file).await
     }
 
@@ -380,7 +382,7 @@ impl HostDescriptor for Guest {
         read: NewTimestamp,
         written: NewTimestamp,
     ) -> FsResult<()> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().set_times(file, read, written).await
     }
 
@@ -392,12 +394,12 @@ impl HostDescriptor for Guest {
         read: NewTimestamp,
         written: NewTimestamp,
     ) -> FsResult<()> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().set_times_at(folder, path_flags, path, read, written).await
     }
 
     async fn stat(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().stat(file).await
     }
 
@@ -407,12 +409,12 @@ impl HostDescriptor for Guest {
         path_flags: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().stat_at(folder, path_flags, path).await
     }
 
     async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().readlink_at(folder, path).await
     }
 
@@ -421,12 +423,11 @@ impl HostDescriptor for Guest {
         one: Resource<Descriptor>,
         other: Resource<Descriptor>,
     ) -> wasmtime::Result<bool> {
-        self.pace().await;
         self.filesystem().is_same_object(one, other).await
     }
 
     async fn metadata_hash(&mut self, file: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().metadata_hash(file).await
     }
 
@@ -436,7 +437,7 @@ impl HostDescriptor for Guest {
         path_flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().metadata_hash_at(folder, path_flags, path).await
     }
 
@@ -450,7 +451,7 @@ impl HostDirectoryEntryStream for Guest {
         &mut self,
         listing: Resource<DirectoryEntryStream>,
     ) -> FsResult<Option<DirectoryEntry>> {
-        self.step().await?;
+        self.step()?;
         self.filesystem().read_directory_entry(listing).await
     }
 

@@ -11,15 +11,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use hyper::http::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::target::Target;
 use super::grants::{Grants, HttpGrant};
-use super::reach::{Denials, Traffic};
-
-/// Connections a job may hold at a time.
-pub(super) const CONNECTIONS_MAX: usize = 32;
+use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
@@ -28,17 +26,22 @@ pub(super) struct Requests {
     grants: Arc<Grants>,
     denials: Arc<Denials>,
     traffic: Arc<Traffic>,
-    open: Arc<()>,
+    connections: Arc<Semaphore>,
 }
 
 impl Requests {
-    /// `open` counts the attempt's connections, whoever makes them.
-    pub(super) fn new(grants: Arc<Grants>, denials: Arc<Denials>, traffic: Arc<Traffic>, open: Arc<()>) -> Self {
-        Self { grants, denials, traffic, open }
+    /// `connections` are those the attempt may still make, whoever makes them.
+    pub(super) fn new(
+        grants: Arc<Grants>,
+        denials: Arc<Denials>,
+        traffic: Arc<Traffic>,
+        connections: Arc<Semaphore>,
+    ) -> Self {
+        Self { grants, denials, traffic, connections }
     }
 
     /// What grants a request, or why it is refused.
-    fn granted(&self, request: &Request<WasiBody>) -> Result<(Target, HttpGrant), Error> {
+    fn granted(&self, request: &Request<WasiBody>) -> Result<(Target, HttpGrant, OwnedSemaphorePermit), Error> {
         let target = Target::of(request).map_err(|refusal| {
             self.denials.refuse(&refusal.reason);
             refusal.error
@@ -47,11 +50,12 @@ impl Requests {
             self.denials.explain(&target.to_string(), &target.missing_grant());
             return Err(Error::HttpRequestDenied);
         };
-        if Arc::strong_count(&self.open) > CONNECTIONS_MAX {
+        // Taken now: a crowd of requests must not be let in before the first of them has connected.
+        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.denials.refuse(&format!("{target}: {CONNECTIONS_MAX} connections are open, which is the most"));
             return Err(Error::ConnectionLimitReached);
-        }
-        Ok((target, grant.clone()))
+        };
+        Ok((target, grant.clone(), connection))
     }
 }
 
@@ -64,11 +68,9 @@ impl WasiHttpHooks for Requests {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let granted = self.granted(&request);
         let (denials, traffic) = (Arc::clone(&self.denials), Arc::clone(&self.traffic));
-        // Counted from now on: a crowd of requests must not be let in before the first of them has connected.
-        let open = Arc::clone(&self.open);
         Box::new(async move {
-            let (target, grant) = granted?;
-            send::send(request, options.unwrap_or_default(), target, &grant, &denials, traffic, open).await
+            let (target, grant, connection) = granted?;
+            send::send(request, options.unwrap_or_default(), target, &grant, &denials, traffic, connection).await
         })
     }
 

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use super::grants::{HostName, is_public};
 use super::streams::Log;
 
+/// Connections an attempt may hold at a time, requests and sockets together.
+pub(super) const CONNECTIONS_MAX: usize = 32;
 /// Different denials explained per attempt; whoever tries more has understood.
 const DENIALS_MAX: usize = 20;
 /// Addresses of a name that are tried.

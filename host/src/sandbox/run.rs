@@ -10,16 +10,18 @@ use wasmtime_wasi::I32Exit;
 use super::backtrace;
 use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
+use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
 use super::files::Full;
 use super::grants::Grants;
 use super::meter::{Exceeded, Meter};
+use super::pace::BeforeCalls;
 use super::scratch::{self, NotKept, ScratchWish};
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
-use crate::job::{Bound, Code, Ended, Failure, Usage, shorten};
+use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
-use crate::store::{Mark, Options, Payload, Scratch, Upload};
+use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
 use crate::time::Time;
 
 /// `describe` has little to do and gets little to do it with.
@@ -57,6 +59,8 @@ pub struct Call<'a> {
     pub command: CommandSettings,
     /// The folders `/in` and `/out` of a command, if it gets any.
     pub scratch: Option<ScratchWish>,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -65,6 +69,8 @@ pub struct Call<'a> {
     pub running: Arc<Running>,
     /// Where its output goes.
     pub new_upload: NewUpload,
+    /// What earlier attempts left, and how it leaves something to later ones.
+    pub checkpoints: Checkpoints,
     /// Told when it waits and when it goes on.
     pub on_park: OnPark,
     /// Set while its guest runs.
@@ -126,13 +132,21 @@ impl Sandbox {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let guest = match Guest::new(&limits, &call.grants, Arc::clone(&call.running), call.new_upload, start) {
+        let guest = match Guest::new(
+            &limits,
+            &call.grants,
+            Arc::clone(&call.running),
+            call.new_upload,
+            call.checkpoints,
+            start,
+        ) {
             Ok(guest) => guest,
             Err(error) => {
                 return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
             }
         };
         let mut store = self.store(guest, limits.fuel);
+        store.data_mut().allow_blobs(call.blobs);
         let mut times = Times::default();
         let context = wit::Context {
             id: call.id,
@@ -201,7 +215,7 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_park: OnPark = Box::new(|_| {});
-        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, None)
+        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();
@@ -231,9 +245,12 @@ impl Sandbox {
     fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
+        store.call_hook_async(BeforeCalls);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
-        store.set_fuel(fuel).expect("the engine is configured to count fuel");
-        store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        if self.counts_fuel {
+            store.set_fuel(fuel).expect("the engine is configured to count fuel");
+            store.fuel_async_yield_interval(Some(FUEL_SLICE)).expect("the engine is configured to count fuel");
+        }
         store
     }
 }
@@ -402,7 +419,7 @@ fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Result<Option
             Ok(Some(Result::Artifact(name, media_type)))
         }
         wit::Body::Artifact(name) => {
-            let name = shorten(name, 100);
+            let name = printable(name, "", 100);
             Err(Over::failed(
                 Code::PluginError,
                 format!("the plugin named {name:?} as its result but wrote no such artifact"),
@@ -441,8 +458,8 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
             _ => over_memory(limits),
         };
     }
-    // The memory of thrown exceptions was not allowed to grow, and all of them are still held on to.
-    if error.downcast_ref::<GcHeapOutOfMemory<()>>().is_some() {
+    // Exceptions live in a heap of their own, which grows within the same limit.
+    if error.is::<GcHeapOutOfMemory<()>>() {
         return over_memory(limits);
     }
     if let Some(full) = error.downcast_ref::<Full>() {
@@ -520,21 +537,22 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 fn description(descriptor: bindings::Descriptor) -> std::result::Result<Description, NotAPlugin> {
+    let clean = |text: String| printable(text, "\n", DESCRIPTION_BYTES_MAX);
     let pairs = |given: Vec<wit::Parameter>| given.into_iter().map(|pair| (pair.name, pair.value)).collect();
     let described = Description {
-        summary: descriptor.summary,
-        version: descriptor.version,
-        input_media_types: descriptor.input.media_types,
+        summary: clean(descriptor.summary),
+        version: clean(descriptor.version),
+        input_media_types: descriptor.input.media_types.into_iter().map(clean).collect(),
         input_schema: descriptor.input.schema,
         parameter_schema: descriptor.parameters,
-        output_media_type: descriptor.output.media_type,
+        output_media_type: clean(descriptor.output.media_type),
         output_schema: descriptor.output.schema,
-        artifacts: descriptor.output.artifacts,
+        artifacts: clean(descriptor.output.artifacts),
         examples: descriptor
             .examples
             .into_iter()
             .map(|example| Example {
-                title: example.title,
+                title: clean(example.title),
                 input: example.input,
                 parameters: pairs(example.parameters),
             })

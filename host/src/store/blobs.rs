@@ -23,6 +23,9 @@ use super::space::{Room, Space};
 /// How much an upload writes between two looks at the room that is left.
 const LOOK_EVERY_BYTES: u64 = 1 << 20;
 
+/// How much is read at a time where all of it is wanted.
+const READ_BYTES: usize = 256 * 1024;
+
 /// The folder of blobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blobs(Arc<Folder>);
@@ -69,6 +72,19 @@ impl Content {
         match self {
             Content::Inline(_) => None,
             Content::Blob(blob) => Some(blob),
+        }
+    }
+
+    /// All of it at once, for contents that are known to be small.
+    pub fn read_whole(&self) -> io::Result<Vec<u8>> {
+        let mut reader = self.open(0)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size()).unwrap_or(0));
+        loop {
+            let chunk = reader.next_chunk(READ_BYTES)?;
+            if chunk.is_empty() {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&chunk);
         }
     }
 

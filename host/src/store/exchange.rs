@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::blobs::Content;
+use super::checkpoint::Checkpoint;
 use super::error::StoreError;
 use super::index::Token;
 use super::inflight::Mark;
@@ -114,6 +115,8 @@ pub struct NewJob {
     pub input: Payload,
     /// What else the plugin is told.
     pub options: Options,
+    /// The blobs its input names, each once.
+    pub blobs: Vec<Payload>,
 }
 
 /// A job handed to a worker.
@@ -125,6 +128,10 @@ pub struct Claimed {
     pub token: Token,
     /// What the plugin reads and is told besides, or why the disk does not give it back.
     pub input: Result<(Payload, Options), StoreError>,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
+    /// What an earlier attempt left for this one, or why the disk does not give it back.
+    pub checkpoint: Result<Option<Checkpoint>, StoreError>,
     /// To be set whenever its guest is about to run, so that a crash finds the guilty.
     pub mark: Mark,
     /// Reports of attempts before this one.

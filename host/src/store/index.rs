@@ -4,12 +4,13 @@
 //! then the id: a step of priority is worth [`PRIORITY_STEP`] of waiting, so low priorities age past high ones by
 //! themselves and the order never has to be recomputed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
 use super::retained::Retained;
+use super::uploads::Uploads;
 use crate::job::{Job, JobId, Kind, State};
 use crate::time::Time;
 
@@ -65,6 +66,10 @@ pub(super) struct Index {
     counts: HashMap<Kind, Counts>,
     /// What finished jobs left, and idempotency keys.
     pub(super) retained: Retained,
+    /// Unfinished jobs that have a checkpoint, so that nobody has to look for those of the others.
+    pub(super) checkpoints: HashSet<JobId>,
+    /// What clients have uploaded.
+    pub(super) uploads: Uploads,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,

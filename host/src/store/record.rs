@@ -32,10 +32,32 @@ pub(super) const JOB_PREFIX: &[u8] = b"j";
 /// All records of artifacts.
 pub(super) const ARTIFACT_PREFIX: &[u8] = b"a";
 
+/// All checkpoints.
+pub(super) const CHECKPOINT_PREFIX: &[u8] = b"c";
 /// All idempotency keys.
 pub(super) const KEY_PREFIX: &[u8] = b"i";
 /// The open whose in-flight record was last judged.
 pub(super) const JUDGED_KEY: &[u8] = b"m/judged";
+
+/// All uploads.
+pub(super) const UPLOAD_PREFIX: &[u8] = b"b";
+/// All uses of blobs by jobs' inputs.
+pub(super) const USE_PREFIX: &[u8] = b"r";
+
+/// An upload, by its address and whoever uploaded it.
+pub(super) fn upload_key(sha256: &[u8; 32], owner: &str) -> Vec<u8> {
+    [UPLOAD_PREFIX, sha256, owner.as_bytes()].concat()
+}
+
+/// The blobs a job's input names.
+pub(super) fn use_prefix(id: JobId) -> Vec<u8> {
+    [USE_PREFIX, id.as_bytes()].concat()
+}
+
+/// A blob a job's input names.
+pub(super) fn use_key(id: JobId, sha256: &[u8; 32]) -> Vec<u8> {
+    [USE_PREFIX, id.as_bytes(), sha256].concat()
+}
 
 /// All kinds that are paused.
 pub(super) const PAUSED_PREFIX: &[u8] = b"m/paused/";
@@ -59,6 +81,18 @@ pub(super) fn job_key(id: JobId) -> [u8; 17] {
     key
 }
 
+/// The record of a job's checkpoint.
+pub(super) fn checkpoint_key(id: JobId) -> [u8; 17] {
+    let mut key = [b'c'; 17];
+    key[1..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// The id in the key of a checkpoint's record.
+pub(super) fn checkpoint_id(key: &[u8]) -> Option<JobId> {
+    key.strip_prefix(CHECKPOINT_PREFIX).and_then(|id| JobId::from_slice(id).ok())
+}
+
 /// The id in a job record's key.
 pub(super) fn job_id(key: &[u8]) -> Option<JobId> {
     key.strip_prefix(JOB_PREFIX).and_then(|id| JobId::from_slice(id).ok())
@@ -72,6 +106,7 @@ pub(super) enum Part {
     Output,
     /// The artifact with this number.
     Artifact(u32),
+    Checkpoint,
 }
 
 /// A piece of a payload.
@@ -81,6 +116,7 @@ pub(super) fn chunk_key(id: JobId, part: Part, sequence: u32) -> [u8; 26] {
         Part::Options => (1, 0),
         Part::Output => (2, 0),
         Part::Artifact(number) => (3, number),
+        Part::Checkpoint => (4, 0),
     };
     let mut key = [b'p'; 26];
     key[1..17].copy_from_slice(id.as_bytes());

@@ -7,11 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use super::blobs;
+use super::checkpoint::StoredCheckpoint;
 use super::compact;
 use super::disk::{self, CommitFile};
 use super::error::StoreError;
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::untouched::Untouched;
+use super::uploads::UploadRecord;
 use crate::job::{JobId, State, USAGE_KEPT, Usage};
 
 /// Read at a time while a blob is hashed.
@@ -30,6 +32,8 @@ pub struct Verdict {
     pub cancelled: u64,
     /// Not finished.
     pub pending: u64,
+    /// States of unfinished jobs that are whole.
+    pub checkpoints: u64,
     /// Blobs that are whole.
     pub blobs: u64,
     /// Files that no record names; the next start deletes them. No damage.
@@ -90,7 +94,10 @@ impl Check<'_> {
         let result = match key.first() {
             Some(b'j') => self.job(key, sealed),
             // Looked at with the job they belong to; what no job accounts for is found at the end.
+            Some(b'b') => self.upload(sealed),
+            Some(b'r') => self.belongs(key).and_then(|()| self.blob(&record::decode(sealed)?)),
             Some(b'p' | b'a' | b'u') => self.belongs(key),
+            Some(b'c') => self.checkpoint(key, sealed),
             Some(b'i') => record::decode::<KeyRecord>(sealed).map(drop),
             Some(b'm') => record::decode::<u64>(sealed).map(drop),
             _ => Err(StoreError::damaged("nothing of ours has such a name")),
@@ -110,6 +117,20 @@ impl Check<'_> {
             // Said where the job itself is looked at.
             Err(_) => Ok(()),
         }
+    }
+
+    fn checkpoint(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        self.belongs(key)?;
+        let kept: StoredCheckpoint = record::decode(sealed)?;
+        let id =
+            record::checkpoint_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a checkpoint"))?;
+        let owner: Option<Record> = record::read(self.db, &record::job_key(id)).unwrap_or_default();
+        if owner.is_some_and(|owner| owner.job.state.is_terminal()) {
+            return Err(StoreError::damaged(format!("job {id} has ended, and its checkpoint is still there")));
+        }
+        self.payload(id, Part::Checkpoint, &kept.stored)?;
+        self.verdict.checkpoints += 1;
+        Ok(())
     }
 
     fn job(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
@@ -155,10 +176,20 @@ impl Check<'_> {
         if bytes == record.bytes { Ok(()) } else { Err(StoreError::damaged("its sizes do not add up")) }
     }
 
+    fn upload(&mut self, sealed: &[u8]) -> Result<(), StoreError> {
+        let UploadRecord { stored, .. } = record::decode(sealed)?;
+        self.blob(&stored)
+    }
+
     fn payload(&mut self, id: JobId, part: Part, stored: &Stored) -> Result<(), StoreError> {
-        let Some(sha256) = stored.blob else {
-            return record::read_bytes(self.db, id, part, stored.size).map(drop);
-        };
+        match stored.blob {
+            None => record::read_bytes(self.db, id, part, stored.size).map(drop),
+            Some(_) => self.blob(stored),
+        }
+    }
+
+    fn blob(&mut self, stored: &Stored) -> Result<(), StoreError> {
+        let sha256 = stored.blob.ok_or_else(|| StoreError::damaged("a blob has no address"))?;
         // Many jobs may share a blob; hashing it once is enough.
         if !self.hashed.insert(sha256) {
             return Ok(());

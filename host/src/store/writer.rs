@@ -22,11 +22,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::blobs::BlobHandle;
+use super::checkpoint::{Checkpoint, StoredCheckpoint};
 use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
+use super::uploads::{UploadName, UploadRecord};
 use super::writes::Writes;
-use super::{Admission, Attempt, NewJob, StoreError, Token};
+use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress};
 use crate::time::Time;
 
@@ -41,6 +43,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Change {
     Submit { job: Box<NewJob>, admission: Admission, reply: Reply<Job> },
     Finish { id: JobId, token: Token, attempt: Box<Attempt>, reply: Reply<Job> },
+    Checkpoint { id: JobId, token: Token, checkpoint: Box<Checkpoint>, reply: Reply<()> },
     Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
     Retry { id: JobId, queue_max: u64, reply: Reply<Job> },
     Expire { id: JobId, now: Time, reply: Reply<Job> },
@@ -48,6 +51,8 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
+    KeepUpload { upload: Payload, owner: String, kept_until: Time, reply: Reply<()> },
+    DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
@@ -92,6 +97,10 @@ pub(super) struct Group<'a> {
     /// Unfinished jobs by kind that the group adds, or takes away.
     joined: HashMap<Kind, i64>,
     pub(super) keys: HashMap<[u8; 32], KeyRecord>,
+    /// Checkpoints that the group saves, and those it takes away.
+    pub(super) checkpoints: HashMap<JobId, Option<StoredCheckpoint>>,
+    /// Uploads as this group leaves them; nothing for one that goes.
+    pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     released: Vec<[u8; 32]>,
     /// Whether every change so far makes room.
     only_frees: bool,
@@ -114,6 +123,8 @@ impl<'a> Group<'a> {
             after: HashMap::new(),
             joined: HashMap::new(),
             keys: HashMap::new(),
+            checkpoints: HashMap::new(),
+            uploads: HashMap::new(),
             released: Vec::new(),
             only_frees: true,
             answers: Vec::new(),
@@ -124,7 +135,11 @@ impl<'a> Group<'a> {
         self.size += 1;
         self.only_frees &= matches!(
             change,
-            Change::DropContent { .. } | Change::Delete { .. } | Change::DropKeys { .. } | Change::Submit { .. }
+            Change::DropContent { .. }
+                | Change::Delete { .. }
+                | Change::DropKeys { .. }
+                | Change::DropUploads { .. }
+                | Change::Submit { .. }
         );
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
@@ -137,10 +152,20 @@ impl<'a> Group<'a> {
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
-                return match self.pause(&kind, paused) {
-                    Ok(()) => self.answers.push(Answer::Done(reply)),
-                    Err(error) => drop(reply.send(Err(error))),
-                };
+                let result = self.pause(&kind, paused);
+                return self.answer_done(reply, result);
+            }
+            Change::Checkpoint { id, token, checkpoint, reply } => {
+                let result = self.save_checkpoint(id, token, *checkpoint);
+                return self.answer_done(reply, result);
+            }
+            Change::KeepUpload { upload, owner, kept_until, reply } => {
+                let done = self.keep_upload(&upload, owner, kept_until);
+                return self.answer_done(reply, done);
+            }
+            Change::DropUploads { overdue, now, reply } => {
+                let done = self.drop_uploads(&overdue, now);
+                return self.answer_done(reply, done);
             }
             Change::DropKeys { names, now, reply } => {
                 names.iter().for_each(|name| self.drop_key(name, now));
@@ -161,9 +186,15 @@ impl<'a> Group<'a> {
     }
 
     fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
-        match self.writes.record(key, value) {
+        let done = self.writes.record(key, value);
+        self.answer_done(reply, done);
+    }
+
+    /// Answers a change that is not one of a job: after the commit, or at once if it is refused.
+    fn answer_done(&mut self, reply: Reply<()>, done: Result<(), StoreError>) {
+        match done {
             Ok(()) => self.answers.push(Answer::Done(reply)),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(refusal) => drop(reply.send(Err(refusal))),
         }
     }
 
@@ -192,6 +223,9 @@ impl<'a> Group<'a> {
         let id = record.job.id;
         writes.record(&record::job_key(id), &record)?;
         self.remember(id)?;
+        if record.job.state.is_terminal() {
+            self.remove_checkpoint(id, &mut writes)?;
+        }
         self.writes.append(writes);
         for blob in blobs {
             self.disk.blobs.retain(blob.sha256());
@@ -254,6 +288,13 @@ impl<'a> Group<'a> {
                         .for_each(|after| self.disk.tell(&after.job));
                     index.replace(before.as_deref(), after.as_ref());
                 }
+            }
+            for (id, kept) in &self.checkpoints {
+                if kept.is_some() {
+                    index.checkpoints.insert(*id)
+                } else {
+                    index.checkpoints.remove(id)
+                };
             }
             self.keys.iter().for_each(|(name, key)| index.retained.keep_key(*name, key.kept_until));
             drop(index);

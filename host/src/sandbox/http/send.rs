@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi::runtime;
@@ -44,7 +45,7 @@ static TLS: LazyLock<TlsConnector> = LazyLock::new(|| {
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
-/// Sends the request, and answers as soon as the head of the response is there. `open` is held as long as the connection.
+/// Sends the request, and answers as soon as the head of the response is there. `held` is given back with the connection.
 pub(super) async fn send(
     request: Request<WasiBody>,
     options: RequestOptions,
@@ -52,7 +53,7 @@ pub(super) async fn send(
     grant: &HttpGrant,
     denials: &Denials,
     traffic: Arc<Traffic>,
-    open: Arc<()>,
+    held: OwnedSemaphorePermit,
 ) -> Sent {
     let patience = options.connect_timeout.unwrap_or(PATIENCE).min(PATIENCE);
     let connecting = connect(&target, grant, denials);
@@ -65,7 +66,7 @@ pub(super) async fn send(
     // Dropped with the response or with the attempt, and the connection with it.
     let driver = runtime::spawn(async move {
         let ended = connection.await;
-        drop(open);
+        drop(held);
         ended
     });
     let request = rewritten(request, &target, &traffic)?;

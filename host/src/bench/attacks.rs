@@ -1,0 +1,270 @@
+//! How soon each family of attacks is stopped, and what ten thousand hostile jobs leave behind.
+//!
+//! One host with a single worker thread and no room for jobs that wait, so that the next job starts when the attack has let go of
+//! its thread, computing or waiting. Both are seen from outside: by the time a client gets the result of a good job that was
+//! queued behind the attack, and by the times in the records of both.
+
+mod memory;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::load::{Connection, Load};
+use super::{NO_OP, NO_OP_INPUT, bar, quantile};
+use crate::config::Config;
+use crate::server::Server;
+use crate::time::parse_time;
+
+/// All attacks in one plugin; see `attacks.wat`.
+const ATTACKS: &[u8] = include_bytes!("attacks.wasm");
+const ATTACK: &str = "/v1/kinds/attack/jobs";
+const GOOD: &str = "/v1/kinds/good/jobs";
+const WAIT: Option<&str> = Some("wait=60");
+/// Time limit of the attacks that run into it.
+const TIMEOUT_MS: u64 = 200;
+/// The same of those that are cancelled.
+const LONG_MS: u64 = 60_000;
+/// How far into an attack it is cancelled.
+const INTO_THE_ATTACK: Duration = Duration::from_millis(30);
+/// The longest an attack may take to begin.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Attacks that never end by themselves.
+const FAMILIES: [(char, &str); 24] = [
+    ('a', "loop in a function"),
+    ('b', "loop in the allocator"),
+    ('c', "loop in the clean-up after the result"),
+    ('d', "loop in a destructor"),
+    ('e', "recursion"),
+    ('f', "exceptions thrown and caught"),
+    ('g', "filling a table"),
+    ('h', "filling 64 MiB of memory"),
+    ('i', "filling 256 MiB of memory"),
+    ('j', "filling 512 MiB of memory"),
+    ('k', "progress, 1 MB each"),
+    ('l', "log, 1 MB each"),
+    ('m', "log, 19 bytes each"),
+    ('n', "reading 1 MiB of input"),
+    ('o', "opening and reading streams"),
+    ('p', "random bytes"),
+    ('q', "artifacts that are refused"),
+    ('r', "blocking flushes"),
+    ('s', "child jobs that are refused"),
+    ('t', "checkpoints, 1 MB each"),
+    ('u', "sleeping for an hour"),
+    ('v', "sleeping for a millisecond each"),
+    ('w', "waiting for 1,000 things"),
+    ('x', "looking at 4,500 things that are ready"),
+];
+
+/// What a family says, in milliseconds.
+#[derive(Debug, Serialize)]
+struct Row {
+    attack: &'static str,
+    runs: usize,
+    deadline_median_ms: f64,
+    deadline_worst_ms: f64,
+    cancel_median_ms: f64,
+    cancel_worst_ms: f64,
+}
+
+/// Both tables.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// A good job alone, from submit to result: part of what is said for cancels.
+    good_job_ms: f64,
+    rows: Vec<Row>,
+    memory: Vec<memory::Row>,
+}
+
+/// Measures each family so many times, and the memory, and prints both tables.
+pub(super) async fn run(runs: usize, json: bool) -> anyhow::Result<()> {
+    let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
+    let config = Config { workers: 1, parked_jobs_max: 0, ..config(folder.path())? };
+    let server = Server::start(&config).await?;
+    let mut client = open(&server).await?;
+    let mut good = Vec::new();
+    for _ in 0..runs {
+        let started = Instant::now();
+        client.expect("POST", GOOD, NO_OP_INPUT, WAIT, StatusCode::OK).await?;
+        good.push(milliseconds(started.elapsed()));
+    }
+    let bar = bar((FAMILIES.len() * runs) as u64);
+    let mut rows = Vec::new();
+    for (letter, attack) in FAMILIES {
+        bar.set_message(attack);
+        let (mut deadlines, mut cancels) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            deadlines.push(past_deadline(&mut client, letter).await.context(attack)?);
+            cancels.push(past_cancel(&mut client, letter).await.context(attack)?);
+            bar.inc(1);
+        }
+        rows.push(Row {
+            attack,
+            runs,
+            deadline_median_ms: quantile(&mut deadlines, 0.5),
+            deadline_worst_ms: quantile(&mut deadlines, 1.0),
+            cancel_median_ms: quantile(&mut cancels, 0.5),
+            cancel_worst_ms: quantile(&mut cancels, 1.0),
+        });
+    }
+    bar.finish_and_clear();
+    server.stop().await?;
+    let report = Report { good_job_ms: quantile(&mut good, 0.5), rows, memory: memory::measure().await? };
+    report.print(json)
+}
+
+/// How long after the attack's deadline the next job started.
+async fn past_deadline(client: &mut Connection, letter: char) -> anyhow::Result<f64> {
+    let (attack, good) = attack_before_good(client, letter, TIMEOUT_MS).await?;
+    client.expect("GET", &format!("{good}/result"), "", WAIT, StatusCode::OK).await?;
+    let (attack, good) = (client.job(&attack).await?, client.job(&good).await?);
+    if attack["failure"]["code"] != "deadline_exceeded" {
+        bail!("it ended by itself: {attack}");
+    }
+    let started_at =
+        |job: &Value| job["started_at"].as_str().and_then(parse_time).context("a job that ran has started");
+    Ok((started_at(&good)?.0 - started_at(&attack)?.0) as f64 - TIMEOUT_MS as f64)
+}
+
+/// How long after the attack's cancellation a client has the result of the next job.
+async fn past_cancel(client: &mut Connection, letter: char) -> anyhow::Result<f64> {
+    let (attack, good) = attack_before_good(client, letter, LONG_MS).await?;
+    tokio::time::sleep(INTO_THE_ATTACK).await;
+    let cancelled = Instant::now();
+    client.expect("POST", &format!("{attack}/cancel"), "", None, StatusCode::OK).await?;
+    client.expect("GET", &format!("{good}/result"), "", WAIT, StatusCode::OK).await?;
+    Ok(milliseconds(cancelled.elapsed()))
+}
+
+/// Starts an attack, and puts a good job behind it.
+async fn attack_before_good(
+    client: &mut Connection,
+    letter: char,
+    timeout_ms: u64,
+) -> anyhow::Result<(String, String)> {
+    let attack = client.submit(&format!("{ATTACK}?timeout={timeout_ms}"), &input(letter)).await?;
+    let end = Instant::now() + PATIENCE;
+    // Submitted at once, the good job might be taken first.
+    while client.job(&attack).await?["state"] == "queued" {
+        if Instant::now() > end {
+            bail!("it did not begin");
+        }
+    }
+    Ok((attack, client.submit(GOOD, NO_OP_INPUT).await?))
+}
+
+/// The letter, and for those who read it a long input.
+fn input(letter: char) -> String {
+    let size = if matches!(letter, 'n' | 'o') { 1 << 20 } else { 1 };
+    letter.to_string().repeat(size)
+}
+
+/// A host with the attacks and a good plugin, and limits that an attack soon reaches.
+fn config(folder: &Path) -> anyhow::Result<Config> {
+    let config = super::config(folder)?;
+    std::fs::write(config.plugins.join("attack.wasm"), ATTACKS)?;
+    std::fs::write(config.plugins.join("good.wasm"), NO_OP)?;
+    Ok(Config { memory_bytes: 512 << 20, output_bytes: 1 << 20, ..config })
+}
+
+async fn open(server: &Server) -> anyhow::Result<Connection> {
+    let address = server.address();
+    Load { address, connections: 1, duration: Duration::ZERO }.until_ready().await?;
+    let mut client = Connection::open(address).await?;
+    client.expect("GET", "/v1/kinds/attack", "", None, StatusCode::OK).await.context("the attacks can be loaded")?;
+    Ok(client)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+impl Report {
+    fn print(&self, json: bool) -> anyhow::Result<()> {
+        let mut output = std::io::stdout().lock();
+        if json {
+            writeln!(output, "{}", serde_json::to_string_pretty(self)?)?;
+            return Ok(());
+        }
+        writeln!(
+            output,
+            "milliseconds until the attack's only thread ran another job; that job alone: {:.1}",
+            self.good_job_ms
+        )?;
+        writeln!(output, "{:<40} {:>5} {:>22} {:>22}", "", "", "after its deadline", "after a cancel")?;
+        writeln!(output, "{:<40} {:>5} {:>12} {:>9} {:>12} {:>9}", "", "runs", "median", "worst", "median", "worst")?;
+        for row in &self.rows {
+            writeln!(
+                output,
+                "{:<40} {:>5} {:>12.1} {:>9.1} {:>12.1} {:>9.1}",
+                row.attack,
+                row.runs,
+                row.deadline_median_ms,
+                row.deadline_worst_ms,
+                row.cancel_median_ms,
+                row.cancel_worst_ms
+            )?;
+        }
+        writeln!(output, "\n{:>12} {:>12}", "jobs", "memory MiB")?;
+        for row in &self.memory {
+            writeln!(output, "{:>12} {:>12.1}", row.jobs, row.memory_bytes as f64 / f64::from(1 << 20))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+    use wit_parser::Resolve;
+
+    use super::ATTACKS;
+
+    const WORLD: &str = "package test:attacks; world attacks {
+        include dropforge:job/plugin@0.1.0;
+        import wasi:clocks/monotonic-clock@0.2.6;
+        import wasi:random/random@0.2.6;
+        export things: interface { resource thing; }
+    }";
+    const MORE_PACKAGES: [&str; 2] = [
+        "package wasi:clocks@0.2.6; interface monotonic-clock {
+            use wasi:io/poll@0.2.6.{pollable}; subscribe-duration: func(ns: u64) -> pollable;
+        }",
+        "package wasi:random@0.2.6; interface random { get-random-bytes: func(len: u64) -> list<u8>; }",
+    ];
+
+    fn built() -> Vec<u8> {
+        let mut module = wat::parse_str(include_str!("attacks.wat")).expect("the text is valid");
+        let mut resolve = Resolve::default();
+        let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/0.1.0");
+        resolve.push_path(contract).expect("the contract is valid");
+        for package in MORE_PACKAGES {
+            resolve.push_str("more.wit", package).expect("the package is valid");
+        }
+        let package = resolve.push_str("attacks.wit", WORLD).expect("the world is valid");
+        let world = resolve.select_world(&[package], Some("attacks")).expect("the world is there");
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it can be embedded");
+        let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module fits the world");
+        encoder.reject_legacy_names(false).encode().expect("the module becomes a component")
+    }
+
+    #[test]
+    fn attacks_are_built_from_their_text() {
+        let built = built();
+        if std::env::var_os("UPDATE_ATTACKS").is_some() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/attacks.wasm");
+            std::fs::write(path, &built).expect("the source folder can be written");
+        } else {
+            assert!(built == ATTACKS, "attacks.wasm is older than attacks.wat; see there");
+        }
+    }
+}

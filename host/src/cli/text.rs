@@ -1,0 +1,99 @@
+//! Words and columns for people.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use console::{Style, measure_text_width, pad_str};
+
+use crate::client::JobView;
+use crate::time::Time;
+
+/// Text of others as it may be shown on a terminal: without what would move the cursor or change its colours.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| !c.is_control() || c == '\t';
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
+/// A state in its colour.
+pub(super) fn painted(state: &str) -> String {
+    let style = match state {
+        "succeeded" | "serving" => Style::new().green(),
+        "failed" | "rejected" => Style::new().red(),
+        "running" | "compiling" => Style::new().cyan(),
+        "cancelled" => Style::new().dim(),
+        _ => Style::new().yellow(),
+    };
+    style.apply_to(printable(state)).to_string()
+}
+
+/// Rows under a heading, each column as wide as it has to be. The last may be of any length.
+pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell));
+        cells.chain([heading[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded =
+            cells.iter().zip(&widths).map(|(cell, width)| pad_str(cell, *width, console::Alignment::Left, None));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let heading: Vec<String> = heading.iter().map(|name| Style::new().bold().apply_to(name).to_string()).collect();
+    std::iter::once(line(&heading)).chain(rows.iter().map(|row| line(row))).collect()
+}
+
+/// A duration with as many digits as one wants to read.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3600 => format!("{} m {:02} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {:02} m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// A size with as many digits as one wants to read.
+pub(super) fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// How long a job ran, or has been running.
+pub(super) fn run_time(job: &JobView) -> String {
+    match (job.started_at, job.finished_at) {
+        (Some(started), Some(finished)) => duration(finished.since(started)),
+        (Some(started), None) => duration(Time::now().since(started)),
+        (None, _) => String::new(),
+    }
+}
+
+/// How far a job is, in a few words.
+pub(super) fn progress(job: &JobView) -> String {
+    let message = printable(&job.progress.message);
+    match job.progress.fraction {
+        fraction if fraction > 0.0 => format!("{:.0} % {message}", fraction * 100.0),
+        _ => message.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_command_the_terminal() {
+        assert_eq!(printable("page 7\tof 17"), "page 7\tof 17");
+        assert_eq!(printable("\u{1b}[2Jgone\r\n\u{9b}"), "\\u{1b}[2Jgone\\r\\n\\u{9b}");
+    }
+
+    #[test]
+    fn durations_have_two_units_at_the_most() {
+        let of = |ms| duration(Duration::from_millis(ms));
+        assert_eq!([of(0), of(999), of(1_500), of(59_940)], ["0 ms", "999 ms", "1.5 s", "59.9 s"]);
+        assert_eq!([of(61_000), of(3_720_000), of(90_000_000)], ["1 m 01 s", "1 h 02 m", "1 d 01 h"]);
+    }
+}

@@ -1,0 +1,270 @@
+//! The command line as people and scripts use it: words in, output, exit code.
+
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::command::say;
+use crate::support::{Host, eventually, guest, program};
+
+fn host() -> Host {
+    Host::prepare().with_guest("good", guest::good()).with_guest("echo", guest::echo()).start()
+}
+
+#[test]
+fn a_job_is_submitted_and_its_result_comes_back() {
+    let host = host();
+    let said = host.says(&["submit", "echo", "--wait", "--input", r#"{"a": 1}"#]).ended_with(0);
+    assert_eq!(said.text(), r#"{"a": 1}"#, "exactly the result, and nothing else, on standard output");
+    assert!(said.errors.contains("succeeded"), "{}", said.errors);
+
+    let said = host.says(&["submit", "echo", "-i", "-"]).ended_with(1);
+    assert!(said.errors.contains("not JSON"), "an empty standard input is no JSON: {}", said.errors);
+    let id = host.says_reading(&["submit", "echo", "-i", "-"], b"[2]").ended_with(0).text();
+    let id = id.trim_end();
+    assert!(host.says(&["wait", id]).ended_with(0).text().starts_with("succeeded"));
+    assert_eq!(host.says(&["result", id]).ended_with(0).output, b"[2]");
+    let job = host.says(&["status", id, "--json"]).ended_with(0).json();
+    assert_eq!((&job["id"], &job["state"]), (&json!(id), &json!("succeeded")));
+    let shown = host.says(&["status", id]).ended_with(0).text();
+    for word in [id, "echo", "succeeded", "attempt 1"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
+#[test]
+fn files_of_any_type_go_in_and_come_out_as_they_are() {
+    let host = host();
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let file = host.setup().folder().join("in.bin");
+    std::fs::write(&file, &bytes).expect("the folder can be written");
+    let words = ["submit", "echo", "--file", "in.bin", "--type", "image/x-test", "--output", "out.bin", "--json"];
+    let job = host.says(&words).ended_with(0).json();
+    assert_eq!(job["state"], "succeeded");
+    let saved = std::fs::read(host.setup().folder().join("out.bin")).expect("it was saved");
+    assert!(saved == bytes, "the result was saved as it is");
+    let id = job["id"].as_str().expect("a job has an id");
+    assert_eq!(host.result(id).header("content-type"), "image/x-test");
+    let piped = host.says_reading(&["submit", "echo", "--file", "-", "--wait"], &bytes).ended_with(0);
+    assert!(piped.output == bytes, "a pipe carries it both ways");
+}
+
+#[test]
+fn artifacts_are_saved_in_a_folder() {
+    let host = Host::prepare().with_plugin("pdf-to-png").start();
+    let pdf = format!("{}/assets/demo.pdf", env!("CARGO_MANIFEST_DIR"));
+    let words =
+        ["submit", "pdf-to-png", "-f", &pdf, "-p", "dpi=20", "-p", "last_page=2", "--save-artifacts", "pages/of"];
+    let said = host.says(&words).ended_with(0);
+    assert!(said.errors.contains("2 files saved in pages/of"), "{}", said.errors);
+    let page = std::fs::read(host.setup().folder().join("pages/of/page-002.png")).expect("it was saved");
+    assert_eq!(&page[..4], b"\x89PNG");
+}
+
+#[test]
+fn options_of_a_job_can_be_typed() {
+    let host = Host::prepare().with_guest("args", program::component(program::ARGUMENTS));
+    let host = host.with_file("args.toml", "job_args = true").start();
+    let words = [
+        "submit",
+        "args",
+        "--arg",
+        "-x",
+        "--arg",
+        "y z",
+        "--priority",
+        "9",
+        "--max-attempts",
+        "1",
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+        "--timeout",
+        "5s",
+        "--delay",
+        "1ms",
+        "--expires-in",
+        "1m",
+        "--idempotency-key",
+        "k",
+        "--json",
+    ];
+    let job = host.says(&words).ended_with(0).json();
+    assert_eq!((&job["priority"], &job["max_attempts"], &job["tags"]), (&json!(9), &json!(1), &json!(["a", "b"])));
+    let again = host.says(&words).ended_with(0).json();
+    assert_eq!(again["id"], job["id"], "the same key is the same job");
+    let id = job["id"].as_str().expect("a job has an id");
+    host.wait_for(id, "succeeded");
+    assert_eq!(host.says(&["result", id]).ended_with(0).text(), "args\0-x\0y z\0");
+    let said = host.says(&["submit", "args", "--param", "priority=3"]).ended_with(2);
+    assert!(said.errors.contains("--priority"), "{}", said.errors);
+}
+
+#[test]
+fn the_exit_code_says_how_it_ended() {
+    let host = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_guest("bad", guest::run("(unreachable)"))
+        .with_guest("slow", guest::sleeping(Duration::from_secs(600)))
+        .set("queue_max", 2)
+        .start();
+    let said = host.says(&["submit", "bad", "--wait"]).ended_with(3);
+    assert!(said.output.is_empty() && said.errors.contains("trap"), "{said:?}");
+    host.says(&["status", "01900000-0000-7000-8000-000000000000"]).ended_with(6);
+    let said = host.says(&["submit", "god"]).ended_with(6);
+    assert!(said.errors.contains("dropforge kinds"), "it says what to try: {}", said.errors);
+    host.says(&["submit", "good", "--priority", "11"]).ended_with(7);
+    host.says(&["submit"]).ended_with(2);
+
+    let slow = host.says(&["submit", "slow", "--timeout", "10m"]).ended_with(0).text();
+    let slow = slow.trim_end();
+    host.says(&["result", slow]).ended_with(5);
+    host.says(&["wait", slow, "--timeout", "50ms"]).ended_with(5);
+    host.says(&["delete", slow]).ended_with(7);
+    host.says(&["submit", "slow", "--timeout", "10m"]).ended_with(0);
+    let said = host.says(&["submit", "slow"]).ended_with(9);
+    assert!(said.errors.contains("try:"), "{}", said.errors);
+    host.says(&["cancel", slow]).ended_with(0);
+    host.says(&["wait", slow]).ended_with(4);
+    host.says(&["result", slow]).ended_with(4);
+    host.says(&["retry", slow]).ended_with(0);
+    host.says(&["cancel", slow]).ended_with(0);
+    host.says(&["delete", slow]).ended_with(0);
+    host.says(&["status", slow]).ended_with(6);
+
+    let nobody = say(&["list"], "http://127.0.0.1:1", b"", host.setup().folder()).ended_with(10);
+    assert!(nobody.errors.contains("dropforge serve"), "it says what to try: {}", nobody.errors);
+    say(&["list"], "localhost:8080", b"", host.setup().folder()).ended_with(1);
+}
+
+#[test]
+fn errors_are_json_for_those_who_asked_for_json() {
+    let host = host();
+    let said = host.says(&["submit", "nope", "--json"]).ended_with(6);
+    let problem: Value = serde_json::from_str(&said.errors).expect("one document on standard error");
+    assert_eq!((&problem["code"], &problem["status"]), (&json!("unknown_kind"), &json!(404)));
+    let said = say(&["kinds", "--json"], "http://127.0.0.1:1", b"", host.setup().folder()).ended_with(10);
+    let problem: Value = serde_json::from_str(&said.errors).expect("one document on standard error");
+    assert_eq!(problem["code"], "unreachable");
+}
+
+#[test]
+fn jobs_kinds_and_files_are_listed() {
+    let host = Host::prepare().with_guest("good", guest::good()).with_file("bad.wasm", "nothing").start();
+    let ids: Vec<String> = (0..3).map(|_| host.submit("good", Value::Null)).collect();
+    ids.iter().for_each(|id| drop(host.wait_for(id, "succeeded")));
+    let table = host.says(&["list", "--kind", "good", "--state", "succeeded", "--limit", "2"]).ended_with(0).text();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "a heading and two jobs: {table}");
+    assert!(lines[0].starts_with("ID") && lines[1].starts_with(&ids[2]) && lines[2].starts_with(&ids[1]), "{table}");
+    let jobs = host.says(&["list", "--json"]).ended_with(0).json();
+    let listed: Vec<&str> =
+        jobs["jobs"].as_array().expect("a list").iter().filter_map(|job| job["id"].as_str()).collect();
+    assert_eq!(listed, [&ids[2], &ids[1], &ids[0]]);
+
+    assert!(host.says(&["kinds"]).ended_with(0).text().lines().any(|line| line.starts_with("good")));
+    assert_eq!(host.says(&["kinds", "good", "--json"]).ended_with(0).json()["kind"], "good");
+    let files = host.says(&["plugins"]).ended_with(0).text();
+    let bad = files.lines().find(|line| line.starts_with("bad.wasm")).expect("it is listed");
+    assert!(bad.contains("rejected") && bad.contains("not a WebAssembly file"), "{bad}");
+    host.says(&["list", "--watch"]).ended_with(1);
+}
+
+#[test]
+fn a_paused_kind_and_what_it_holds_back_are_explained() {
+    let host = host();
+    assert!(host.says(&["pause", "good"]).ended_with(0).text().contains("paused"));
+    let id = host.says(&["submit", "good"]).ended_with(0).text();
+    let said = host.says(&["explain", id.trim_end()]).ended_with(0).text();
+    assert!(said.contains("paused") && said.contains("1. in"), "{said}");
+    host.says(&["resume", "good"]).ended_with(0);
+    host.says(&["wait", id.trim_end()]).ended_with(0);
+}
+
+#[test]
+fn a_log_is_shown_line_by_line_and_cannot_command_the_terminal() {
+    let run = r#"(call $log (i32.const 2) (text "first\1b[2J")) (call $log (i32.const 4) (text "second"))
+        (return (call $done (text "") (text "")))"#;
+    let host = Host::prepare().with_guest("talker", guest::run(run)).start();
+    let id = host.submit("talker", Value::Null);
+    let shown = host.says(&["logs", &id, "--follow"]).ended_with(0).text();
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(shown.contains("INFO") && shown.contains("second") && !shown.contains('\u{1b}'), "{shown:?}");
+    let lines = host.says(&["logs", &id, "--json"]).ended_with(0).text();
+    let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("NDJSON");
+    assert_eq!(first["attempt"], 1);
+}
+
+#[test]
+fn a_job_is_followed_across_a_restart_of_its_host() {
+    let mut host = Host::prepare().with_guest("slow", guest::sleeping(Duration::from_secs(2))).start();
+    let id = host.submit("slow", Value::Null);
+    host.wait_for(&id, "running");
+    let door = Door::to(&host);
+    let (address, folder) = (door.address.clone(), host.setup().folder().to_owned());
+    let words = id.clone();
+    let follower = std::thread::spawn(move || say(&["wait", &words], &address, b"", &folder));
+    eventually("somebody follows the job", || (door.entered.load(Ordering::Relaxed) > 0).then_some(()));
+    host.kill_and_restart();
+    door.lead_to(&host);
+    let said = follower.join().expect("it does not panic").ended_with(0);
+    assert!(said.text().contains("succeeded") && said.text().contains(&id), "{said:?}");
+    assert!(door.entered.load(Ordering::Relaxed) > 1, "it came again");
+}
+
+/// An address that stays while the host behind it moves.
+struct Door {
+    address: String,
+    behind: Arc<Mutex<String>>,
+    entered: Arc<AtomicUsize>,
+}
+
+impl Door {
+    fn to(host: &Host) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let door = Self { address, behind: Arc::default(), entered: Arc::default() };
+        door.lead_to(host);
+        let (behind, entered) = (Arc::clone(&door.behind), Arc::clone(&door.entered));
+        // Ends with the process of the test; whoever comes after the test finds nobody behind it.
+        std::thread::spawn(move || {
+            for outside in listener.incoming().map_while(Result::ok) {
+                let inside = TcpStream::connect(behind.lock().expect("nobody panics with it").as_str());
+                // Nobody behind the door: the connection is closed.
+                let Ok(inside) = inside else { continue };
+                entered.fetch_add(1, Ordering::Relaxed);
+                pass_on(&outside, &inside);
+                pass_on(&inside, &outside);
+            }
+        });
+        door
+    }
+
+    fn lead_to(&self, host: &Host) {
+        let address = host.process().address().trim_start_matches("http://").to_owned();
+        *self.behind.lock().expect("nobody panics with it") = address;
+    }
+}
+
+/// Copies from one connection to the other until either ends.
+fn pass_on(from: &TcpStream, to: &TcpStream) {
+    let share = |stream: &TcpStream| stream.try_clone().expect("a connection can be shared");
+    let (mut from, mut to) = (share(from), share(to));
+    std::thread::spawn(move || {
+        // A connection may break at any time; then the other goes too.
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    let host = host();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(host.says(&["completions", shell]).ended_with(0).text().contains("dropforge"), "{shell}");
+    }
+}
