@@ -98,6 +98,55 @@ pub(crate) fn large(functions: usize) -> Vec<u8> {
     Guest { items: &items, ..Guest::GOOD }.component()
 }
 
+/// A good plugin of about this size: beside what it runs it has a module of many functions, all of which have to be compiled.
+pub(crate) fn huge(megabytes: usize) -> Vec<u8> {
+    // Each function is a hundred times `x = x xor CONSTANT`, with a constant of its own each time.
+    const STEPS: usize = 100;
+    let mut constant: u128 = 0x2545_f491_4f6c_dd1d_9e37_79b9_7f4a_7c15;
+    let mut function = || {
+        let mut body = vec![0];
+        for _ in 0..STEPS {
+            constant = constant.wrapping_mul(0xda94_2042_e4dd_58b5_da94_2042_e4dd_58b5).rotate_left(29);
+            body.extend([0x20, 0, 0xfd, 12]);
+            body.extend(constant.to_le_bytes());
+            body.extend([0xfd, 0x51, 0x21, 0]);
+        }
+        body.extend([0x20, 0, 0x0b]);
+        with_size(&body)
+    };
+    let count = (megabytes << 20) / function().len();
+    let functions: Vec<u8> = (0..count).flat_map(|_| function()).collect();
+    let vector = |items: &[u8]| [&leb(count), items].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".as_slice(),
+        // One type, vector to vector; functions of that type; their bodies.
+        &section(1, &[1, 0x60, 1, 0x7b, 1, 0x7b]),
+        &section(3, &vector(&vec![0; count])),
+        &section(10, &vector(&functions)),
+    ];
+    // A component may have modules that it makes no use of.
+    [good(), section(1, &module.concat())].concat()
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id], with_size(content).as_slice()].concat()
+}
+
+fn with_size(content: &[u8]) -> Vec<u8> {
+    [&leb(content.len()), content].concat()
+}
+
+/// The format's own way to write a number.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 128 {
+        bytes.push((number % 128) as u8 | 128);
+        number /= 128;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
 /// A plugin with this body of `run`.
 pub(crate) fn run(body: &str) -> Vec<u8> {
     Guest { run: body, ..Guest::GOOD }.component()
