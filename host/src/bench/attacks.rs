@@ -36,13 +36,14 @@ const INTO_THE_ATTACK: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Attacks that never end by themselves.
-const FAMILIES: [(char, &str); 24] = [
+const FAMILIES: [(char, &str); 25] = [
     ('a', "loop in a function"),
     ('b', "loop in the allocator"),
     ('c', "loop in the clean-up after the result"),
     ('d', "loop in a destructor"),
     ('e', "recursion"),
     ('f', "exceptions thrown and caught"),
+    ('y', "the same while 500,000 are held"),
     ('g', "filling a table"),
     ('h', "filling 64 MiB of memory"),
     ('i', "filling 256 MiB of memory"),
