@@ -4,6 +4,8 @@ mod support;
 
 #[path = "end_to_end/batch.rs"]
 mod batch;
+#[path = "end_to_end/blobs.rs"]
+mod blobs;
 #[path = "end_to_end/checkpoints.rs"]
 mod checkpoints;
 #[path = "end_to_end/command_line.rs"]
@@ -48,6 +50,8 @@ mod plugin_folder;
 mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
+#[path = "end_to_end/scratch.rs"]
+mod scratch;
 #[path = "end_to_end/serve.rs"]
 mod serve;
 #[path = "end_to_end/settings.rs"]

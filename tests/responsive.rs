@@ -7,6 +7,9 @@
 
 mod support;
 
+#[path = "responsive/exhibition.rs"]
+mod exhibition;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

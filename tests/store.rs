@@ -38,6 +38,8 @@ mod reopening;
 mod retention;
 #[path = "store/submit.rs"]
 mod submit;
+#[path = "store/uploads.rs"]
+mod uploads;
 #[path = "store/usage.rs"]
 mod usage;
 

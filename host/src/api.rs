@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod batch;
+mod blobs;
 mod body;
 mod content;
 mod events;
@@ -13,6 +14,7 @@ mod json_job;
 mod kinds;
 mod logs;
 mod options;
+mod owner;
 mod problem;
 mod result;
 mod submit;
@@ -95,6 +97,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}/logs", get(logs::get))
         .route("/v1/jobs/{id}/explain", get(explain::get))
         .route("/v1/jobs/{id}/events", get(events::of_job))
+        .route("/v1/blobs", post(blobs::post))
+        .route("/v1/blobs/{sha256}", get(blobs::get))
         .route("/v1/events", get(events::of_all))
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/kinds/{kind}", get(kinds::one))

@@ -82,6 +82,8 @@ pub struct Config {
     pub keep_bytes_max: u64,
     /// How long an idempotency key is remembered. `24h`
     pub keep_keys: Span,
+    /// How long an uploaded blob is kept that no job names. `24h`
+    pub keep_uploads: Span,
     /// Room on the disk, in bytes, kept for the outcomes of accepted jobs: with less, nothing new is accepted. 256 MiB
     pub disk_reserve_bytes: u64,
     /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
@@ -121,6 +123,7 @@ impl Default for Config {
             keep_jobs_max: 100_000,
             keep_bytes_max: 10 * 1024 * MIB,
             keep_keys: seconds(24 * 3_600),
+            keep_uploads: seconds(24 * 3_600),
             disk_reserve_bytes: 256 * MIB,
             log: "info".to_owned(),
         }

@@ -54,6 +54,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How long an idempotency key is remembered.
     pub keys_kept: Duration,
+    /// How long an upload that no job names is kept.
+    pub uploads_kept: Duration,
     /// Clients that may follow events at a time.
     pub listeners_max: usize,
     /// Threads that run jobs.
@@ -69,6 +71,8 @@ pub struct Submission {
     pub input: Payload,
     /// What else the plugin is told.
     pub options: Options,
+    /// The blobs the input names, each once.
+    pub blobs: Vec<Payload>,
     /// 0 to 9.
     pub priority: u8,
     /// The most attempts.
@@ -168,7 +172,7 @@ impl Queue {
             expires_at: wanted.expires_in.map(|span| now.after(span)),
             ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
-        let new = NewJob { job, input: wanted.input, options: wanted.options };
+        let new = NewJob { job, input: wanted.input, options: wanted.options, blobs: wanted.blobs };
         let kept_until = now.after(self.settings.keys_kept);
         let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
         let queue_max = wanted.queue_max.unwrap_or(self.settings.queue_max);
@@ -376,7 +380,19 @@ impl Queue {
                 break;
             }
         }
+        for _ in 0..rounds {
+            if !self.store.sweep_uploads(now).await? {
+                break;
+            }
+        }
         Ok(())
+    }
+
+    /// Keeps an upload of this owner for as long as uploads are kept, and answers until when.
+    pub async fn keep_upload(&self, upload: Payload, owner: &str) -> Result<Time, StoreError> {
+        let until = Time::now().after(self.settings.uploads_kept);
+        self.store.keep_upload(upload, owner, until).await?;
+        Ok(until)
     }
 
     fn announce(&self, state: State) {

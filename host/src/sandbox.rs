@@ -10,12 +10,14 @@ mod command;
 mod compiled;
 mod contract;
 mod doctor;
+mod files;
 mod grants;
 mod http;
 mod meter;
 mod pace;
 mod reach;
 mod run;
+mod scratch;
 mod sockets;
 mod streams;
 
@@ -38,6 +40,7 @@ use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
+pub use self::scratch::ScratchWish;
 pub use self::streams::Draft;
 use crate::priority;
 

@@ -184,6 +184,7 @@ fn queue_settings(config: &Config) -> queue::Settings {
         crashes_max: config.crashes_max,
         retention,
         keys_kept: config.keep_keys.0,
+        uploads_kept: config.keep_uploads.0,
         listeners_max: config.listeners_max,
         workers: config.worker_count(),
     }

@@ -25,6 +25,7 @@ mod retained;
 mod space;
 mod transfer;
 mod untouched;
+mod uploads;
 mod verify;
 mod writer;
 mod writes;
@@ -39,7 +40,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::blobs::{Blobs, Content, ContentReader, Upload};
+pub use self::blobs::{Blobs, Content, ContentReader, Leftover, RoomForOutput, Scratch, Upload};
 pub(crate) use self::checkpoint::too_large;
 pub use self::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 pub use self::compact::compact;
@@ -56,6 +57,7 @@ use self::record::{Part, Record, Stored, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;
 pub use self::transfer::TransferError;
+pub use self::uploads::UPLOADS_MAX;
 pub use self::verify::{Verdict, verify};
 use self::writer::Change;
 use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
@@ -342,7 +344,11 @@ impl Store {
     fn read_claimed(&self, id: JobId, token: Token) -> Option<Claimed> {
         match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
             Ok(record) => {
-                let input = self.read_input(&record);
+                let blobs = self.read_uses(id);
+                let (input, blobs) = match blobs {
+                    Ok(blobs) => (self.read_input(&record), blobs),
+                    Err(error) => (Err(error), Vec::new()),
+                };
                 let checkpoint = self.checkpoint(id);
                 let index = self.disk.index();
                 let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
@@ -351,7 +357,7 @@ impl Store {
                     self.disk.tell(&record.job);
                 }
                 drop(index);
-                Some(Claimed { job: record.job, token, input, checkpoint, mark, reports: record.usages })
+                Some(Claimed { job: record.job, token, input, blobs, checkpoint, mark, reports: record.usages })
             }
             Err(error) => {
                 tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");

@@ -18,12 +18,16 @@ use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
-use crate::sandbox::{Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint};
+use crate::sandbox::{
+    Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
+};
 use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
 
 /// Artifacts of one job kept in the database together; the others get files of their own, however small.
 const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
+/// The file in `/in` that is the job's input.
+const PAYLOAD_NAME: &str = "input";
 
 /// The threads that run jobs, until stopped.
 pub struct Workers {
@@ -201,6 +205,12 @@ fn call<'a>(
 ) -> Call<'a> {
     let claimed = &assignment.claimed;
     let blobs = place.queue.store().blobs();
+    let limits = plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis));
+    let scratch = plugin.settings.scratch.then(|| ScratchWish {
+        blobs: blobs.clone(),
+        files: vec![(PAYLOAD_NAME.to_owned(), input.content.clone())],
+        bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
+    });
     let new_upload: NewUpload = Box::new(move || blobs.upload());
     let on_park: OnPark = Box::new(move |parked| load.parked(parked));
     Call {
@@ -210,8 +220,10 @@ fn call<'a>(
         input,
         options,
         command: plugin.command_settings(),
+        scratch,
         grants: Arc::clone(&plugin.grants),
-        limits: plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis)),
+        blobs: claimed.blobs.clone(),
+        limits,
         running: Arc::clone(&assignment.running),
         new_upload,
         checkpoints: checkpoints(place, assignment, plugin),

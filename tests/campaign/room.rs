@@ -8,7 +8,7 @@ use super::EndOnDrop;
 use super::ledger::Ledger;
 use super::mounts::{Mount, can_mount};
 use crate::support::answer::Answer;
-use crate::support::{Host, eventually, guest};
+use crate::support::{Host, eventually, guest, program};
 
 const RESERVE_BYTES: u64 = 24 << 20;
 
@@ -114,5 +114,40 @@ fn a_read_only_disk_stops_the_host_with_a_clear_message_and_loses_nothing() {
     host.start_again();
     let balance = ledger.settle(&host);
     assert_eq!(balance.accepted, balance.succeeded);
+    drop((host, disk));
+}
+
+/// Fault: a program fills the disk with its folder `/out`, and the outcomes of others cannot be recorded.
+#[test]
+fn a_program_that_fills_its_folder_leaves_the_room_that_outcomes_need() {
+    if !can_mount("filling a disk from a program") {
+        return;
+    }
+    let body = "(local.set $fd (call $open (i32.const 4) (text \"x\") (i32.const 1)))
+        (loop $more (br_if $more (i32.eqz (call $try_write (local.get $fd) (i32.const 65536) (i32.const 60000)))))
+        (loop $forever (br $forever))";
+    let setup = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_guest("filler", program::module(body))
+        .with_file("filler.toml", "scratch = true\ntimeout = \"3s\"")
+        .set("disk_reserve_bytes", RESERVE_BYTES)
+        .set("workers", 2);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let host = setup.start();
+    let filler = host.submit_job(json!({"kind": "filler", "input": null, "max_attempts": 1}));
+    let free =
+        || rustix::fs::statvfs(host.setup().data()).map(|disk| disk.f_bavail * disk.f_frsize).expect("it is there");
+    // As far as it gets: into the room for outcomes, but not into the last of it.
+    eventually("it has been refused", || (free() < RESERVE_BYTES).then_some(()));
+    host.post("/v1/kinds/good/jobs", "more").refused(507, "disk_full");
+    assert!(free() > 12 << 20, "{} bytes are left", free());
+    let failure = host.failure(&filler);
+    assert!(failure["code"] == "internal" || failure["code"] == "deadline_exceeded", "{failure}");
+    assert!(free() > RESERVE_BYTES, "its folder is gone");
+    let id = eventually("there is room again", || {
+        let answer = host.post("/v1/kinds/good/jobs", "again");
+        (answer.status == 202).then(|| answer.json()["id"].as_str().expect("an id").to_owned())
+    });
+    assert_eq!(host.output(&id), b"ok");
     drop((host, disk));
 }

@@ -185,3 +185,38 @@ fn checkpoints_are_exported_imported_compacted_and_verified() {
     let verdict = host.setup().run(&["verify", data.to_str().expect("text")]);
     assert!(verdict.stdout.join("\n").contains("2 succeeded + 0 failed + 0 cancelled + 0 pending; 0 checkpoints"));
 }
+
+/// The counting of a grid that takes this plugin seconds, in columns.
+const COLUMNS: u32 = 30_000_000;
+
+fn grid(columns: u32) -> Value {
+    json!({"f": "sqrt(4-xs**2)", "a": 0, "b": 2, "c": 0, "d": 2, "size": columns})
+}
+
+fn fraction(job: &Value) -> f64 {
+    job["progress"]["fraction"].as_f64().expect("a number")
+}
+
+fn fuel(job: &Value) -> f64 {
+    let reports = job["usage"].as_array().expect("a list");
+    reports.last().expect("an attempt has ended")["fuel"].as_f64().expect("a number")
+}
+
+/// Fault: the longer a computation takes, the less likely it ever ends.
+#[test]
+fn a_computation_killed_at_60_percent_goes_on_near_60_percent() {
+    let mut host = Host::prepare().with_guest("good", guest::good()).with_plugin("integrate").start();
+    let id = host.submit("integrate", grid(COLUMNS));
+    let killed_at = fraction(&host.wait_until(&id, "is at 60 %", |job| fraction(job) >= 0.6));
+    host.kill_and_restart();
+    let job = host.wait_until(&id, "runs again", |job| fraction(job) > 0.0 || job["state"] == "succeeded");
+    assert!(fraction(&job) >= killed_at - 0.25, "killed at {killed_at}, back at {job}");
+    let result: Value = serde_json::from_slice(&host.output(&id)).expect("JSON");
+    assert!((result["result"].as_f64().expect("a number") - std::f64::consts::PI).abs() < 1e-6, "{result}");
+    // What the guest says is one thing; what it burnt is another.
+    let job = host.job(&id);
+    let whole = host.wait_for(&host.submit("integrate", grid(COLUMNS / 40)), "succeeded");
+    let share = fuel(&job) / (fuel(&whole) * 40.0);
+    assert!((0.1..0.65).contains(&share), "after the kill at {killed_at} it burnt {share} of a whole run's fuel");
+    host.still_works();
+}

@@ -40,6 +40,20 @@ pub(crate) fn echo() -> Vec<u8> {
                              (i32.load (i32.const 824)) (i32.load (i32.const 828))))")
 }
 
+/// A plugin whose input is JSON that ends with `"ADDRESS"]`, and that answers with the blob of that address, up to 1 MiB of
+/// it, or with `not found`.
+pub(crate) fn blob_reader() -> Vec<u8> {
+    run("(call $input_bytes (local.get $input) (i32.const 816))
+         (call $read_blob (i32.sub (i32.add (i32.load (i32.const 824)) (i32.load (i32.const 828))) (i32.const 66))
+                          (i32.const 64) (i32.const 840))
+         (if (i32.load8_u (i32.const 840))
+           (then (if (i32.ne (i32.load8_u (i32.const 848)) (i32.const 1)) (then (unreachable)))
+                 (return (call $done (text \"text/plain\") (text \"not found\")))))
+         (call $read (i32.load (i32.const 848)) (i64.const 1048576) (i32.const 864))
+         (if (i32.load8_u (i32.const 864)) (then (unreachable)))
+         (return (call $done (text \"image/png\") (i32.load (i32.const 868)) (i32.load (i32.const 872))))")
+}
+
 /// A plugin that computes until it is stopped.
 pub(crate) fn endless() -> Vec<u8> {
     run("(loop $forever (br $forever))")
@@ -322,6 +336,8 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.stream" (func $input_stream (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[resource-drop]input" (func $drop_input (param i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $read (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write-zeroes" (func $write_zeroes (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-splice" (func $blocking_splice (param i32 i32 i64 i32)))"#,

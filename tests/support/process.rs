@@ -128,6 +128,16 @@ impl Process {
         let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
         std::time::Duration::from_millis(ticks * 10)
     }
+
+    /// For how long the thread of this name has wanted a processor so far while others had them.
+    pub(crate) fn delayed(&self, thread: &str) -> std::time::Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let read = |folder: &Path, name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let mut folders = threads.map(|thread| thread.expect("it runs").path());
+        let folder = folders.find(|folder| read(folder, "comm").trim_end() == thread).expect("there is such a thread");
+        let nanoseconds = read(&folder, "schedstat").split(' ').nth(1).and_then(|field| field.parse().ok());
+        std::time::Duration::from_nanos(nanoseconds.expect("the kernel counts it"))
+    }
 }
 
 impl Drop for Process {

@@ -66,6 +66,12 @@ const HELPERS: &[&str] = &[
          (local.get $flags) (i64.const 0x1fffffff) (i64.const 0x1fffffff) (i32.const 0) (i32.const 24)))
        (if (local.get $error) (then (return (i32.sub (i32.const 0) (local.get $error)))))
        (i32.load (i32.const 24)))",
+    // The same for reading only: also folders, and files that cannot be written.
+    "(func $look (param $folder i32) (param $name i32) (param $size i32) (param $flags i32) (result i32) (local $error i32)
+       (local.set $error (call $path_open (local.get $folder) (i32.const 1) (local.get $name) (local.get $size)
+         (local.get $flags) (i64.const 2) (i64.const 2) (i32.const 0) (i32.const 24)))
+       (if (local.get $error) (then (return (i32.sub (i32.const 0) (local.get $error)))))
+       (i32.load (i32.const 24)))",
     "(func $read (param $fd i32) (param $place i32) (param $size i32) (result i32)
        (i32.store (i32.const 0) (local.get $place)) (i32.store (i32.const 4) (local.get $size))
        (if (call $fd_read (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 8)) (then (unreachable)))

@@ -110,6 +110,21 @@ impl Setup {
         Process::start(command, self.folder()).wait()
     }
 
+    /// Moves the data folder, which no host uses, through `dropforge export` and `dropforge import`.
+    pub(crate) fn move_data(&self) {
+        let (file, before) = (self.folder().join("export.ndjson"), self.folder().join("before"));
+        std::fs::rename(self.data(), &before).expect("a folder can be renamed");
+        for [verb, from, to] in [
+            ["export".as_ref(), before.as_os_str(), file.as_os_str()],
+            ["import".as_ref(), file.as_os_str(), self.data().as_os_str()],
+        ] {
+            let mut command = process::dropforge(self.open_files_max);
+            command.args([verb, from, to]);
+            let exit = Process::start(command, self.folder()).wait();
+            assert!(exit.status.success(), "{exit:?}");
+        }
+    }
+
     /// Runs `dropforge check` on a file of the plugin folder.
     pub(crate) fn check(&self, file: &str, flags: &[&str]) -> Exit {
         let mut command = process::dropforge(self.open_files_max);

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::lines::{Line, Lines};
+use super::owner::Owner;
 use super::problem::Problem;
 use super::{Api, submit};
 
@@ -31,11 +32,20 @@ const UNREAD_BYTES_MAX: usize = 4 << 20;
 /// Answers sent in one piece, if there are so many.
 const ANSWERS_AT_ONCE: usize = 256;
 
+/// Whose lines they are.
+#[derive(Clone)]
+struct Sender {
+    api: Arc<Api>,
+    owner: String,
+    key: Option<[u8; 32]>,
+}
+
 /// A piece of the answer, and the room it takes until it is sent.
 type Piece = (Bytes, OwnedSemaphorePermit);
 
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
+    Owner(owner): Owner,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -48,7 +58,7 @@ pub(super) async fn post(
     let key = submit::idempotency_key(&headers)?;
     // Without a bound of its own, as each piece carries a permit.
     let (pieces, mut answers) = mpsc::unbounded_channel();
-    tokio::spawn(work(api, key, request, pieces));
+    tokio::spawn(work(Sender { api, owner, key }, request, pieces));
     // The first answer comes before the head of the response: a client that asked whether to send at all hears "go on" first.
     let first = answers.recv().await;
     let rest = stream::poll_fn(move |cx| answers.poll_recv(cx));
@@ -58,9 +68,9 @@ pub(super) async fn post(
 }
 
 /// Goes through the lines until they end, or the client has gone.
-async fn work(api: Arc<Api>, key: Option<[u8; 32]>, request: Body, pieces: mpsc::UnboundedSender<Piece>) {
+async fn work(sender: Sender, request: Body, pieces: mpsc::UnboundedSender<Piece>) {
     let unread = Arc::new(Semaphore::new(UNREAD_BYTES_MAX));
-    let answers = answers(api, key, request).ready_chunks(ANSWERS_AT_ONCE);
+    let answers = answers(sender, request).ready_chunks(ANSWERS_AT_ONCE);
     let mut answers = std::pin::pin!(answers);
     loop {
         let lines = tokio::select! {
@@ -86,7 +96,8 @@ async fn work(api: Arc<Api>, key: Option<[u8; 32]>, request: Body, pieces: mpsc:
     }
 }
 
-fn answers(api: Arc<Api>, key: Option<[u8; 32]>, request: Body) -> impl Stream<Item = Value> {
+fn answers(sender: Sender, request: Body) -> impl Stream<Item = Value> {
+    let api = &sender.api;
     let line_bytes_max = LINE_BYTES_MAX.min(usize::try_from(api.limits.json_bytes_max).unwrap_or(usize::MAX));
     let lines = Lines::new(request, line_bytes_max, api.limits.body_bytes_max);
     let under_way = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
@@ -103,10 +114,9 @@ fn answers(api: Arc<Api>, key: Option<[u8; 32]>, request: Body) -> impl Stream<I
     });
     admitted
         .map(move |(number, line, room)| {
-            let api = Arc::clone(&api);
-            let key = key.map(|key| key_of_line(&key, number));
+            let sender = sender.clone();
             async move {
-                let answer = answer(&api, key, line, line_bytes_max).await;
+                let answer = answer(&sender, number, line, line_bytes_max).await;
                 drop(room);
                 answer
             }
@@ -114,7 +124,7 @@ fn answers(api: Arc<Api>, key: Option<[u8; 32]>, request: Body) -> impl Stream<I
         .buffered(UNDER_WAY_MAX)
 }
 
-async fn answer(api: &Api, key: Option<[u8; 32]>, line: Line, line_bytes_max: usize) -> Value {
+async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize) -> Value {
     let accepted = async {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
@@ -125,8 +135,9 @@ async fn answer(api: &Api, key: Option<[u8; 32]>, line: Line, line_bytes_max: us
             Line::BodyTooLarge(most) => return Err(Problem::too_large(most, "; send what follows in another batch")),
             Line::BrokeOff(why) => return Err(Problem::malformed(format!("the body broke off here: {why}"))),
         };
-        let wanted = submit::check(api, &bytes).await?;
-        submit::accept(api, wanted.into_submission(key)?).await
+        let wanted = submit::check(&sender.api, &sender.owner, &bytes).await?;
+        let key = sender.key.map(|key| key_of_line(&key, number));
+        submit::accept(&sender.api, wanted.into_submission(key)?).await
     };
     match accepted.await {
         Ok(job) => json!({"status": 202, "id": job.id}),

@@ -152,6 +152,7 @@ impl JobOptions {
             kind: Kind::clone(&plugin.kind),
             input,
             options: Options { parameters: self.parameters, arguments: self.args },
+            blobs: Vec::new(),
             priority: u8::try_from(priority).unwrap_or(9),
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             run_at: self.delay.map(|delay| Time::now().after(delay)).or(self.run_at),

@@ -95,6 +95,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_artifact", "No such artifact", detail)
     }
 
+    /// No such blob.
+    pub(super) fn unknown_blob() -> Self {
+        let detail = "no blob with this address is kept here; POST /v1/blobs keeps one";
+        Self::new(StatusCode::NOT_FOUND, "unknown_blob", "No such blob", detail)
+    }
+
     /// No such path.
     pub(super) fn not_found(path: &str) -> Self {
         let detail = format!("there is nothing at {path}; the API begins at /v1/kinds");
@@ -250,6 +256,11 @@ impl From<StoreError> for Problem {
                     "{queue_max} jobs of this kind are unfinished already, the most this host keeps; try again later"
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail).retry_after(5)
+            }
+            StoreError::TooManyUploads => {
+                let detail = "as many uploads are kept here as may be; those that no job names go after a while";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", "Too many uploads", detail)
+                    .retry_after(600)
             }
             StoreError::KeyReused => {
                 let detail = "this Idempotency-Key came with another request before; take a new key for a new request";

@@ -10,10 +10,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::options::JobOptions;
+use super::owner::Owner;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
-use super::{Api, Segments, body, content, explain, json_job};
+use super::{Api, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -28,6 +29,7 @@ const JSON: &str = "application/json";
 /// A job as JSON.
 pub(super) async fn json(
     State(api): State<Arc<Api>>,
+    Owner(owner): Owner,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -36,7 +38,7 @@ pub(super) async fn json(
     let most = api.limits.json_bytes_max;
     let advice = "; send the input as the whole body of POST /v1/kinds/{kind}/jobs instead";
     let body = body::read_whole(request, &headers, most, advice).await?;
-    let mut wanted = check(&api, &body).await?;
+    let mut wanted = check(&api, &owner, &body).await?;
     wanted.options.cancel_on_timeout = cancel_on_timeout;
     submit(&api, &headers, wanted).await
 }
@@ -46,19 +48,21 @@ pub(super) struct Wanted {
     plugin: Arc<Plugin>,
     options: JobOptions,
     payload: Payload,
+    /// What the input names.
+    blobs: Vec<Payload>,
 }
 
 impl Wanted {
     /// What is to be accepted, under a client's key if it gave one.
     pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
-        let Self { plugin, options, payload } = self;
+        let Self { plugin, options, payload, blobs } = self;
         let key = key.map(|name| (name, options.digest(&plugin.kind, &payload)));
-        Ok(Submission { key, ..options.into_submission(&plugin, payload)? })
+        Ok(Submission { key, blobs, ..options.into_submission(&plugin, payload)? })
     }
 }
 
 /// Reads a job as JSON and checks its input.
-pub(super) async fn check(api: &Api, body: &[u8]) -> Result<Wanted, Problem> {
+pub(super) async fn check(api: &Api, owner: &str, body: &[u8]) -> Result<Wanted, Problem> {
     let (job, input) = json_job::parse(body)?;
     let plugin = serving(api, &job.kind)?;
     if !accepts_json(&plugin) {
@@ -68,14 +72,16 @@ pub(super) async fn check(api: &Api, body: &[u8]) -> Result<Wanted, Problem> {
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
+    let blobs = blobs::named_in(api, owner, &input, "/input")?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    Ok(Wanted { plugin, options: job.options, payload })
+    Ok(Wanted { plugin, options: job.options, payload, blobs })
 }
 
 /// A job whose input is the request's body.
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
+    Owner(owner): Owner,
     Segments(kind): Segments<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -83,16 +89,18 @@ pub(super) async fn raw(
 ) -> Result<Response, Problem> {
     let plugin = serving(&api, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
+    let mut named = Vec::new();
     let payload = if plugin.reads_json() {
         let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
         let input = check_json(&plugin, input, "").await?;
+        named = blobs::named_in(&api, &owner, &input, "")?;
         let upload = body::write(api.queue.upload(), input).await?;
         body::finish(upload, JSON.to_owned()).await?
     } else {
         let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
         body::finish(upload, body::media_type(&headers)?).await?
     };
-    submit(&api, &headers, Wanted { plugin, options, payload }).await
+    submit(&api, &headers, Wanted { plugin, options, payload, blobs: named }).await
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.

@@ -102,6 +102,8 @@ impl Side {
             input: Payload { media_type: "application/json".to_owned(), content },
             options: Options::default(),
             command: CommandSettings::default(),
+            scratch: None,
+            blobs: Vec::new(),
             limits: LIMITS,
             grants: Arc::default(),
             running: Arc::new(Running::default()),

@@ -116,8 +116,7 @@ impl Stdout {
     /// What was written, and what it seems to be. Once the guest is gone, nobody else holds it.
     pub(super) fn finish(self) -> Option<(&'static str, Upload)> {
         let output = Arc::into_inner(self.output)?.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let media_type = if output.text.was_text() { TEXT } else { OCTETS };
-        Some((media_type, output.upload))
+        Some((output.text.media_type(), output.upload))
     }
 }
 
@@ -169,14 +168,14 @@ impl OutputStream for Stdout {
 
 /// Whether bytes that come in pieces are text: UTF-8 without NUL.
 #[derive(Debug, Default)]
-struct TextCheck {
+pub(super) struct TextCheck {
     is_something_else: bool,
     /// The beginning of a character whose end has not come yet: at most three bytes.
     unfinished: Vec<u8>,
 }
 
 impl TextCheck {
-    fn add(&mut self, mut bytes: &[u8]) {
+    pub(super) fn add(&mut self, mut bytes: &[u8]) {
         self.is_something_else |= bytes.contains(&0);
         // The end of a character that was cut in two comes byte by byte.
         while !self.unfinished.is_empty() {
@@ -200,6 +199,11 @@ impl TextCheck {
             Ok(_) => {}
         }
         self.unfinished.clear();
+    }
+
+    /// What they seem to be.
+    pub(super) fn media_type(&self) -> &'static str {
+        if self.was_text() { TEXT } else { OCTETS }
     }
 
     fn was_text(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The host's side of the plugin contract in `wit/`: what a guest may ask for, and what it gets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
@@ -14,6 +14,7 @@ use self::bindings::dropforge::job::host::{self, ArtifactError, Checkpoint, Leve
 use self::bindings::dropforge::job::types::{self, InputError, Parameter};
 use super::checkpoints::Checkpoints;
 use super::command::{Stdin, Stdout};
+use super::files::{self, Open, Out};
 use super::grants::Grants;
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
@@ -23,7 +24,7 @@ use super::run::Limits;
 use super::sockets::{self, Sockets};
 use super::streams::{ContentStream, Draft, DraftStream, Log, SharedDraft};
 use crate::running::{LINE_BYTES_MAX, Running};
-use crate::store::{ContentReader, Payload, Upload};
+use crate::store::{Content, ContentReader, Payload, Scratch, Upload};
 
 /// The largest input a guest may take in one piece.
 const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -66,11 +67,14 @@ pub(super) struct Guest {
     pub(super) log: Log,
     pub(super) drafts: Vec<SharedDraft>,
     names: HashSet<String>,
-    running: Arc<Running>,
+    blobs: HashMap<[u8; 32], Content>,
+    pub(super) running: Arc<Running>,
     new_upload: NewUpload,
     checkpoints: Checkpoints,
     pub(super) pace: Pace,
-    open_streams: Arc<()>,
+    pub(super) open_streams: Arc<()>,
+    pub(super) open: Open,
+    pub(super) out: Option<Out>,
     pub(super) stdout: Option<Stdout>,
 }
 
@@ -79,6 +83,8 @@ pub(super) struct CommandStart {
     pub(super) input: ContentReader,
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
+    /// Its folders and the quota of the second one, if it is given any.
+    pub(super) scratch: Option<(Arc<Scratch>, u64)>,
 }
 
 impl Guest {
@@ -97,6 +103,7 @@ impl Guest {
         let open_streams = Arc::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone());
+        let scratch = command.as_ref().and_then(|start| start.scratch.clone());
         let stdout = command.map(|start| {
             let stdout = Stdout::new(new_upload(), Arc::clone(&meter), Arc::clone(&running));
             let (running, open) = (Arc::clone(&running), Arc::clone(&open_streams));
@@ -119,6 +126,16 @@ impl Guest {
             wasi.preopened_dir(&folder.host, &folder.guest, FsPerms::ReadOnly)
                 .with_context(|| format!("the folder granted as {}", folder.guest))?;
         }
+        let out = match scratch {
+            Some((scratch, bytes_max)) => {
+                wasi.preopened_dir(scratch.input(), "/in", FsPerms::ReadOnly).context("the folder /in")?;
+                let mut out = WasiCtx::builder();
+                out.allow_blocking_current_thread(true);
+                out.preopened_dir(scratch.output(), "/out", FsPerms::ReadWrite).context("the folder /out")?;
+                Some(Out::new(out.build().filesystem().clone(), bytes_max, scratch.room()))
+            }
+            None => None,
+        };
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
         Ok(Self {
@@ -133,18 +150,45 @@ impl Guest {
             log,
             drafts: Vec::new(),
             names: HashSet::new(),
+            blobs: HashMap::new(),
             running,
             new_upload,
             checkpoints,
             pace: Pace::default(),
             open_streams,
+            open: Open::default(),
+            out,
             stdout,
         })
     }
 
     /// Whether the guest holds as many streams of the host as it may.
-    fn has_too_many_streams(&self) -> bool {
+    pub(super) fn has_too_many_streams(&self) -> bool {
         Arc::strong_count(&self.open_streams) > OPEN_STREAMS_MAX
+    }
+
+    /// Lets the guest read these blobs, and no others.
+    pub(super) fn allow_blobs(&mut self, blobs: Vec<Content>) {
+        self.blobs = blobs.into_iter().map(|blob| (blob.sha256(), blob)).collect();
+    }
+
+    /// Hands the guest a stream of stored bytes.
+    fn open_stream(&mut self, content: &Content) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        if self.has_too_many_streams() {
+            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
+        }
+        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
+        match content.open(0) {
+            Ok(reader) => {
+                let meter = Arc::clone(&self.meter);
+                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
+                Ok(Ok(self.handles.push(stream)?))
+            }
+            Err(error) => {
+                self.meter.note_disk_error(&error);
+                Ok(Err(InputError::Unavailable(error.to_string())))
+            }
+        }
     }
 
     /// Where its next output goes.
@@ -183,6 +227,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     sockets::link(linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    files::link(linker)?;
     Ok(())
 }
 
@@ -213,21 +258,8 @@ impl types::HostInput for Guest {
         &mut self,
         input: Resource<Payload>,
     ) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        if self.has_too_many_streams() {
-            return Ok(Err(InputError::Unavailable(format!("{OPEN_STREAMS_MAX} streams are open; drop some"))));
-        }
-        let (running, open) = (Arc::clone(&self.running), Arc::clone(&self.open_streams));
-        let meter = Arc::clone(&self.meter);
-        match self.handles.get(&input)?.content.open(0) {
-            Ok(reader) => {
-                let stream: DynInputStream = Box::new(ContentStream { reader, meter, running, _open: open });
-                Ok(Ok(self.handles.push(stream)?))
-            }
-            Err(error) => {
-                meter.note_disk_error(&error);
-                Ok(Err(InputError::Unavailable(error.to_string())))
-            }
-        }
+        let content = self.handles.get(&input)?.content.clone();
+        self.open_stream(&content)
     }
 
     async fn drop(&mut self, input: Resource<Payload>) -> wasmtime::Result<()> {
@@ -283,8 +315,15 @@ impl host::Host for Guest {
         Ok(Ok(self.handles.push(stream)?))
     }
 
-    async fn read_blob(&mut self, _sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
-        Ok(Err(InputError::Unavailable(NOT_SUPPORTED_YET.to_owned())))
+    async fn read_blob(&mut self, sha256: String) -> wasmtime::Result<Result<Resource<DynInputStream>, InputError>> {
+        let mut address = [0; 32];
+        // As inputs name it, or as the contract does.
+        let digits = sha256.strip_prefix("sha256:").unwrap_or(&sha256);
+        let blob = hex::decode_to_slice(digits, &mut address).ok().and_then(|()| self.blobs.get(&address)).cloned();
+        match blob {
+            Some(content) => self.open_stream(&content),
+            None => Ok(Err(InputError::NotFound)),
+        }
     }
 
     async fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Checkpoint>> {
@@ -335,7 +374,7 @@ pub(super) fn checked_media_type(media_type: String) -> String {
     if well_formed { media_type } else { "application/octet-stream".to_owned() }
 }
 
-fn check_artifact_name(name: &str) -> Result<(), &'static str> {
+pub(super) fn check_artifact_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 255 {
         Err("a name has 1 to 255 bytes")
     } else if name.starts_with('.') {

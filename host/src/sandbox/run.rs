@@ -12,14 +12,16 @@ use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnPark, Stopped, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
+use super::files::Full;
 use super::grants::Grants;
-use super::meter::Exceeded;
+use super::meter::{Exceeded, Meter};
 use super::pace::BeforeCalls;
+use super::scratch::{self, NotKept, ScratchWish};
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
 use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
-use crate::store::{Mark, Options, Payload, Upload};
+use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
 use crate::time::Time;
 
 /// `describe` has little to do and gets little to do it with.
@@ -55,6 +57,10 @@ pub struct Call<'a> {
     pub options: Options,
     /// What a command is told besides. Of no concern to a job component.
     pub command: CommandSettings,
+    /// The folders `/in` and `/out` of a command, if it gets any.
+    pub scratch: Option<ScratchWish>,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -112,13 +118,17 @@ enum Returned {
 
 impl Sandbox {
     /// Runs a job. Never fails itself: whatever happens is in the report.
-    pub async fn run(&self, program: &Program, call: Call<'_>) -> Report {
+    pub async fn run(&self, program: &Program, mut call: Call<'_>) -> Report {
         let started = Instant::now();
         let deadline = started + call.limits.timeout;
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let start = match start_of(program, &call) {
+        let scratch = match prepared(&call.on_park, call.scratch.take()).await {
+            Ok(scratch) => scratch,
+            Err(error) => return Report::not_started(format!("the host could not prepare /in and /out: {error}")),
+        };
+        let start = match start_of(program, &call, scratch.clone()) {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
@@ -136,6 +146,7 @@ impl Sandbox {
             }
         };
         let mut store = self.store(guest, limits.fuel);
+        store.data_mut().allow_blobs(call.blobs);
         let mut times = Times::default();
         let context = wit::Context {
             id: call.id,
@@ -171,10 +182,17 @@ impl Sandbox {
         };
         let mut guest = store.into_data();
         usage.log = guest.log.last();
-        usage.bytes_out = guest.meter.output_bytes();
         let (drafts, stdout) = (std::mem::take(&mut guest.drafts), guest.stdout.take());
-        // Streams the guest left open still hold their drafts; they go with the guest.
+        let meter = Arc::clone(&guest.meter);
+        // Streams the guest left open still hold their drafts, and files of its folders; they go with the guest.
         drop(guest);
+        let mut drafts = unshare(drafts);
+        let left = emptied(&call.on_park, scratch, finished.is_ok(), &meter).await;
+        usage.bytes_out = meter.output_bytes();
+        let finished = finished.and_then(|output| {
+            drafts.extend(left?);
+            Ok(output)
+        });
         match finished {
             Ok(output) => {
                 let printed = || {
@@ -182,7 +200,7 @@ impl Sandbox {
                     Some(Result::Bytes(call.command.media_type.unwrap_or_else(|| guessed.to_owned()), upload))
                 };
                 let output = output.or_else(printed);
-                Report { ended: Ended::Succeeded, usage, output, drafts: unshare(drafts) }
+                Report { ended: Ended::Succeeded, usage, output, drafts }
             }
             Err(over) => Report::over(over, usage),
         }
@@ -237,8 +255,46 @@ impl Sandbox {
     }
 }
 
+/// The folders of an attempt and the quota of the second one.
+type Folders = Option<(Arc<Scratch>, u64)>;
+
+async fn prepared(on_park: &OnPark, wish: Option<ScratchWish>) -> std::io::Result<Folders> {
+    let Some(wish) = wish else { return Ok(None) };
+    let bytes_max = wish.bytes_max;
+    let scratch = blocking(on_park, move || wish.prepare()).await?;
+    Ok(Some((Arc::new(scratch), bytes_max)))
+}
+
+/// Takes what the guest has left, if it has succeeded, and removes the folders.
+async fn emptied(
+    on_park: &OnPark,
+    folders: Folders,
+    has_succeeded: bool,
+    meter: &Arc<Meter>,
+) -> std::result::Result<Vec<Draft>, Over> {
+    // The guest is gone, and with it every other handle.
+    let Some(scratch) = folders.and_then(|(scratch, _)| Arc::into_inner(scratch)) else { return Ok(Vec::new()) };
+    let meter = Arc::clone(meter);
+    let work = move || Ok(if has_succeeded { scratch::collect(scratch, &meter) } else { Ok(Vec::new()) });
+    match blocking(on_park, work).await {
+        Ok(collected) => collected.map_err(not_kept),
+        Err(error) => Err(disk_failed(&error.to_string())),
+    }
+}
+
+/// Does what blocks on the disk on a thread made for that; other jobs have this one meanwhile.
+async fn blocking<T: Send + 'static>(
+    on_park: &OnPark,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    on_park(true);
+    let done = tokio::task::spawn_blocking(work).await;
+    on_park(false);
+    done.unwrap_or_else(|_| Err(std::io::Error::other("the thread that worked on its files panicked")))
+}
+
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
-fn start_of(program: &Program, call: &Call<'_>) -> std::io::Result<Option<CommandStart>> {
+fn start_of(program: &Program, call: &Call<'_>, scratch: Folders) -> std::io::Result<Option<CommandStart>> {
     if matches!(program.linked, Linked::Job(_)) {
         return Ok(None);
     }
@@ -246,6 +302,7 @@ fn start_of(program: &Program, call: &Call<'_>) -> std::io::Result<Option<Comman
     let arguments = [call.kind.clone()].into_iter().chain(call.command.arguments.iter().cloned());
     Ok(Some(CommandStart {
         input,
+        scratch,
         arguments: arguments.chain(call.options.arguments.iter().cloned()).collect(),
         environment: [
             ("DROPFORGE_JOB_ID", call.id.clone()),
@@ -405,6 +462,9 @@ fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over
     if error.is::<GcHeapOutOfMemory<()>>() {
         return over_memory(limits);
     }
+    if let Some(full) = error.downcast_ref::<Full>() {
+        return Over::failed(Code::OutputTooLarge, full.to_string(), Some(Bound::Output));
+    }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
     }
@@ -443,6 +503,14 @@ fn over(running: &Running) -> Stopped {
 fn over_memory(limits: &Limits) -> Over {
     let message = format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes);
     Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
+}
+
+fn not_kept(reason: NotKept) -> Over {
+    match reason {
+        NotKept::Name(sentence) => Over::failed(Code::PluginError, sentence, None),
+        NotKept::TooLarge => over_output(),
+        NotKept::Disk(error) => disk_failed(&error.to_string()),
+    }
 }
 
 fn over_output() -> Over {

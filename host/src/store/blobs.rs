@@ -5,6 +5,8 @@
 //! Those are counted out: a [`BlobHandle`] keeps its file alive, a record's reference does too, and a file
 //! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
 
+mod scratch;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+pub use self::scratch::{Leftover, RoomForOutput, Scratch};
 use super::space::{Room, Space};
 
 /// How much an upload writes between two looks at the room that is left.
@@ -242,10 +245,8 @@ impl Blobs {
     pub(super) fn open_with(data: &Path, space: Space) -> io::Result<Self> {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary)?;
-        }
         fs::create_dir_all(&temporary)?;
+        scratch::clear(&temporary)?;
         sync_folder(data)?;
         Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
     }

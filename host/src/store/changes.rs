@@ -1,5 +1,6 @@
 //! What each change does to a job: checked against the newest state, then added to the group's commit.
 
+use super::blobs::{BlobHandle, Content};
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::space::Room;
 use super::writer::Group;
@@ -21,12 +22,13 @@ impl Group<'_> {
         if self.disk.space.room() != Room::Ample {
             return Err(StoreError::DiskFull);
         }
-        let NewJob { job, input, options } = new;
+        let NewJob { job, input, options, blobs: named } = new;
         self.check_queue(&job.kind, admission.queue_max)?;
         let options = options.encode()?;
         let (id, mut writes) = (job.id, Writes::default());
         writes.content(id, Part::Input, &input.content)?;
         writes.bytes(id, Part::Options, &options)?;
+        Self::write_uses(&mut writes, id, &named)?;
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
         if let Some((name, key)) = &key {
@@ -43,7 +45,12 @@ impl Group<'_> {
             suspect: false,
             job,
         };
-        let job = self.put(record, writes, input.content.into_blob().as_slice())?;
+        let first_named = usize::from(matches!(input.content, Content::Blob(_)));
+        let contents = std::iter::once(input).chain(named).map(|payload| payload.content);
+        let blobs: Vec<BlobHandle> = contents.filter_map(Content::into_blob).collect();
+        let job = self.put(record, writes, &blobs)?;
+        let uploads = &mut self.disk.index().uploads;
+        blobs.iter().skip(first_named).for_each(|blob| uploads.begin_use(blob.sha256()));
         self.keys.extend(key);
         Ok(job)
     }
@@ -229,6 +236,7 @@ impl Group<'_> {
             writes.remove(&key);
         }
         self.release(blobs);
+        self.remove_uses(id, writes)?;
         record.content_gone = true;
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! DIR/commit   the number of the newest durable commit, outside of sled
 //! DIR/inflight which jobs are inside a guest right now
 //! DIR/blobs/   large payloads, a file each
-//! DIR/tmp/     uploads under way; emptied at open
+//! DIR/tmp/     uploads under way, and the folders of programs that run; emptied at open
 //! DIR/plugins/ the last good file of each kind, which `plugins` keeps there
 //! DIR/importing is there while an import fills the folder; until it is done nobody else opens it
 //! ```

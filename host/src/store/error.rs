@@ -18,6 +18,8 @@ pub enum StoreError {
         /// How many that is.
         queue_max: u64,
     },
+    /// As many uploads are kept as may be.
+    TooManyUploads,
     /// The request cannot be stored as it is.
     Refused(String),
     /// Something on disk is not what was written.
@@ -50,6 +52,7 @@ impl fmt::Display for StoreError {
             StoreError::NotFound => f.write_str("no such job"),
             StoreError::Fenced => f.write_str("the claim is no longer valid"),
             StoreError::QueueFull { queue_max } => write!(f, "the queue holds {queue_max} unfinished jobs already"),
+            StoreError::TooManyUploads => f.write_str("as many uploads are kept as may be"),
             StoreError::Refused(why) => f.write_str(why),
             StoreError::KeyReused => f.write_str("the idempotency key came with another request before"),
             StoreError::Gone => f.write_str("the job's content is no longer kept"),

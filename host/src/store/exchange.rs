@@ -115,6 +115,8 @@ pub struct NewJob {
     pub input: Payload,
     /// What else the plugin is told.
     pub options: Options,
+    /// The blobs its input names, each once.
+    pub blobs: Vec<Payload>,
 }
 
 /// A job handed to a worker.
@@ -126,6 +128,8 @@ pub struct Claimed {
     pub token: Token,
     /// What the plugin reads and is told besides, or why the disk does not give it back.
     pub input: Result<(Payload, Options), StoreError>,
+    /// The blobs its input names.
+    pub blobs: Vec<Content>,
     /// What an earlier attempt left for this one, or why the disk does not give it back.
     pub checkpoint: Result<Option<Checkpoint>, StoreError>,
     /// To be set whenever its guest is about to run, so that a crash finds the guilty.

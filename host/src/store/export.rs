@@ -11,6 +11,7 @@ use super::disk::Disk;
 use super::paused;
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::transfer::{ArtifactLine, CheckpointLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
+use super::uploads::UploadRecord;
 use super::{Content, Options, Settings, StoreError};
 use crate::job::{JobId, USAGE_KEPT};
 
@@ -34,6 +35,12 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
         let KeyRecord { id, request, kept_until } = record::decode(&sealed)?;
         let (name, request) = (hex::encode(&key[1..]), hex::encode(request));
         write_line(output, &Line::Key { name, id, request, kept_until })?;
+    }
+    for entry in disk.db.scan_prefix(record::UPLOAD_PREFIX) {
+        let UploadRecord { owner, stored, kept_until } = record::decode(&entry.map_err(StoreError::from)?.1)?;
+        let mut exporter = Exporter { disk: &disk, output, id: JobId::nil(), content_gone: false };
+        let payload = exporter.payload(Part::Input, &stored)?;
+        write_line(output, &Line::Upload { owner, kept_until, payload })?;
     }
     for kind in paused::paused(&disk.db)? {
         write_line(output, &Line::Paused { kind })?;
@@ -67,6 +74,11 @@ impl Exporter<'_> {
             let payload = self.payload(Part::Artifact(number), &artifact.stored)?;
             artifacts.push(ArtifactLine { name: artifact.name, sha256: hex::encode(artifact.sha256), payload });
         }
+        let mut blobs = Vec::new();
+        for entry in disk.db.scan_prefix(record::use_prefix(id)) {
+            let stored: Stored = record::decode(&entry.map_err(StoreError::from)?.1)?;
+            blobs.push(self.payload(Part::Input, &stored)?);
+        }
         let numbers = record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages;
         let usage = numbers.filter_map(|number| record::read(&disk.db, &record::usage_key(id, number)).transpose());
         Ok(JobLine {
@@ -76,6 +88,7 @@ impl Exporter<'_> {
             input: self.payload(Part::Input, &record.input)?,
             output: record.output.as_ref().map(|output| self.payload(Part::Output, output)).transpose()?,
             artifacts,
+            blobs,
             checkpoint: self.checkpoint()?,
             usages: record.usages,
             content_gone: record.content_gone,

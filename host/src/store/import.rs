@@ -13,9 +13,11 @@ use super::checkpoint::StoredCheckpoint;
 use super::disk::{self, Disk};
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
+use super::uploads::UploadRecord;
 use super::writes::Writes;
 use super::{Content, Options, Settings, StoreError};
 use crate::job::JobId;
+use crate::time::Time;
 
 /// Jobs per commit.
 const JOBS_PER_COMMIT: u64 = 256;
@@ -109,6 +111,7 @@ impl Importer<'_> {
                 let record = KeyRecord { id, request: digest(&request)?, kept_until };
                 Ok(self.writes.record(&record::idempotency_key(&digest(&name)?), &record)?)
             }
+            Line::Upload { owner, kept_until, payload } => self.upload(owner, kept_until, payload),
             Line::Paused { kind } => Ok(self.writes.record(&record::paused_key(&kind), &1u64)?),
             Line::End { jobs } if jobs == self.jobs => {
                 self.ended = true;
@@ -118,15 +121,46 @@ impl Importer<'_> {
         }
     }
 
-    fn job(&mut self, line: JobLine) -> Result<(), Wrong> {
-        let id = line.job.id;
+    /// The large contents that came in the lines before this one.
+    fn take_blobs(&mut self) -> Result<HashMap<String, BlobHandle>, Wrong> {
         let mut blobs = HashMap::new();
         for (sha256, upload) in std::mem::take(&mut self.uploads) {
-            let Content::Blob(blob) = upload.finish()? else { return Err("a blob is too small to be one".into()) };
+            let Content::Blob(blob) = upload.finish_as_blob()? else { return Err("a blob is no blob".into()) };
             if hex::encode(blob.sha256()) != sha256 {
                 return Err(Wrong::Line(format!("blob {sha256} does not have the content of that name")));
             }
             blobs.insert(sha256, blob);
+        }
+        Ok(blobs)
+    }
+
+    fn upload(&mut self, owner: String, kept_until: Time, line: PayloadLine) -> Result<(), Wrong> {
+        let blobs = match (&line.blob, line.size) {
+            // An empty content has no lines of its own.
+            (Some(sha256), 0) => HashMap::from([(sha256.clone(), self.empty_blob()?)]),
+            _ => self.take_blobs()?,
+        };
+        let stored = self.payload(JobId::nil(), Part::Input, line, &blobs, false)?;
+        let sha256 = stored.blob.ok_or("an upload has to be a blob")?;
+        self.writes.record(&record::upload_key(&sha256, &owner), &UploadRecord { owner, stored, kept_until })?;
+        self.held.extend(blobs.into_values());
+        Ok(())
+    }
+
+    fn empty_blob(&self) -> Result<BlobHandle, Wrong> {
+        match self.disk.blobs.upload().finish_as_blob()? {
+            Content::Blob(blob) => Ok(blob),
+            Content::Inline(_) => Err("a blob is no blob".into()),
+        }
+    }
+
+    fn job(&mut self, line: JobLine) -> Result<(), Wrong> {
+        let id = line.job.id;
+        let mut blobs = self.take_blobs()?;
+        for empty in line.blobs.iter().filter(|blob| blob.size == 0) {
+            if let Some(sha256) = &empty.blob {
+                blobs.insert(sha256.clone(), self.empty_blob()?);
+            }
         }
         let options = Options { parameters: line.parameters, arguments: line.arguments }.encode()?;
         let input = self.payload(id, Part::Input, line.input, &blobs, line.content_gone)?;
@@ -152,6 +186,12 @@ impl Importer<'_> {
             let stored = self.payload(id, Part::Checkpoint, checkpoint.payload, &blobs, false)?;
             let kept = StoredCheckpoint { plugin_sha256: checkpoint.plugin_sha256, stored };
             self.writes.record(&record::checkpoint_key(id), &kept)?;
+        }
+        for blob in line.blobs {
+            let stored = self.payload(id, Part::Input, blob, &blobs, line.content_gone)?;
+            if let Some(sha256) = stored.blob {
+                self.writes.record(&record::use_key(id, &sha256), &stored)?;
+            }
         }
         let first = line.usages.saturating_sub(u32::try_from(line.usage.len()).unwrap_or(u32::MAX));
         for (number, usage) in (first..).zip(&line.usage) {

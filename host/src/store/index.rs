@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::retained::Retained;
+use super::uploads::Uploads;
 use crate::job::{Job, JobId, Kind, State};
 use crate::time::Time;
 
@@ -67,6 +68,8 @@ pub(super) struct Index {
     pub(super) retained: Retained,
     /// Unfinished jobs that have a checkpoint, so that nobody has to look for those of the others.
     pub(super) checkpoints: HashSet<JobId>,
+    /// What clients have uploaded.
+    pub(super) uploads: Uploads,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,

@@ -39,6 +39,26 @@ pub(super) const KEY_PREFIX: &[u8] = b"i";
 /// The open whose in-flight record was last judged.
 pub(super) const JUDGED_KEY: &[u8] = b"m/judged";
 
+/// All uploads.
+pub(super) const UPLOAD_PREFIX: &[u8] = b"b";
+/// All uses of blobs by jobs' inputs.
+pub(super) const USE_PREFIX: &[u8] = b"r";
+
+/// An upload, by its address and whoever uploaded it.
+pub(super) fn upload_key(sha256: &[u8; 32], owner: &str) -> Vec<u8> {
+    [UPLOAD_PREFIX, sha256, owner.as_bytes()].concat()
+}
+
+/// The blobs a job's input names.
+pub(super) fn use_prefix(id: JobId) -> Vec<u8> {
+    [USE_PREFIX, id.as_bytes()].concat()
+}
+
+/// A blob a job's input names.
+pub(super) fn use_key(id: JobId, sha256: &[u8; 32]) -> Vec<u8> {
+    [USE_PREFIX, id.as_bytes(), sha256].concat()
+}
+
 /// All kinds that are paused.
 pub(super) const PAUSED_PREFIX: &[u8] = b"m/paused/";
 

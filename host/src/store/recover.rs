@@ -3,7 +3,8 @@
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::inflight::Left;
-use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Record, StoredArtifact};
+use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Record, Stored, StoredArtifact};
+use super::uploads::UploadRecord;
 use super::{Store, StoreError};
 use crate::job::{Job, JobId};
 use crate::store::writer::Change;
@@ -43,6 +44,26 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         match record::decode::<StoredCheckpoint>(&sealed) {
             Ok(kept) => kept.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
             Err(error) => complain("a checkpoint", record::checkpoint_id(&key), &error),
+        }
+    }
+    for entry in disk.db.scan_prefix(record::UPLOAD_PREFIX) {
+        match record::decode::<UploadRecord>(&entry?.1) {
+            Ok(UploadRecord { owner, stored, kept_until }) => {
+                if let Some(sha256) = stored.blob {
+                    disk.blobs.retain(sha256);
+                    index.uploads.keep((sha256, owner), kept_until);
+                }
+            }
+            Err(error) => complain("an upload's record", None, &error),
+        }
+    }
+    for entry in disk.db.scan_prefix(record::USE_PREFIX) {
+        match record::decode::<Stored>(&entry?.1) {
+            Ok(stored) => stored.blob.into_iter().for_each(|sha256| {
+                disk.blobs.retain(sha256);
+                index.uploads.begin_use(sha256);
+            }),
+            Err(error) => complain("the record of a blob in use", None, &error),
         }
     }
     for entry in disk.db.scan_prefix(KEY_PREFIX) {

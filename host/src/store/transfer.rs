@@ -1,7 +1,7 @@
 //! A data folder as NDJSON, and back: for backups, for moving to another engine, and to look inside.
 //!
 //! One JSON object a line: a `header`, then for every job its large contents as `blob` lines and the `job` itself, then
-//! idempotency keys and paused kinds, then an `end` with the number of jobs, so that a file that was cut short is noticed. Nothing is left
+//! idempotency keys, uploads (after their contents) and paused kinds, then an `end` with the number of jobs, so that a file that was cut short is noticed. Nothing is left
 //! out, so an import gives a folder that differs from the exported one only in where things lie on disk.
 
 use std::io;
@@ -59,6 +59,7 @@ pub(super) enum Line {
     Header { format: u32 },
     Blob { sha256: String, data: String },
     Job(Box<JobLine>),
+    Upload { owner: String, kept_until: Time, payload: PayloadLine },
     Paused { kind: Kind },
     Key { name: String, id: JobId, request: String, kept_until: Time },
     End { jobs: u64 },
@@ -73,6 +74,9 @@ pub(super) struct JobLine {
     pub(super) output: Option<PayloadLine>,
     pub(super) artifacts: Vec<ArtifactLine>,
     pub(super) checkpoint: Option<CheckpointLine>,
+    /// What its input names.
+    #[serde(default)]
+    pub(super) blobs: Vec<PayloadLine>,
     /// Reports written in all; the newest follow.
     pub(super) usages: u32,
     pub(super) usage: Vec<Usage>,

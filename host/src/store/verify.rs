@@ -13,6 +13,7 @@ use super::disk::{self, CommitFile};
 use super::error::StoreError;
 use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::untouched::Untouched;
+use super::uploads::UploadRecord;
 use crate::job::{JobId, State, USAGE_KEPT, Usage};
 
 /// Read at a time while a blob is hashed.
@@ -93,6 +94,8 @@ impl Check<'_> {
         let result = match key.first() {
             Some(b'j') => self.job(key, sealed),
             // Looked at with the job they belong to; what no job accounts for is found at the end.
+            Some(b'b') => self.upload(sealed),
+            Some(b'r') => self.belongs(key).and_then(|()| self.blob(&record::decode(sealed)?)),
             Some(b'p' | b'a' | b'u') => self.belongs(key),
             Some(b'c') => self.checkpoint(key, sealed),
             Some(b'i') => record::decode::<KeyRecord>(sealed).map(drop),
@@ -173,10 +176,20 @@ impl Check<'_> {
         if bytes == record.bytes { Ok(()) } else { Err(StoreError::damaged("its sizes do not add up")) }
     }
 
+    fn upload(&mut self, sealed: &[u8]) -> Result<(), StoreError> {
+        let UploadRecord { stored, .. } = record::decode(sealed)?;
+        self.blob(&stored)
+    }
+
     fn payload(&mut self, id: JobId, part: Part, stored: &Stored) -> Result<(), StoreError> {
-        let Some(sha256) = stored.blob else {
-            return record::read_bytes(self.db, id, part, stored.size).map(drop);
-        };
+        match stored.blob {
+            None => record::read_bytes(self.db, id, part, stored.size).map(drop),
+            Some(_) => self.blob(stored),
+        }
+    }
+
+    fn blob(&mut self, stored: &Stored) -> Result<(), StoreError> {
+        let sha256 = stored.blob.ok_or_else(|| StoreError::damaged("a blob has no address"))?;
         // Many jobs may share a blob; hashing it once is enough.
         if !self.hashed.insert(sha256) {
             return Ok(());

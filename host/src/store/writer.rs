@@ -26,8 +26,9 @@ use super::checkpoint::{Checkpoint, StoredCheckpoint};
 use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
+use super::uploads::{UploadName, UploadRecord};
 use super::writes::Writes;
-use super::{Admission, Attempt, NewJob, StoreError, Token};
+use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress};
 use crate::time::Time;
 
@@ -50,6 +51,8 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
+    KeepUpload { upload: Payload, owner: String, kept_until: Time, reply: Reply<()> },
+    DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
@@ -96,6 +99,8 @@ pub(super) struct Group<'a> {
     pub(super) keys: HashMap<[u8; 32], KeyRecord>,
     /// Checkpoints that the group saves, and those it takes away.
     pub(super) checkpoints: HashMap<JobId, Option<StoredCheckpoint>>,
+    /// Uploads as this group leaves them; nothing for one that goes.
+    pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     released: Vec<[u8; 32]>,
     /// Whether every change so far makes room.
     only_frees: bool,
@@ -119,6 +124,7 @@ impl<'a> Group<'a> {
             joined: HashMap::new(),
             keys: HashMap::new(),
             checkpoints: HashMap::new(),
+            uploads: HashMap::new(),
             released: Vec::new(),
             only_frees: true,
             answers: Vec::new(),
@@ -129,7 +135,11 @@ impl<'a> Group<'a> {
         self.size += 1;
         self.only_frees &= matches!(
             change,
-            Change::DropContent { .. } | Change::Delete { .. } | Change::DropKeys { .. } | Change::Submit { .. }
+            Change::DropContent { .. }
+                | Change::Delete { .. }
+                | Change::DropKeys { .. }
+                | Change::DropUploads { .. }
+                | Change::Submit { .. }
         );
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
@@ -143,11 +153,19 @@ impl<'a> Group<'a> {
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
                 let result = self.pause(&kind, paused);
-                return self.done(reply, result);
+                return self.answer_done(reply, result);
             }
             Change::Checkpoint { id, token, checkpoint, reply } => {
                 let result = self.save_checkpoint(id, token, *checkpoint);
-                return self.done(reply, result);
+                return self.answer_done(reply, result);
+            }
+            Change::KeepUpload { upload, owner, kept_until, reply } => {
+                let done = self.keep_upload(&upload, owner, kept_until);
+                return self.answer_done(reply, done);
+            }
+            Change::DropUploads { overdue, now, reply } => {
+                let done = self.drop_uploads(&overdue, now);
+                return self.answer_done(reply, done);
             }
             Change::DropKeys { names, now, reply } => {
                 names.iter().for_each(|name| self.drop_key(name, now));
@@ -168,12 +186,13 @@ impl<'a> Group<'a> {
     }
 
     fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
-        let result = self.writes.record(key, value);
-        self.done(reply, result);
+        let done = self.writes.record(key, value);
+        self.answer_done(reply, done);
     }
 
-    fn done(&mut self, reply: Reply<()>, result: Result<(), StoreError>) {
-        match result {
+    /// Answers a change that is not one of a job: after the commit, or at once if it is refused.
+    fn answer_done(&mut self, reply: Reply<()>, done: Result<(), StoreError>) {
+        match done {
             Ok(()) => self.answers.push(Answer::Done(reply)),
             Err(refusal) => drop(reply.send(Err(refusal))),
         }

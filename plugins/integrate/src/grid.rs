@@ -3,6 +3,8 @@
 //! The rectangle [a, b] x [c, d] is cut into `size` x `size` equal cells. A cell counts when its centre is at or
 //! below the graph: `y <= f(x)`. The area is the share of cells that count, times the area of the rectangle.
 
+use serde::{Deserialize, Serialize};
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Grid {
     pub(crate) a: f64,
@@ -15,19 +17,40 @@ pub(crate) struct Grid {
 /// Columns between two reports: well below a tenth of a second of work for all but the longest formulas.
 const REPORT_EVERY: u32 = 4096;
 
+/// How far the counting has come. What was counted is a whole number, so stopping and going on changes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Counted {
+    /// Columns that are done.
+    pub(crate) columns: u32,
+    /// Cells in them that count.
+    pub(crate) cells: u64,
+}
+
 impl Grid {
-    /// The area below `f` inside the rectangle. `report` hears now and then how many columns are done.
+    /// The area below `f` inside the rectangle, where so much of it is counted already. `report` hears now and then how far
+    /// the counting has come.
     ///
     /// A value of `f` that is no number (NaN) has no cell below it; infinity has all, minus infinity none.
-    pub(crate) fn area_below(&self, mut f: impl FnMut(f64) -> f64, mut report: impl FnMut(u32)) -> f64 {
-        let mut cells: u64 = 0;
-        for column in 0..self.size {
-            if column % REPORT_EVERY == 0 {
-                report(column);
+    pub(crate) fn area_below(
+        &self,
+        mut f: impl FnMut(f64) -> f64,
+        counted: Counted,
+        mut report: impl FnMut(Counted),
+    ) -> f64 {
+        let mut cells = counted.cells;
+        for columns in counted.columns..self.size {
+            if columns % REPORT_EVERY == 0 {
+                report(Counted { columns, cells });
             }
-            cells += u64::from(self.cells_at_or_below(f(self.x(column))));
+            cells += u64::from(self.cells_at_or_below(f(self.x(columns))));
         }
         self.area_of(cells)
+    }
+
+    /// Whether the counting of this grid can have come so far.
+    pub(crate) fn can_have(&self, counted: Counted) -> bool {
+        counted.columns <= self.size && counted.cells <= u64::from(counted.columns) * u64::from(self.size)
     }
 
     /// How many cell centres of one column are at or below `height`.
@@ -105,7 +128,7 @@ mod tests {
                 for size in [1, 2, 3, 10, 97, 128] {
                     let grid = Grid { a, b, c, d, size };
                     let expected = by_comparing_every_cell(&grid, f);
-                    assert_eq!(grid.area_below(f, |_| {}), expected, "{name} on {grid:?}");
+                    assert_eq!(grid.area_below(f, Counted::default(), |_| {}), expected, "{name} on {grid:?}");
                 }
             }
         }
@@ -115,23 +138,43 @@ mod tests {
     fn a_quarter_circle_of_radius_two_measures_pi() {
         let grid = |size| Grid { a: 0.0, b: 2.0, c: 0.0, d: 2.0, size };
         let f = |x: f64| (4.0 - x * x).sqrt();
-        assert!((grid(100).area_below(f, |_| {}) - std::f64::consts::PI).abs() < 1e-2);
-        assert!((grid(10_000).area_below(f, |_| {}) - std::f64::consts::PI).abs() < 1e-5);
+        let area = |size| grid(size).area_below(f, Counted::default(), |_| {});
+        assert!((area(100) - std::f64::consts::PI).abs() < 1e-2);
+        assert!((area(10_000) - std::f64::consts::PI).abs() < 1e-5);
     }
 
     #[test]
     fn special_values_fill_all_or_nothing() {
         let grid = Grid { a: 0.0, b: 2.0, c: 0.0, d: 3.0, size: 10 };
-        assert_eq!(grid.area_below(|_| f64::NAN, |_| {}), 0.0);
-        assert_eq!(grid.area_below(|_| f64::NEG_INFINITY, |_| {}), 0.0);
-        assert_eq!(grid.area_below(|_| f64::INFINITY, |_| {}), 6.0);
+        let area = |value| grid.area_below(|_| value, Counted::default(), |_| {});
+        assert_eq!((area(f64::NAN), area(f64::NEG_INFINITY), area(f64::INFINITY)), (0.0, 0.0, 6.0));
     }
 
     #[test]
     fn large_grids_report_their_progress() {
         let grid = Grid { a: 0.0, b: 1.0, c: 0.0, d: 1.0, size: 10_000 };
         let mut reports = Vec::new();
-        grid.area_below(|x| x, |column| reports.push(column));
+        grid.area_below(|x| x, Counted::default(), |counted| reports.push(counted.columns));
         assert_eq!(reports, [0, 4096, 8192]);
+    }
+
+    #[test]
+    fn going_on_from_any_report_gives_the_very_same_area() {
+        let grid = Grid { a: 0.0, b: 3.0, c: -1.0, d: 1.0, size: 20_000 };
+        let mut reports = Vec::new();
+        let area = grid.area_below(f64::sin, Counted::default(), |counted| reports.push(counted));
+        assert!(reports.len() > 3);
+        for counted in reports {
+            assert!(grid.can_have(counted));
+            assert_eq!(grid.area_below(f64::sin, counted, |_| {}), area, "{counted:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_grid_has_counted_is_told_apart() {
+        let grid = Grid { a: 0.0, b: 1.0, c: 0.0, d: 1.0, size: 100 };
+        assert!(grid.can_have(Counted { columns: 100, cells: 10_000 }));
+        assert!(!grid.can_have(Counted { columns: 101, cells: 0 }));
+        assert!(!grid.can_have(Counted { columns: 10, cells: 1_001 }));
     }
 }

@@ -2,12 +2,18 @@
 
 #![allow(clippy::too_many_arguments, reason = "the generated bindings flatten records into arguments")]
 
+use std::time::{Duration, Instant};
+
+use crate::grid::{Counted, Grid};
 use crate::input;
 
 wit_bindgen::generate!({ path: "../../wit/0.1.0", world: "plugin", generate_all });
 
-use dropforge::job::host;
+use dropforge::job::host::{self, Level};
 use dropforge::job::types::{Body, Done, Example, InputDescription, InputError, Limits, OutputDescription, Transient};
+
+/// How much computing a crash may cost. Saving takes a few milliseconds.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 struct Integrate;
 
@@ -42,12 +48,41 @@ impl Guest for Integrate {
     fn run(_context: Context, input: Input) -> Result<Outcome, Failure> {
         let json = input.bytes().map_err(unreadable)?;
         let input = input::parse(&json).map_err(Failure::InvalidInput)?;
-        let size = input.grid.size;
-        let result = input.grid.area_below(input.f.evaluator(), |column| {
-            host::progress(f64::from(column) / f64::from(size), &format!("column {column} of {size}"));
+        let mut saved_at = Instant::now();
+        let result = input.grid.area_below(input.f.evaluator(), counted_before(&input.grid), |counted| {
+            let Counted { columns, .. } = counted;
+            let size = input.grid.size;
+            host::progress(f64::from(columns) / f64::from(size), &format!("column {columns} of {size}"));
+            if saved_at.elapsed() >= SAVE_EVERY {
+                save(counted);
+                saved_at = Instant::now();
+            }
         });
         let json = serde_json::to_vec(&Output { result }).map_err(|error| Failure::Permanent(error.to_string()))?;
         Ok(Outcome::Done(Done { media_type: "application/json".into(), body: Body::Bytes(json) }))
+    }
+}
+
+/// What an earlier attempt has counted. Of another version's state, which may mean something else, nothing is taken.
+fn counted_before(grid: &Grid) -> Counted {
+    let Some(checkpoint) = host::load_checkpoint() else { return Counted::default() };
+    match serde_json::from_slice(&checkpoint.data) {
+        Ok(counted) if grid.can_have(counted) => {
+            host::log(Level::Info, &format!("going on at column {} of {}", counted.columns, grid.size));
+            counted
+        }
+        _ => {
+            host::log(Level::Warn, "what an earlier attempt has saved cannot be used; beginning anew");
+            Counted::default()
+        }
+    }
+}
+
+/// Without it a later attempt only takes longer, so the counting goes on if it fails.
+fn save(counted: Counted) {
+    let saved = serde_json::to_vec(&counted).map_err(|error| error.to_string());
+    if let Err(reason) = saved.and_then(|data| host::save_checkpoint(&data)) {
+        host::log(Level::Warn, &format!("the state was not saved: {reason}"));
     }
 }
 
@@ -82,7 +117,7 @@ const INPUT_SCHEMA: &str = r#"{
     "b": {"type": "number", "description": "Right side, greater than a."},
     "c": {"type": "number", "description": "Lower side."},
     "d": {"type": "number", "description": "Upper side, greater than c."},
-    "size": {"type": "integer", "minimum": 1, "maximum": 100000, "description": "The rectangle is cut into size x size cells; those whose centre is at or below the graph count."}
+    "size": {"type": "integer", "minimum": 1, "maximum": 1000000000, "description": "The rectangle is cut into size x size cells; those whose centre is at or below the graph count."}
   },
   "required": ["f", "a", "b", "c", "d", "size"],
   "additionalProperties": false

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use crate::expression::Expression;
 use crate::grid::Grid;
 
-pub(crate) const SIZE_MAX: u32 = 100_000;
+/// Minutes of computing; all cells can still be counted in 64 bits.
+pub(crate) const SIZE_MAX: u32 = 1_000_000_000;
 
 /// A job that can be computed.
 #[derive(Debug)]
@@ -99,8 +100,8 @@ mod tests {
             ("b", json!(0), "b: must be greater than a, found a = 0 and b = 0"),
             ("d", json!(-1), "d: must be greater than c, found c = 0 and d = -1"),
             ("b", json!(f64::MAX), "b: the rectangle is too large"),
-            ("size", json!(0), "size: must be a whole number from 1 to 100000, found 0"),
-            ("size", json!(100_001), "size: must be a whole number"),
+            ("size", json!(0), "size: must be a whole number from 1 to 1000000000, found 0"),
+            ("size", json!(1_000_000_001), "size: must be a whole number"),
             ("size", json!(1.5), "size: must be a whole number"),
             ("size", json!(-3), "size: must be a whole number"),
             ("size", json!(null), "size: invalid type: null"),

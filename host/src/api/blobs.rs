@@ -1,0 +1,117 @@
+//! Files that are uploaded once and named by many inputs: `{"$blob": "sha256:…"}`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::content::{self, Wanted};
+use super::owner::Owner;
+use super::problem::Problem;
+use super::{Api, Segments, body};
+use crate::plugins::pointer_segment;
+use crate::store::{Payload, StoreError};
+
+/// Blobs one input may name.
+const NAMED_MAX: usize = 100;
+/// The member that makes an object a reference.
+const REFERENCE: &str = "$blob";
+
+/// `POST /v1/blobs`
+pub(super) async fn post(
+    State(api): State<Arc<Api>>,
+    Owner(owner): Owner,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Response, Problem> {
+    if api.queue.store().is_short_of_room() {
+        return Err(StoreError::DiskFull.into());
+    }
+    let media_type = body::media_type(&headers)?;
+    let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
+    let finished = tokio::task::spawn_blocking(move || upload.finish_as_blob()).await;
+    let content = finished.map_err(std::io::Error::other).flatten().map_err(StoreError::Disk)?;
+    let (address, size) = (hex::encode(content.sha256()), content.size());
+    let kept_until = api.queue.keep_upload(Payload { media_type: media_type.clone(), content }, &owner).await?;
+    let body = json!({
+        "sha256": address,
+        "size": size,
+        "media_type": media_type,
+        "kept_until": kept_until,
+        "reference": {REFERENCE: format!("sha256:{address}")},
+    });
+    Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/blobs/{address}"))], Json(body)).into_response())
+}
+
+/// `GET /v1/blobs/{sha256}`
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Owner(owner): Owner,
+    Segments(address): Segments<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let sha256 = parse_address(&address).ok_or_else(Problem::unknown_blob)?;
+    let blob = api.queue.store().uploaded(sha256, &owner)?.ok_or_else(Problem::unknown_blob)?;
+    content::answer(blob, &Wanted::by(&method, &headers))
+}
+
+/// The blobs an input names, each once. `prefix` is where the input stands in the body.
+pub(super) fn named_in(api: &Api, owner: &str, input: &[u8], prefix: &str) -> Result<Vec<Payload>, Problem> {
+    // Most inputs name none, and need not be parsed for that.
+    if !input.windows(REFERENCE.len()).any(|bytes| bytes == REFERENCE.as_bytes()) {
+        return Ok(Vec::new());
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(input) else { return Ok(Vec::new()) };
+    let mut references = Vec::new();
+    collect(&value, prefix.to_owned(), &mut references);
+    let mut blobs = BTreeMap::new();
+    for (pointer, reference) in references {
+        let refuse = |detail: String| Err(Problem::invalid_input(detail.clone()).at(pointer.clone(), detail));
+        let address = reference.as_str().and_then(|text| text.strip_prefix("sha256:")).and_then(parse_address);
+        let Some(sha256) = address else {
+            return refuse(format!(
+                "{reference} is no reference to a blob: sha256: and 64 lower-case hexadecimal digits"
+            ));
+        };
+        if blobs.contains_key(&sha256) {
+            continue;
+        }
+        match api.queue.store().uploaded(sha256, owner)? {
+            Some(blob) => blobs.insert(sha256, blob),
+            None => return refuse(format!("the blob {reference} is not kept here; POST /v1/blobs keeps it")),
+        };
+        if blobs.len() > NAMED_MAX {
+            return refuse(format!("an input names at most {NAMED_MAX} blobs"));
+        }
+    }
+    Ok(blobs.into_values().collect())
+}
+
+/// Finds every object that is a reference. No deeper than the parser lets values be.
+fn collect<'a>(value: &'a Value, pointer: String, found: &mut Vec<(String, &'a Value)>) {
+    match value {
+        Value::Object(members) => match members.get(REFERENCE) {
+            Some(reference) if members.len() == 1 => found.push((pointer, reference)),
+            _ => members
+                .iter()
+                .for_each(|(name, value)| collect(value, format!("{pointer}/{}", pointer_segment(name)), found)),
+        },
+        Value::Array(values) => {
+            values.iter().enumerate().for_each(|(at, value)| collect(value, format!("{pointer}/{at}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// Addresses have one spelling, so that no two links are the same blob.
+fn parse_address(text: &str) -> Option<[u8; 32]> {
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(text, &mut sha256).ok()?;
+    (!text.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(sha256)
+}

@@ -1,0 +1,209 @@
+//! What lies in `/out`, held against its quota.
+//!
+//! Each file counts with its length, holes included: that is what the artifact made of it would have. A file that was deleted counts as
+//! long as the guest holds it open, since the disk holds it as long.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
+
+use crate::store::RoomForOutput;
+
+/// Files and folders in `/out` at a time.
+pub(in crate::sandbox) const FILES_MAX: usize = 10_000;
+/// How much is written between two looks at the room that the disk has left.
+const LOOK_EVERY_BYTES: u64 = 1 << 20;
+/// Handles remembered of one file before those that are closed are forgotten.
+const HANDLES_KEPT: usize = 16;
+
+/// More was to be left in `/out` than may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sandbox) enum Full {
+    /// So many bytes may.
+    Bytes(u64),
+    /// So many files and folders may.
+    Files,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Full::Bytes(max) => {
+                write!(f, "the files in /out would be larger than {max} bytes together (scratch_bytes)")
+            }
+            Full::Files => write!(f, "there would be more than {FILES_MAX} files and folders in /out"),
+        }
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Why something may not be written.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The guest has used up its quota.
+    Full(Full),
+    /// The host has no room.
+    NoRoom(io::Error),
+}
+
+/// The folder `/out` of one attempt. Clones are the same folder.
+#[derive(Clone)]
+pub(in crate::sandbox) struct Out {
+    /// The engine's view of the folder.
+    pub(super) context: WasiFilesystemCtx,
+    held: Arc<Mutex<Held>>,
+}
+
+struct Held {
+    bytes_max: u64,
+    room: RoomForOutput,
+    bytes: u64,
+    grown_since_look: u64,
+    files: HashMap<u64, Counted>,
+    folders: usize,
+}
+
+struct Counted {
+    bytes: u64,
+    has_name: bool,
+    handles: Vec<Weak<File>>,
+}
+
+impl Counted {
+    fn is_gone(&self) -> bool {
+        !self.has_name && self.handles.iter().all(|handle| handle.strong_count() == 0)
+    }
+}
+
+impl Out {
+    /// An empty folder that may hold so much.
+    pub(in crate::sandbox) fn new(context: WasiFilesystemCtx, bytes_max: u64, room: RoomForOutput) -> Self {
+        let held = Held {
+            bytes_max,
+            room,
+            bytes: 0,
+            // The first file is looked at at once.
+            grown_since_look: LOOK_EVERY_BYTES,
+            files: HashMap::new(),
+            folders: 0,
+        };
+        Self { context, held: Arc::new(Mutex::new(held)) }
+    }
+
+    // Each change is a single step, so that a panic elsewhere leaves nothing half done.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether one more file or folder may be made.
+    pub(super) fn check_one_more(&self) -> Result<(), Refusal> {
+        let mut held = self.held();
+        if held.files.len() + held.folders >= FILES_MAX {
+            held.sweep();
+        }
+        if held.files.len() + held.folders >= FILES_MAX {
+            return Err(Refusal::Full(Full::Files));
+        }
+        held.room.check().map_err(Refusal::NoRoom)
+    }
+
+    /// Counts a file that may grow to this length, and says whether it may.
+    pub(super) fn check_grown(&self, key: u64, bytes: u64) -> Result<(), Refusal> {
+        let mut held = self.held();
+        let before = held.files.get(&key).map_or(0, |file| file.bytes);
+        let Some(grown) = bytes.checked_sub(before).filter(|grown| *grown > 0) else { return Ok(()) };
+        if held.bytes.saturating_add(grown) > held.bytes_max {
+            held.sweep();
+        }
+        if held.bytes.saturating_add(grown) > held.bytes_max {
+            return Err(Refusal::Full(Full::Bytes(held.bytes_max)));
+        }
+        held.grown_since_look = held.grown_since_look.saturating_add(grown);
+        if held.grown_since_look >= LOOK_EVERY_BYTES {
+            held.room.check().map_err(Refusal::NoRoom)?;
+            held.grown_since_look = 0;
+        }
+        held.set(key, bytes);
+        Ok(())
+    }
+
+    /// Counts an open file with the length it has.
+    pub(super) fn is_now(&self, key: u64, file: &File) {
+        if let Ok(metadata) = file.metadata() {
+            self.held().set(key, metadata.len());
+        }
+    }
+
+    /// Takes note of an open file.
+    pub(super) fn opened(&self, key: u64, bytes: u64, file: &Arc<File>) {
+        let mut held = self.held();
+        // The number of a file that is gone may be given to a new one.
+        if held.files.get(&key).is_some_and(Counted::is_gone) {
+            held.forget(key);
+        }
+        held.set(key, bytes);
+        if let Some(counted) = held.files.get_mut(&key) {
+            if counted.handles.len() >= HANDLES_KEPT {
+                counted.handles.retain(|handle| handle.strong_count() > 0);
+            }
+            counted.handles.push(Arc::downgrade(file));
+        }
+    }
+
+    /// The file of this number was deleted, or another one has taken its name.
+    pub(super) fn has_no_name(&self, key: u64) {
+        let mut held = self.held();
+        if let Some(file) = held.files.get_mut(&key) {
+            file.has_name = false;
+            if file.is_gone() {
+                held.forget(key);
+            }
+        }
+    }
+
+    /// The file or folder of this number was replaced by another one.
+    pub(super) fn was_replaced(&self, key: u64) {
+        let is_file = self.held().files.contains_key(&key);
+        if is_file { self.has_no_name(key) } else { self.folder_gone() }
+    }
+
+    pub(super) fn folder_made(&self) {
+        self.held().folders += 1;
+    }
+
+    pub(super) fn folder_gone(&self) {
+        let mut held = self.held();
+        held.folders = held.folders.saturating_sub(1);
+    }
+}
+
+impl Held {
+    fn set(&mut self, key: u64, bytes: u64) {
+        let file = self.files.entry(key).or_insert_with(|| Counted { bytes: 0, has_name: true, handles: Vec::new() });
+        self.bytes = self.bytes.saturating_sub(file.bytes).saturating_add(bytes);
+        file.bytes = bytes;
+    }
+
+    fn forget(&mut self, key: u64) {
+        if let Some(file) = self.files.remove(&key) {
+            self.bytes = self.bytes.saturating_sub(file.bytes);
+        }
+    }
+
+    /// Forgets the deleted files that have been closed meanwhile.
+    fn sweep(&mut self) {
+        self.files.retain(|_, file| !file.is_gone());
+        self.bytes = self.files.values().map(|file| file.bytes).sum();
+    }
+}
+
+/// What identifies an open file, whatever its name.
+pub(super) fn key_of(file: &File) -> io::Result<u64> {
+    file.metadata().map(|metadata| metadata.ino())
+}

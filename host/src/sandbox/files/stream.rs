@@ -1,0 +1,118 @@
+//! Streams from and to files: counted, and those to `/out` held against its quota.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{DynInputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use super::out::{Out, Refusal};
+use crate::running::Running;
+use crate::sandbox::meter::Meter;
+use crate::sandbox::streams::{CHUNK_BYTES_MAX, end_if_over};
+
+/// A stream of the engine, counted among those the guest holds.
+pub(super) struct CountedInput {
+    pub(super) inner: DynInputStream,
+    pub(super) running: Arc<Running>,
+    pub(super) _open: Arc<()>,
+}
+
+#[async_trait]
+impl Pollable for CountedInput {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[async_trait]
+impl InputStream for CountedInput {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        end_if_over(&self.running)?;
+        self.inner.read(size)
+    }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        end_if_over(&self.running)?;
+        self.inner.blocking_read(size).await
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+/// Where the next bytes go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    At(u64),
+    End,
+}
+
+/// Writes to a file of `/out`.
+pub(super) struct OutStream {
+    pub(super) file: Arc<File>,
+    pub(super) key: u64,
+    pub(super) place: Place,
+    pub(super) out: Out,
+    pub(super) meter: Arc<Meter>,
+    pub(super) running: Arc<Running>,
+    pub(super) _open: Arc<()>,
+}
+
+impl OutStream {
+    fn failed(&self, error: io::Error) -> StreamError {
+        note_disk_error(&self.meter, &error);
+        StreamError::LastOperationFailed(error.into())
+    }
+}
+
+#[async_trait]
+impl Pollable for OutStream {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for OutStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        end_if_over(&self.running)?;
+        let offset = match self.place {
+            Place::At(offset) => offset,
+            Place::End => self.file.metadata().map_err(|error| self.failed(error))?.len(),
+        };
+        let end = offset.saturating_add(bytes.len() as u64);
+        self.out.check_grown(self.key, end).map_err(|refusal| match refusal {
+            Refusal::Full(full) => StreamError::Trap(full.into()),
+            Refusal::NoRoom(error) => self.failed(error),
+        })?;
+        let written = self.file.write_all_at(&bytes, offset);
+        self.out.is_now(self.key, &self.file);
+        written.map_err(|error| self.failed(error))?;
+        if let Place::At(offset) = &mut self.place {
+            *offset = end;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(CHUNK_BYTES_MAX)
+    }
+}
+
+/// Remembers an error if it is of the host's disk and not of the guest's making, such as writing to a file that was opened for
+/// reading. The guest may well ignore it; the attempt must not count as a success with half a file.
+pub(super) fn note_disk_error(meter: &Meter, error: &io::Error) {
+    use io::ErrorKind::{FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotSeekable, PermissionDenied};
+    let guests = [FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotSeekable, PermissionDenied];
+    let of_the_guest = guests.contains(&error.kind());
+    if !of_the_guest && error.raw_os_error() != Some(rustix::io::Errno::BADF.raw_os_error()) {
+        meter.note_disk_error(error);
+    }
+}
