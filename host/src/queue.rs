@@ -334,6 +334,11 @@ impl Queue {
         self.settings.backoff
     }
 
+    /// How many jobs of a kind are in workers' hands.
+    pub fn running_of(&self, kind: &Kind) -> usize {
+        self.places.count(kind)
+    }
+
     /// How many jobs of a kind stand where.
     pub fn counts(&self, kind: &Kind) -> Counts {
         self.store.counts(kind)

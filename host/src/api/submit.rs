@@ -129,8 +129,7 @@ pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Pro
     let kind = submission.kind.clone();
     api.queue.submit(submission).await.map_err(|error| match error {
         StoreError::QueueFull { .. } => {
-            let at_once = api.plugins.serving(&kind).and_then(|plugin| plugin.settings.concurrency);
-            let room = match api.queue.room_in(&kind, at_once) {
+            let room = match api.queue.room_in(&kind, explain::at_once(api, &kind)) {
                 Some(wait) => Some(explain::whole_seconds(wait)),
                 None if api.queue.is_paused(&kind) => Some(LOOK_AGAIN_AT_PAUSED),
                 None => None,
