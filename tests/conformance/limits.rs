@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::Check;
 use crate::support::Host;
 use crate::target::Target;
+use crate::{Check, beside};
 
 pub(crate) fn checks() -> Vec<Check> {
     vec![
@@ -38,7 +38,7 @@ fn fields(target: &Target) {
     if answer.header("ratelimit-policy").is_empty() {
         assert!(!target.is_own(), "our own host has a limit");
         assert_eq!(answer.header("ratelimit"), "", "one without the other");
-        return;
+        beside("the host has no limit");
     }
     let (policy, left) = (parameters(answer.header("ratelimit-policy")), parameters(answer.header("ratelimit")));
     let value = |list: &[(String, u64)], name: &str| list.iter().find(|(own, _)| own == name).map(|(_, value)| *value);
@@ -50,9 +50,8 @@ fn fields(target: &Target) {
 }
 
 fn beyond_the_limit(target: &Target) {
-    // Nobody else's host is to be flooded.
     if !target.is_own() {
-        return;
+        beside("nobody else's host is to be flooded");
     }
     let host = Host::prepare().set("rate_limit", "2/s").start();
     let refused = (0..500).map(|_| host.get("/v1/kinds")).find(|answer| answer.status != 200);

@@ -3,10 +3,10 @@
 use reqwest::{Client, Method, Version};
 use serde_json::json;
 
-use crate::Check;
 use crate::support::answer::Answer;
 use crate::support::sse::{Event, Stream};
 use crate::target::Target;
+use crate::{Check, beside};
 
 pub(crate) fn checks() -> Vec<Check> {
     vec![
@@ -76,9 +76,8 @@ fn no_more(target: &Target) {
 }
 
 fn http_2(target: &Target) {
-    // Over TLS it is negotiated instead.
     if target.address().starts_with("https:") {
-        return;
+        beside("over TLS it is negotiated instead");
     }
     let client = Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client can be made");
     let answer = Answer::of(target.with_token(client.get(format!("{}/v1/kinds", target.address()))));

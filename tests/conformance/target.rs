@@ -25,7 +25,10 @@ impl Target {
         let input = input.unwrap_or_else(|| json!({"message": "conformance", "seconds": 0}));
         match variable("URL") {
             Some(url) => {
-                Self { url: url.trim_end_matches('/').to_owned(), token: variable("TOKEN"), kind, input, own: None }
+                let url = url.trim_end_matches('/').to_owned();
+                let target = Self { url, token: variable("TOKEN"), kind, input, own: None };
+                eventually("the host is ready", || (target.get("/readyz").status == 200).then_some(()));
+                target
             }
             None => Self::own(kind, input),
         }
