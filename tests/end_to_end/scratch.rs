@@ -93,6 +93,29 @@ fn the_payload_is_a_file_and_what_is_left_becomes_artifacts_by_name() {
 }
 
 #[test]
+fn the_blobs_an_input_names_are_files_by_their_addresses() {
+    for size in [10, 1_000_000] {
+        let bytes = vec![b'x'; size];
+        let address = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+        let copy = format!(
+            "(local.set $i (call $look {IN} (text \"{address}\") (i32.const 0)))
+             (if (i32.lt_s (local.get $i) (i32.const 0)) (then (call $exit (i32.const 3))))
+             (loop $more
+               (local.set $n (call $read (local.get $i) (i32.const 65536) (i32.const 65536)))
+               (if (local.get $n) (then (call $write (i32.const 1) (i32.const 65536) (local.get $n)) (br $more))))"
+        );
+        for host in hosts(&copy, "") {
+            assert_eq!(host.post("/v1/blobs", bytes.clone()).status, 201);
+            let named = json!({"file": {"$blob": format!("sha256:{address}")}});
+            assert_eq!(host.output(&host.submit("tool", named)), bytes);
+            // A job that does not name it does not see it.
+            assert_eq!(host.failure(&host.submit("tool", Value::Null))["code"], "plugin_error");
+            nothing_is_left(&host);
+        }
+    }
+}
+
+#[test]
 fn what_is_read_cannot_be_written() {
     let body = format!(
         "(if (i32.ge_s (call $open {IN} (text \"new\") (i32.const 1)) (i32.const 0)) (then (unreachable)))
