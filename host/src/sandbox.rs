@@ -53,8 +53,9 @@ const CORE_INSTANCES_PER_SLOT: u32 = 8;
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 /// Memories one component may have.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
-/// Memory kept mapped in a free slot, so that the next job does not have to fault it in again.
-const KEEP_RESIDENT_BYTES: usize = 64 << 20;
+/// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
+/// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
+const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 /// The most a guest may hand to the host in one call; also the largest result that need not be an artifact.
 const CALL_BYTES_MAX: usize = 64 << 20;
 

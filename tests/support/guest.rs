@@ -49,7 +49,7 @@ pub(crate) fn blob_reader() -> Vec<u8> {
          (if (i32.load8_u (i32.const 840))
            (then (if (i32.ne (i32.load8_u (i32.const 848)) (i32.const 1)) (then (unreachable)))
                  (return (call $done (text \"text/plain\") (text \"not found\")))))
-         (call $read (i32.load (i32.const 848)) (i64.const 1048576) (i32.const 864))
+         (call $blocking_read (i32.load (i32.const 848)) (i64.const 1048576) (i32.const 864))
          (if (i32.load8_u (i32.const 864)) (then (unreachable)))
          (return (call $done (text \"image/png\") (i32.load (i32.const 868)) (i32.load (i32.const 872))))")
 }
@@ -385,8 +385,6 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.stream" (func $input_stream (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[resource-drop]input" (func $drop_input (param i32)))"#,
-    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
-    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $read (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write-zeroes" (func $write_zeroes (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-splice" (func $blocking_splice (param i32 i32 i64 i32)))"#,

@@ -36,13 +36,14 @@ const INTO_THE_ATTACK: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Attacks that never end by themselves.
-const FAMILIES: [(char, &str); 24] = [
+const FAMILIES: [(char, &str); 25] = [
     ('a', "loop in a function"),
     ('b', "loop in the allocator"),
     ('c', "loop in the clean-up after the result"),
     ('d', "loop in a destructor"),
     ('e', "recursion"),
     ('f', "exceptions thrown and caught"),
+    ('y', "the same while 500,000 are held"),
     ('g', "filling a table"),
     ('h', "filling 64 MiB of memory"),
     ('i', "filling 256 MiB of memory"),
@@ -77,6 +78,8 @@ struct Row {
 /// Both tables.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Threads that wanted a processor before this began, as the system averages them: what else the machine was doing.
+    load: Option<f64>,
     /// A good job alone, from submit to result: part of what is said for cancels.
     good_job_ms: f64,
     rows: Vec<Row>,
@@ -85,6 +88,7 @@ struct Report {
 
 /// Measures each family so many times, and the memory, and prints both tables.
 pub(super) async fn run(runs: usize, json: bool) -> anyhow::Result<()> {
+    let load = load();
     let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
     let config = Config { workers: 1, parked_jobs_max: 0, ..config(folder.path())? };
     let server = Server::start(&config).await?;
@@ -116,7 +120,7 @@ pub(super) async fn run(runs: usize, json: bool) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     server.stop().await?;
-    let report = Report { good_job_ms: quantile(&mut good, 0.5), rows, memory: memory::measure().await? };
+    let report = Report { load, good_job_ms: quantile(&mut good, 0.5), rows, memory: memory::measure().await? };
     report.print(json)
 }
 
@@ -186,6 +190,10 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
+fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
 impl Report {
     fn print(&self, json: bool) -> anyhow::Result<()> {
         let mut output = std::io::stdout().lock();
@@ -198,6 +206,9 @@ impl Report {
             "milliseconds until the attack's only thread ran another job; that job alone: {:.1}",
             self.good_job_ms
         )?;
+        if let Some(load) = self.load {
+            writeln!(output, "load of the machine before: {load}")?;
+        }
         writeln!(output, "{:<40} {:>5} {:>22} {:>22}", "", "", "after its deadline", "after a cancel")?;
         writeln!(output, "{:<40} {:>5} {:>12} {:>9} {:>12} {:>9}", "", "runs", "median", "worst", "median", "worst")?;
         for row in &self.rows {

@@ -91,13 +91,14 @@
     (if (i32.eq (local.get $letter) (i32.const 119 (;w;))) (then
       (call $wait_for (i32.const 1000) (i64.const 3600000000000))))
     (if (i32.eq (local.get $letter) (i32.const 120 (;x;))) (then (call $wait_for (i32.const 4500) (i64.const 0))))
+    (if (i32.eq (local.get $letter) (i32.const 121 (;y;))) (then (call $chain (i32.const 500000))))
 
     (if (i32.eq (local.get $letter) (i32.const 66 (;B;))) (then
       (loop $more (drop (memory.grow (i32.const 16))) (br $more))))
     (if (i32.eq (local.get $letter) (i32.const 67 (;C;))) (then (call $deeper)))
     (if (i32.eq (local.get $letter) (i32.const 68 (;D;))) (then (return (call $done (i32.const -16) (i32.const 1000)))))
     (if (i32.eq (local.get $letter) (i32.const 69 (;E;))) (then (call $artifact)))
-    (if (i32.eq (local.get $letter) (i32.const 70 (;F;))) (then (call $chain)))
+    (if (i32.eq (local.get $letter) (i32.const 70 (;F;))) (then (call $chain (i32.const -1))))
     (if (i32.eq (local.get $letter) (i32.const 71 (;G;))) (then
       (loop $more (drop (table.grow $table (ref.null func) (i32.const 1000))) (br $more))))
     (if (i32.eq (local.get $letter) (i32.const 72 (;H;))) (then
@@ -117,12 +118,15 @@
     (if (i32.lt_u (local.get $n) (i32.const 2)) (then (return (i64.const 1))))
     (i64.add (call $fibonacci (i32.sub (local.get $n) (i32.const 1))) (call $fibonacci (i32.sub (local.get $n) (i32.const 2)))))
   (func $throw (loop $more (block $caught (try_table (catch_all $caught) (throw $oops (i64.const 1)))) (br $more)))
-  ;; Each caught exception holds the one before.
-  (func $chain (local $held exnref)
+  ;; Each caught exception holds the one before, and the last one stays while others come and go.
+  (func $chain (param $count i32) (local $held exnref)
     (loop $more
       (local.set $held (block $caught (result exnref)
         (try_table (catch_all_ref $caught) (throw $chain (local.get $held))) (unreachable)))
-      (br $more)))
+      (br_if $more (local.tee $count (i32.sub (local.get $count) (i32.const 1)))))
+    (loop $more
+      (block $caught (try_table (catch_all $caught) (throw $oops (i64.const 1))))
+      (br_if $more (i32.eqz (ref.is_null (local.get $held))))))
   (func $fill (param $pages i32)
     (drop (memory.grow (i32.sub (local.get $pages) (memory.size))))
     (loop $more

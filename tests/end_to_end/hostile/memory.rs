@@ -81,6 +81,30 @@ fn a_component_of_many_memories_leaves_room_for_others() {
     }
 }
 
+/// Fault: memory is kept ready for the next job in every place that ever held one.
+#[test]
+fn a_crowd_of_hoarders_gives_its_memory_back() {
+    let run = "(drop (memory.grow (i32.const 958)))
+        (memory.fill (i32.const 0) (i32.const 1) (i32.const 62914560))
+        (call $progress (f64.const 1) (i32.const 0) (i32.const 0))
+        (call $block (call $subscribe_duration (i64.const 3600000000000)))";
+    let host = Attack::run(run).with("memory_bytes", 64 << 20).host();
+    let before = host.process().memory_bytes();
+    let ids: Vec<String> = (0..20).map(|_| host.submit("attack", Value::Null)).collect();
+    for id in &ids {
+        host.wait_until(id, "has its memory", |job| job["progress"]["fraction"] == 1.0);
+    }
+    let most = host.process().memory_bytes();
+    ids.iter().for_each(|id| drop(host.cancel(id)));
+    for id in &ids {
+        host.wait_until(id, "has let go of it", |job| job["usage"] != serde_json::json!([]));
+    }
+    host.still_works();
+    let after = host.process().memory_bytes();
+    assert!(most > 20 * 60_000_000, "they had no more than {most} bytes");
+    assert!(after < 300 << 20, "{after} bytes are still held after {most}, and {before} were before");
+}
+
 /// A chain of caught exceptions, each holding the one before.
 const CHAIN: &str = "(local $held exnref)
     (loop $more

@@ -17,6 +17,8 @@ const LETTERS: &str = "ABCDEFGHI";
 /// Memory is looked at when so many jobs are over.
 const MARKS: [usize; 4] = [0, 100, 1_000, 10_000];
 const CONNECTIONS: usize = 16;
+/// Of a job: little, so that those that go to the limit are soon there.
+const MEMORY_BYTES: u64 = 16 << 20;
 
 /// The memory in use after so many hostile jobs.
 #[derive(Debug, Serialize)]
@@ -28,7 +30,8 @@ pub(super) struct Row {
 /// Runs ten thousand hostile jobs on one host, whose records it keeps no longer than the newest hundred.
 pub(super) async fn measure() -> anyhow::Result<Vec<Row>> {
     let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
-    let server = Server::start(&Config { keep_jobs_max: 100, ..config(folder.path())? }).await?;
+    let server =
+        Server::start(&Config { keep_jobs_max: 100, memory_bytes: MEMORY_BYTES, ..config(folder.path())? }).await?;
     drop(open(&server).await?);
     let bar = bar(MARKS[MARKS.len() - 1] as u64);
     bar.set_message("hostile jobs");
