@@ -208,7 +208,7 @@ fn call<'a>(
     let limits = plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis));
     let scratch = plugin.settings.scratch.then(|| ScratchWish {
         blobs: blobs.clone(),
-        files: vec![(PAYLOAD_NAME.to_owned(), input.content.clone())],
+        files: in_files(&input, &claimed.blobs),
         bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
     });
     let new_upload: NewUpload = Box::new(move || blobs.upload());
@@ -247,6 +247,12 @@ fn checkpoints(place: &Workplace, Assignment { claimed, running, .. }: &Assignme
         async move { queue.save_checkpoint(id, token, digest, data).await.map_err(|error| error.to_string()) }.boxed()
     });
     Checkpoints::new(newest, save)
+}
+
+/// What lies in `/in`, by name: the input, and each blob it names under the digits of its address.
+fn in_files(input: &Payload, blobs: &[Content]) -> Vec<(String, Content)> {
+    let named = blobs.iter().map(|blob| (hex::encode(blob.sha256()), blob.clone()));
+    named.chain([(PAYLOAD_NAME.to_owned(), input.content.clone())]).collect()
 }
 
 /// Makes what a guest wrote durable, so that its record can name it.

@@ -130,6 +130,56 @@ fn code_compiled_elsewhere_is_never_taken_from_the_plugin_folder() {
     host.still_works();
 }
 
+/// The niceness of each thread of the host that compiles a file now.
+fn compiling_threads(host: &Host) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", host.process().id())).expect("the host runs");
+    let nice = |task: std::io::Result<fs::DirEntry>| {
+        // A thread may be gone at any time.
+        let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.split_once(") ")?;
+        if name == "compile" { rest.split(' ').nth(16)?.parse().ok() } else { None }
+    };
+    tasks.filter_map(nice).collect()
+}
+
+/// The most checks that were under way at a time. What one check has taken the next one can have as soon as the log says that its
+/// file serves.
+fn checks_at_a_time(host: &Host) -> usize {
+    let log = host.process().stderr();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let spans: Vec<(jiff::Timestamp, jiff::Timestamp)> = lines
+        .filter(|line| line["message"] == "plugin serves" && line["plugin.file"] != "good.wasm")
+        .map(|line| {
+            let end: jiff::Timestamp = line["timestamp"].as_str().expect("text").parse().expect("a moment");
+            let took = Duration::from_millis(line["duration_ms"].as_u64().expect("a number"));
+            (end.saturating_sub(took).expect("a moment"), end)
+        })
+        .collect();
+    let under_way = |at: &jiff::Timestamp| spans.iter().filter(|(start, end)| start <= at && at < end).count();
+    spans.iter().map(|(start, _)| under_way(start)).max().expect("there are some")
+}
+
+/// Fault: a folder full of new files takes the machine away from the jobs.
+#[test]
+fn only_so_many_files_are_checked_at_a_time_behind_everything_else() {
+    for most in [1, 2] {
+        let host = Host::prepare().with_guest("good", guest::good()).set("plugin_checks_max", most).start();
+        for number in 0..4 {
+            host.drop_file(&format!("file-{number}.wasm"), guest::large(LARGE + number));
+        }
+        let mut seen_behind = false;
+        eventually("all of them serve", || {
+            // A thread puts itself there as the first thing it does.
+            let threads = compiling_threads(&host);
+            seen_behind |= !threads.is_empty() && threads.iter().all(|nice| *nice == 19);
+            let files = host.get("/v1/plugins").json();
+            let files = files["plugins"].as_array().expect("a list").clone();
+            (files.len() == 5 && files.iter().all(|file| file["state"] == "serving")).then_some(())
+        });
+        assert_eq!((checks_at_a_time(&host), seen_behind), (most, true));
+    }
+}
+
 /// Fault: one large file is compiled, and everybody waits.
 #[test]
 fn a_slow_compile_holds_up_neither_small_files_nor_the_end_of_the_host() {

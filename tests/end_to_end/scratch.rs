@@ -93,6 +93,29 @@ fn the_payload_is_a_file_and_what_is_left_becomes_artifacts_by_name() {
 }
 
 #[test]
+fn the_blobs_an_input_names_are_files_by_their_addresses() {
+    for size in [10, 1_000_000] {
+        let bytes = vec![b'x'; size];
+        let address = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+        let copy = format!(
+            "(local.set $i (call $look {IN} (text \"{address}\") (i32.const 0)))
+             (if (i32.lt_s (local.get $i) (i32.const 0)) (then (call $exit (i32.const 3))))
+             (loop $more
+               (local.set $n (call $read (local.get $i) (i32.const 65536) (i32.const 65536)))
+               (if (local.get $n) (then (call $write (i32.const 1) (i32.const 65536) (local.get $n)) (br $more))))"
+        );
+        for host in hosts(&copy, "") {
+            assert_eq!(host.post("/v1/blobs", bytes.clone()).status, 201);
+            let named = json!({"file": {"$blob": format!("sha256:{address}")}});
+            assert_eq!(host.output(&host.submit("tool", named)), bytes);
+            // A job that does not name it does not see it.
+            assert_eq!(host.failure(&host.submit("tool", Value::Null))["code"], "plugin_error");
+            nothing_is_left(&host);
+        }
+    }
+}
+
+#[test]
 fn what_is_read_cannot_be_written() {
     let body = format!(
         "(if (i32.ge_s (call $open {IN} (text \"new\") (i32.const 1)) (i32.const 0)) (then (unreachable)))
@@ -232,12 +255,12 @@ fn numbered(what: &str) -> String {
 }
 
 #[test]
-fn the_files_and_folders_in_out_are_limited_in_number() {
+fn the_folders_in_out_are_limited_in_number() {
     let name = "(i32.const 61000) (i32.const 5)";
     let folders = numbered(&format!("(if (call $create_folder {OUT} {name}) (then (unreachable)))"));
     let host = host(&folders, "");
-    host.wait_for(&host.submit_raw("tool", 10_000_u32.to_le_bytes().to_vec()), "succeeded");
-    let failure = host.failure(&host.submit_raw("tool", 10_001_u32.to_le_bytes().to_vec()));
+    host.wait_for(&host.submit_raw("tool", 1_000_u32.to_le_bytes().to_vec()), "succeeded");
+    let failure = host.failure(&host.submit_raw("tool", 1_001_u32.to_le_bytes().to_vec()));
     assert_eq!(failure["code"], "output_too_large", "{failure}");
     nothing_is_left(&host);
 }
@@ -252,6 +275,10 @@ fn the_files_in_out_are_limited_in_number_and_all_of_them_become_artifacts() {
     let names: Vec<String> =
         host.artifacts(&id).iter().map(|artifact| artifact["name"].as_str().expect("text").to_owned()).collect();
     assert_eq!(names, (0..300).map(|number| format!("{number:05}")).collect::<Vec<_>>());
+    let unlink = format!("(if (call $unlink {OUT} {name}) (then (unreachable)))");
+    let both = format!("{} (local.set $i (i32.const 0)) {}", numbered(&make), numbered(&unlink));
+    let tidy = self::host(&both, "");
+    tidy.wait_for(&tidy.submit_raw("tool", 10_000_u32.to_le_bytes().to_vec()), "succeeded");
     let failure = host.failure(&host.submit_raw("tool", 10_001_u32.to_le_bytes().to_vec()));
     assert_eq!(failure["code"], "output_too_large", "{failure}");
     nothing_is_left(&host);
@@ -310,7 +337,7 @@ fn a_very_deep_folder_hurts_nobody() {
            (if (local.get $i) (then (drop (call $fd_close (local.get $fd)))))
            (local.set $fd (local.get $n))
            (local.set $i (i32.add (local.get $i) (i32.const 1)))
-           (br_if $more (i32.lt_u (local.get $i) (i32.const 5000))))"
+           (br_if $more (i32.lt_u (local.get $i) (i32.const 1000))))"
     );
     let host = setup(&program::module(&body), "").with_open_files_max(400).start();
     let failure = host.failure(&host.submit("tool", Value::Null));

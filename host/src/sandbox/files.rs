@@ -253,7 +253,7 @@ impl HostDescriptor for Guest {
 
     async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
         if self.step_at(&folder)? {
-            self.out()?.check_one_more().map_err(|error| stopped(&self.meter, error))?;
+            self.out()?.check_one_more_folder().map_err(|error| stopped(&self.meter, error))?;
             self.filesystem().create_directory_at(folder, path).await?;
             self.out()?.folder_made();
             return Ok(());

@@ -14,8 +14,10 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
 use crate::store::RoomForOutput;
 
-/// Files and folders in `/out` at a time.
-pub(in crate::sandbox) const FILES_MAX: usize = 10_000;
+/// Files in `/out` at a time.
+const FILES_MAX: usize = 10_000;
+/// Folders in `/out` at a time. On some disks each takes milliseconds to remove, and the end of the attempt waits for that.
+const FOLDERS_MAX: usize = 1_000;
 /// How much is written between two looks at the room that the disk has left.
 const LOOK_EVERY_BYTES: u64 = 1 << 20;
 /// Handles remembered of one file before those that are closed are forgotten.
@@ -26,8 +28,10 @@ const HANDLES_KEPT: usize = 16;
 pub(in crate::sandbox) enum Full {
     /// So many bytes may.
     Bytes(u64),
-    /// So many files and folders may.
+    /// Too many files.
     Files,
+    /// Too many folders.
+    Folders,
 }
 
 impl fmt::Display for Full {
@@ -36,7 +40,8 @@ impl fmt::Display for Full {
             Full::Bytes(max) => {
                 write!(f, "the files in /out would be larger than {max} bytes together (scratch_bytes)")
             }
-            Full::Files => write!(f, "there would be more than {FILES_MAX} files and folders in /out"),
+            Full::Files => write!(f, "there would be more than {FILES_MAX} files in /out"),
+            Full::Folders => write!(f, "there would be more than {FOLDERS_MAX} folders in /out"),
         }
     }
 }
@@ -101,14 +106,23 @@ impl Out {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether one more file or folder may be made.
+    /// Says whether one more file may be made.
     pub(super) fn check_one_more(&self) -> Result<(), Refusal> {
         let mut held = self.held();
-        if held.files.len() + held.folders >= FILES_MAX {
+        if held.files.len() >= FILES_MAX {
             held.sweep();
         }
-        if held.files.len() + held.folders >= FILES_MAX {
+        if held.files.len() >= FILES_MAX {
             return Err(Refusal::Full(Full::Files));
+        }
+        held.room.check().map_err(Refusal::NoRoom)
+    }
+
+    /// Says whether one more folder may be made.
+    pub(super) fn check_one_more_folder(&self) -> Result<(), Refusal> {
+        let held = self.held();
+        if held.folders >= FOLDERS_MAX {
+            return Err(Refusal::Full(Full::Folders));
         }
         held.room.check().map_err(Refusal::NoRoom)
     }
