@@ -14,6 +14,8 @@ mod command_line;
 mod commands;
 #[path = "end_to_end/compiled.rs"]
 mod compiled;
+#[path = "end_to_end/connections.rs"]
+mod connections;
 #[path = "end_to_end/contents.rs"]
 mod contents;
 #[path = "end_to_end/crash.rs"]
@@ -40,12 +42,16 @@ mod lists;
 mod logs;
 #[path = "end_to_end/network.rs"]
 mod network;
+#[path = "end_to_end/origins.rs"]
+mod origins;
 #[path = "end_to_end/pausing.rs"]
 mod pausing;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
 #[path = "end_to_end/plugin_folder.rs"]
 mod plugin_folder;
+#[path = "end_to_end/rates.rs"]
+mod rates;
 #[path = "end_to_end/readme.rs"]
 mod readme;
 #[path = "end_to_end/refusals.rs"]
@@ -58,3 +64,5 @@ mod serve;
 mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;
+#[path = "end_to_end/tokens.rs"]
+mod tokens;

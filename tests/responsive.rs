@@ -153,6 +153,44 @@ fn a_dropped_file_serves_within_2_s() {
     }
 }
 
+/// How long a job takes that computes for a while.
+fn time_of_a_job(host: &Host) -> Duration {
+    let job = host.wait_for(&host.submit("work", Value::Null), "succeeded");
+    Duration::from_millis(job["usage"][0]["wall_ms"].as_u64().expect("a number"))
+}
+
+/// Fault: a large component is compiled, and everybody feels it.
+#[test]
+fn a_component_of_70_mb_slows_neither_jobs_nor_answers_while_it_is_compiled() {
+    let _alone = alone();
+    let work = "(local.set $i (i32.const 0)) (loop $more
+        (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $more (i32.ne (local.get $i) (i32.const 100000000))))
+        (return (call $done (text \"text/plain\") (text \"ok\")))";
+    let host = Host::prepare().with_guest("work", guest::run(work)).set("workers", 1).start();
+    let large = guest::huge(70);
+    let mut before: Vec<Duration> = (0..9).map(|_| time_of_a_job(&host)).collect();
+    host.drop_file("large.wasm", large);
+    let state = || host.get("/v1/plugins").json()["plugins"][0]["state"].as_str().map(str::to_owned);
+    eventually("it is being compiled", || (state().as_deref() == Some("compiling")).then_some(()));
+    let mut during = Vec::new();
+    let mut answers = Vec::new();
+    while during.len() < 9 && state().as_deref() == Some("compiling") {
+        during.push(time_of_a_job(&host));
+        for _ in 0..10 {
+            let started = Instant::now();
+            assert_eq!(host.get("/healthz").status, 200);
+            answers.push(started.elapsed());
+        }
+    }
+    assert!(during.len() >= 3, "the test needs a larger file");
+    let (before, during, answer) = (median(&mut before), median(&mut during), median(&mut answers));
+    let slowest = answers.last().expect("there are some");
+    eprintln!("a job: {before:?} before, {during:?} during; an answer: median {answer:?}, slowest {slowest:?}");
+    // On two processors the job keeps one nearly for itself; the rest is what a shared machine does.
+    assert!(during < before * 2, "{before:?} became {during:?}");
+    assert!(answer < Duration::from_millis(10), "median {answer:?}, slowest {slowest:?}");
+}
+
 /// Fault: a thread that looks for work over and over while there is none it could start.
 #[test]
 fn a_host_that_waits_uses_no_processor() {

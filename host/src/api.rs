@@ -2,6 +2,7 @@
 //!
 //! One file per resource. Nothing here touches the disk or a guest; refusals become statuses in `problem.rs` alone.
 
+mod access;
 mod artifacts;
 mod batch;
 mod blobs;
@@ -12,9 +13,10 @@ mod explain;
 mod jobs;
 mod json_job;
 mod kinds;
+mod limiter;
 mod logs;
 mod options;
-mod owner;
+mod origins;
 mod problem;
 mod result;
 mod submit;
@@ -27,7 +29,8 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{Method, Uri};
+use axum::http::{Method, Uri, header};
+use axum::middleware;
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -35,9 +38,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use self::access::{Caller, Door};
+pub use self::origins::Origins;
 use self::problem::Problem;
+pub use self::problem::refusal_of_a_connection;
 use crate::plugins::Plugins;
 use crate::queue::Queue;
+use crate::rate::Rate;
+use crate::tokens::Tokens;
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +66,12 @@ pub struct Api {
     pub queue: Arc<Queue>,
     /// The kinds.
     pub plugins: Arc<Plugins>,
+    /// Who may come in.
+    pub tokens: Arc<Tokens>,
+    /// How often each may ask, if that is limited.
+    pub rate_limit: Option<Rate>,
+    /// Which pages of other origins may talk to this host.
+    pub origins: Origins,
     /// Bounds of a request.
     pub limits: Limits,
     /// Threads that run jobs.
@@ -84,6 +98,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 
 /// Every route of the host.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
+    let cors = api.origins.layer();
     Router::new()
         .route("/v1/jobs", post(submit::json).get(jobs::list))
         .route("/v1/jobs/batch", post(batch::post))
@@ -111,11 +127,18 @@ pub fn router(api: Api) -> Router {
         .route("/", get(index))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::new(api))
+        // Around every route above, those that lead nowhere included: what is added below it would be open to all.
+        .layer(middleware::from_fn_with_state(Arc::new(Door::new(&api)), access::guard))
+        // A browser that asks whether it may send something has no token yet.
+        .layer(tower::util::option_layer(cors))
+        .layer(middleware::from_fn(origins::protect))
+        .with_state(api)
 }
 
-async fn plugins(State(api): State<Arc<Api>>) -> Json<Value> {
-    let files: Vec<Value> = api.plugins.files().iter().map(view::file).collect();
+async fn plugins(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
+    let files = api.plugins.files();
+    let visible = files.iter().filter(|file| caller.may_see_file(file.kind.as_ref()));
+    let files: Vec<Value> = visible.map(view::file).collect();
     Json(json!({"plugins": files}))
 }
 
@@ -134,7 +157,9 @@ async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
 }
 
 async fn index() -> impl IntoResponse {
-    Html(include_str!("api/index.html"))
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("api/index.html")))
 }
 
 async fn not_found(uri: Uri) -> Problem {

@@ -7,6 +7,7 @@ mod attacks;
 mod floors;
 mod fuel;
 mod growth;
+mod idle;
 mod load;
 
 use std::io::Write;
@@ -52,6 +53,9 @@ pub struct Bench {
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
+    /// Instead: open so many streams of events at once, in steps, and say what each costs the host
+    #[arg(long, value_name = "N")]
+    idle: Option<usize>,
     /// Figures as JSON
     #[arg(long)]
     json: bool,
@@ -103,6 +107,9 @@ impl Bench {
         crate::logging::start("error")?;
         if let Some(cell) = self.growth_cell {
             return growth::run_cell(cell).await;
+        }
+        if let Some(wanted) = self.idle {
+            return idle::run(wanted, self.json).await;
         }
         if !self.growth.is_empty() {
             return growth::run(&self.growth, self.json).await;

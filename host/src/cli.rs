@@ -12,6 +12,7 @@ mod result;
 mod serve;
 mod submit;
 mod text;
+mod token;
 mod wait;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -33,6 +34,8 @@ pub struct Cli {
 enum Command {
     /// Run a host: watch the plugin folder, accept jobs, run them
     Serve(serve::Serve),
+    /// Say who may use a host: make, list and revoke tokens
+    Token(token::Token),
     /// See it work: render a PDF once and eight times at once, through a real host
     Demo(demo::Demo),
 
@@ -98,6 +101,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Serve(serve) => serve.run().await?,
+            Command::Token(token) => token.run()?,
             Command::Demo(demo) => demo.run().await?,
             Command::Submit(submit) => return submit.run().await,
             Command::Wait(wait) => return wait.run().await,

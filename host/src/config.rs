@@ -12,6 +12,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::rate::RateLimit;
 use crate::time::Span;
 
 const PREFIX: &str = "DROPFORGE_";
@@ -26,8 +27,12 @@ const MIB: u64 = 1 << 20;
 pub struct Config {
     /// Where to listen. `127.0.0.1:8080`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Listen beyond this machine although nobody has to show who they are. `false`
+    /// Listen beyond this machine although there are no tokens and nobody has to show who they are. `false`
     pub insecure: bool,
+    /// PEM file of the host's certificate, with those that vouch for it after it: what is listened on is TLS. None
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key. None
+    pub tls_key: Option<PathBuf>,
     /// Where jobs are kept. `dropforge-data`
     pub data: PathBuf,
     /// Where plugins are dropped. `plugins`
@@ -42,6 +47,20 @@ pub struct Config {
     pub json_bytes_max: u64,
     /// Largest raw body, in bytes. 256 MiB
     pub body_bytes_max: u64,
+    /// How often each token, or each address where there is no token, may ask, such as `60/min`. `off`
+    pub rate_limit: RateLimit,
+    /// Origins whose pages may talk to this host, such as `https://app.example.org`, or `*`. None
+    pub cors_origins: Vec<String>,
+    /// Connections at a time. `20000`, or fewer if the system allows fewer open files
+    pub connections_max: usize,
+    /// Requests at a time on one connection of HTTP/2. `200`
+    pub streams_max: u32,
+    /// Largest head of a request, in bytes. 32 KiB
+    pub header_bytes_max: u32,
+    /// How long a new connection may take until its first request is there. `10s`
+    pub header_timeout: Span,
+    /// How long a connection may be without a request, and how long a client may pause while it sends or takes a body. `60s`
+    pub idle_timeout: Span,
     /// Longest `Prefer: wait`. `5m`
     pub wait_max: Span,
     /// Clients that may follow events, logs or a WebSocket at a time. `20000`
@@ -96,6 +115,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             insecure: false,
+            tls_cert: None,
+            tls_key: None,
             data: "dropforge-data".into(),
             plugins: "plugins".into(),
             workers: 0,
@@ -103,6 +124,13 @@ impl Default for Config {
             queue_max: 100_000,
             json_bytes_max: 8 * MIB,
             body_bytes_max: 256 * MIB,
+            rate_limit: RateLimit::default(),
+            cors_origins: Vec::new(),
+            connections_max: 20_000,
+            streams_max: 200,
+            header_bytes_max: 32 << 10,
+            header_timeout: seconds(10),
+            idle_timeout: seconds(60),
             wait_max: seconds(300),
             listeners_max: 20_000,
             grace: seconds(10),
@@ -139,6 +167,12 @@ pub struct Flags {
     /// `--insecure`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
+    /// `--tls-cert`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// `--data`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
@@ -206,14 +240,18 @@ impl Config {
             (self.output_bytes <= self.output_bytes_max, "output_bytes: not more than output_bytes_max"),
             (self.json_bytes_max <= 1024 * MIB, "json_bytes_max: at most 1 GiB, 1073741824"),
             (!self.keep_alive.0.is_zero(), "keep_alive: at least 1ms"),
+            (
+                self.tls_cert.is_some() == self.tls_key.is_some(),
+                "tls_cert, tls_key: give both, the certificate and its key, or neither",
+            ),
+            (self.connections_max > 0, "connections_max: at least 1"),
+            (self.streams_max > 0, "streams_max: at least 1"),
+            ((8 << 10..=1 << 20).contains(&self.header_bytes_max), "header_bytes_max: 8192 to 1048576"),
+            (!self.header_timeout.0.is_zero(), "header_timeout: at least 1ms"),
+            (!self.idle_timeout.0.is_zero(), "idle_timeout: at least 1ms"),
             (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
             ((1..=64).contains(&self.plugin_checks_max), "plugin_checks_max: 1 to 64"),
             (self.crashes_max > 0, "crashes_max: at least 1"),
-            (
-                self.listen.ip().is_loopback() || self.insecure,
-                "listen: whoever reaches this address may run jobs; use a loopback address such as 127.0.0.1, or say \
-                 --insecure if that is what you want",
-            ),
         ];
         match rules.iter().find(|(kept, _)| !kept) {
             Some((_, rule)) => Err(ConfigError((*rule).to_owned())),
@@ -255,7 +293,6 @@ mod tests {
             ("", Some(("DROPFORGE_WROKERS", "3")), "wrokers"),
             ("timeout = \"soon\"", None, "timeout"),
             ("timeout = \"2h\"", None, "timeout_max"),
-            ("listen = \"0.0.0.0:80\"", None, "--insecure"),
         ] {
             Jail::expect_with(|jail| {
                 jail.create_file("dropforge.toml", file)?;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use self::listeners::Listeners;
 pub use self::listeners::{Scope, Subscription, TooMany};
-use crate::job::{Job, JobId, Kind, Progress};
+use crate::job::{Job, JobId, Kind, Owner, Progress, Sight};
 use crate::running::LogLine;
 use crate::time::Time;
 
@@ -33,8 +33,17 @@ pub struct Event {
     pub id: JobId,
     /// Its kind.
     pub kind: Kind,
+    /// Who submitted it.
+    pub owner: Option<Owner>,
     /// What happened.
     pub what: What,
+}
+
+impl Event {
+    /// Whether it may be seen.
+    fn is_in(&self, sight: &Sight) -> bool {
+        sight.covers(self.owner, &self.kind)
+    }
 }
 
 /// What can happen to a job.
@@ -118,14 +127,14 @@ impl Events {
     }
 
     /// Tells what happened. Quick, and takes no lock that is held for long.
-    pub fn publish(&self, id: JobId, kind: Kind, what: What) {
+    pub fn publish(&self, id: JobId, kind: Kind, owner: Option<Owner>, what: What) {
         let mut past = self.past();
         past.last += 1;
         let number = past.last;
         if past.events.len() == REMEMBERED_MAX {
             past.events.pop_front();
         }
-        past.events.push_back(Arc::new(Event { number, id, kind, what }));
+        past.events.push_back(Arc::new(Event { number, id, kind, owner, what }));
         drop(past);
         self.published.notify_one();
     }
@@ -140,12 +149,12 @@ impl Events {
         Position { process: self.process, number }
     }
 
-    /// What happened in this scope after a position, and the newest number looked at. Nothing if some of it is no
-    /// longer remembered.
-    pub fn since(&self, position: Position, scope: &Scope) -> Option<(Vec<Arc<Event>>, u64)> {
+    /// What happened in this scope, of what may be seen, after a position, and the newest number looked at. Nothing if some
+    /// of it is no longer remembered.
+    pub fn since(&self, position: Position, scope: &Scope, sight: &Sight) -> Option<(Vec<Arc<Event>>, u64)> {
         let past = self.past();
         let after = past.after(position.number).filter(|_| position.process == self.process)?;
-        Some((after.filter(|event| scope.covers(event)).cloned().collect(), past.last))
+        Some((after.filter(|event| scope.covers(event) && event.is_in(sight)).cloned().collect(), past.last))
     }
 
     /// Whether anything may have happened to the job after an event's number.
@@ -154,9 +163,9 @@ impl Events {
         past.after(number).is_none_or(|mut after| after.any(|event| event.id == id))
     }
 
-    /// Listens from now on.
-    pub fn subscribe(self: &Arc<Self>, scope: Scope) -> Result<Subscription, TooMany> {
-        Subscription::new(self, scope)
+    /// Listens from now on, to what may be seen.
+    pub fn subscribe(self: &Arc<Self>, scope: Scope, sight: Sight) -> Result<Subscription, TooMany> {
+        Subscription::new(self, scope, sight)
     }
 
     /// Hands out events as they come. Never returns.
@@ -209,7 +218,7 @@ mod tests {
     fn publish(events: &Events, number: u128) {
         let kind = Kind::new("a").expect("well-formed");
         let id = JobId::from_u128(number);
-        events.publish(id, kind.clone(), What::State(Box::new(Job::new(id, kind, Time(0)))));
+        events.publish(id, kind.clone(), None, What::State(Box::new(Job::new(id, kind, Time(0)))));
     }
 
     #[test]
@@ -218,7 +227,7 @@ mod tests {
         (0..10).for_each(|number| publish(&events, number % 2));
         let scope = Scope::Job(JobId::from_u128(1));
         let numbers = |from| {
-            let (found, last) = events.since(events.position(from), &scope)?;
+            let (found, last) = events.since(events.position(from), &scope, &Sight::default())?;
             Some((found.iter().map(|event| event.number).collect::<Vec<_>>(), last))
         };
         assert_eq!(numbers(5), Some((vec![6, 8, 10], 10)));
@@ -228,7 +237,7 @@ mod tests {
         assert_eq!(numbers(10).map(|(found, _)| found.len()), Some(0));
         assert_eq!(numbers(9), None, "event 10 is forgotten");
         let other = Position { process: events.process + 1, number: 10_010 };
-        assert!(events.since(other, &scope).is_none());
+        assert!(events.since(other, &scope, &Sight::default()).is_none());
         assert!(events.has_moved(JobId::from_u128(0), 10_000) && !events.has_moved(JobId::from_u128(1), 10_000));
     }
 

@@ -4,6 +4,7 @@
 //! [`crate::time`]; nothing here does I/O or reads a clock.
 
 mod failure;
+mod sight;
 mod usage;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use uuid::Uuid as JobId;
 
 pub use self::failure::{Code, Failure, Fault, printable, shorten};
+pub use self::sight::{Owner, Sight};
 pub use self::usage::{Bound, Usage};
 use crate::time::Time;
 
@@ -164,6 +166,9 @@ pub struct Job {
     pub timeout_ms: Option<u64>,
     /// Fails with `expired` if not started by then.
     pub expires_at: Option<Time>,
+    /// Who submitted it. Kept beside the rest: the store's first records end before it.
+    #[serde(skip)]
+    pub owner: Option<Owner>,
 }
 
 /// How an attempt ended, before the job's history is looked at.
@@ -221,6 +226,7 @@ impl Job {
             finished_at: None,
             timeout_ms: None,
             expires_at: None,
+            owner: None,
         }
     }
 

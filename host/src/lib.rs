@@ -23,9 +23,11 @@
 //! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
+//! | [`connections`] | take connections in, with TLS or without, and let go of those that are too slow | know routes |
 //! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo` and `server` |
 //! | [`logging`] | start the log, for people or for machines | decides what is worth a line |
 //! | [`api`] | speak HTTP, a file per resource; map refusals to statuses | touch disk or guests |
+//! | [`tokens`] | who may come in, and to what: made, listed and revoked in a file beside the data | know what is asked |
 //! | [`worker`] | one thread's loop: claim, execute, finish | let a panic past a job |
 //! | [`plugins`] | the plugin folder as a table of kinds: watch, check, swap | serve a file it has not checked |
 //! | [`sandbox`] | run one call under limits and name what went wrong | keep anything between calls |
@@ -35,9 +37,9 @@
 //! | [`running`] | what an attempt and its watchers share: progress, log, the request to stop | outlive the attempt |
 //! | [`priority`] | put a thread behind those that serve | raise one |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
-//! | [`time`] | moments and durations as they travel | measure deadlines |
+//! | [`time`], [`rate`] | moments, durations and rates as they travel | measure deadlines |
 //!
-//! One place per outside world: axum in `api`, wasmtime in `sandbox`, sled in `store`. The truth about a job is on disk; what is in
+//! One place per outside world: axum in `api` (its router is handed to `connections`), wasmtime in `sandbox`, sled in `store`. The truth about a job is on disk; what is in
 //! memory may vanish at any moment and nothing is lost.
 #![deny(unsafe_code)]
 
@@ -46,6 +48,7 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod connections;
 pub mod demo;
 pub mod events;
 pub mod job;
@@ -53,9 +56,11 @@ pub mod logging;
 pub mod plugins;
 pub mod priority;
 pub mod queue;
+pub mod rate;
 pub mod running;
 pub mod sandbox;
 pub mod server;
 pub mod store;
 pub mod time;
+pub mod tokens;
 pub mod worker;

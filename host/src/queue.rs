@@ -28,7 +28,7 @@ use self::places::{Place, Places};
 pub use self::telling::UnderWay;
 use self::waiters::Waiters;
 use crate::events::{Events, What};
-use crate::job::{Backoff, Ended, Job, JobId, Kind, State, Usage};
+use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::running::{Running, Stop};
 use crate::store::{
     Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
@@ -87,6 +87,8 @@ pub struct Submission {
     pub tags: Vec<String>,
     /// Unfinished jobs of its kind, if not as many as the host allows.
     pub queue_max: Option<u64>,
+    /// Who submits it.
+    pub owner: Option<Owner>,
     /// The digests of the client's idempotency key and of its request, if it gave a key.
     pub key: Option<([u8; 32], [u8; 32])>,
 }
@@ -142,7 +144,7 @@ impl Queue {
         let work = Arc::new(Notify::new());
         let events = Arc::new(Events::new(settings.listeners_max));
         let told = Arc::clone(&events);
-        store.observe(move |job| told.publish(job.id, job.kind.clone(), What::State(Box::new(job.clone()))));
+        store.observe(move |job| told.publish(job.id, job.kind.clone(), job.owner, What::State(Box::new(job.clone()))));
         Self {
             store,
             settings,
@@ -170,6 +172,7 @@ impl Queue {
             run_at: wanted.run_at.filter(|at| *at > now),
             timeout_ms: wanted.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             expires_at: wanted.expires_in.map(|span| now.after(span)),
+            owner: wanted.owner,
             ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
         let new = NewJob { job, input: wanted.input, options: wanted.options, blobs: wanted.blobs };
@@ -329,6 +332,11 @@ impl Queue {
     /// The pauses of a kind whose settings say nothing about them.
     pub fn backoff(&self) -> Backoff {
         self.settings.backoff
+    }
+
+    /// How many jobs of a kind are in workers' hands.
+    pub fn running_of(&self, kind: &Kind) -> usize {
+        self.places.count(kind)
     }
 
     /// How many jobs of a kind stand where.

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Origins};
 use crate::config::Config;
+use crate::connections::{self, Door};
 use crate::job::Backoff;
 use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
 use crate::sandbox::{Capacity, Limits, Sandbox};
 use crate::store::{self, Retention, Store};
+use crate::tokens::Tokens;
 use crate::worker::{Workers, Workplace};
 
+/// Open files that connections leave to everything else, or half of them if there are not so many.
+const FILES_KEPT: usize = 1_000;
 /// How long requests that are being answered may take once the host is stopping.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -28,7 +31,8 @@ pub struct Server {
     address: SocketAddr,
     stopping: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
+    is_tls: bool,
     time: JoinHandle<()>,
     plugins: Arc<Plugins>,
     workers: Workers,
@@ -39,6 +43,10 @@ impl Server {
     /// Opens the data folder, starts to watch the plugin folder, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         raise_file_limit();
+        let tokens = tokens(config)?;
+        let tls = tls(config)?;
+        let origins = Origins::new(&config.cors_origins).map_err(anyhow::Error::msg).context("cors_origins")?;
+        let is_tls = tls.is_some();
         // The address first: if it is taken, nothing has been touched.
         let listener = TcpListener::bind(config.listen).await;
         let listener =
@@ -62,19 +70,40 @@ impl Server {
             jobs_per_thread_max: jobs_per_thread(config),
         };
         let workers = Workers::start(config.worker_count(), &place)?;
-        let timekeeper = Arc::clone(&queue);
+        let (timekeeper, watched) = (Arc::clone(&queue), Arc::clone(&tokens));
         let time = tokio::spawn(async move {
             // None of them ever returns.
-            tokio::join!(timekeeper.keep_time(), timekeeper.keep_telling(), timekeeper.events().hand_out());
+            tokio::join!(
+                timekeeper.keep_time(),
+                timekeeper.keep_telling(),
+                timekeeper.events().hand_out(),
+                watched.keep_reading(),
+            );
         });
         let stopping = watch::Sender::new(false);
-        let http = serve(config, listener, &queue, &plugins, stopping.subscribe());
-        Ok(Self { address, stopping, failed, http, time, plugins, workers, queue })
+        let api = Api {
+            queue: Arc::clone(&queue),
+            plugins: Arc::clone(&plugins),
+            tokens,
+            rate_limit: config.rate_limit.0,
+            origins,
+            limits: api_limits(config),
+            workers: config.worker_count(),
+            stopping: stopping.subscribe(),
+        };
+        let door = Door::new(listener, tls, connection_limits(config), api::refusal_of_a_connection());
+        let http = tokio::spawn(door.serve(api::router(api), stopping.subscribe()));
+        Ok(Self { address, is_tls, stopping, failed, http, time, plugins, workers, queue })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens, with the scheme that is spoken there.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.address)
     }
 
     /// How many durable commits its store has made, over all its life.
@@ -122,41 +151,59 @@ impl Server {
     }
 }
 
-fn serve(
-    config: &Config,
-    listener: TcpListener,
-    queue: &Arc<Queue>,
-    plugins: &Arc<Plugins>,
-    mut stopping: watch::Receiver<bool>,
-) -> JoinHandle<std::io::Result<()>> {
-    let api = Api {
-        queue: Arc::clone(queue),
-        plugins: Arc::clone(plugins),
-        limits: api::Limits {
-            json_bytes_max: config.json_bytes_max,
-            body_bytes_max: config.body_bytes_max,
-            wait_max: config.wait_max.0,
-            keep_alive: config.keep_alive.0,
-        },
-        workers: config.worker_count(),
-        stopping: stopping.clone(),
-    };
-    // Answers are small and complete; holding them back for more would only make them late.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays slow");
+fn api_limits(config: &Config) -> api::Limits {
+    api::Limits {
+        json_bytes_max: config.json_bytes_max,
+        body_bytes_max: config.body_bytes_max,
+        wait_max: config.wait_max.0,
+        keep_alive: config.keep_alive.0,
+    }
+}
+
+fn connection_limits(config: &Config) -> connections::Limits {
+    // Each is an open file; what jobs and the store open must not be kept from it.
+    let files =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let possible = files.saturating_sub(FILES_KEPT).max(files / 2);
+    if possible < config.connections_max {
+        tracing::debug!(possible, "fewer connections than connections_max, as no more files may be open");
+    }
+    connections::Limits {
+        connections_max: config.connections_max.min(possible),
+        header_bytes_max: config.header_bytes_max,
+        streams_max: config.streams_max,
+        header_timeout: config.header_timeout.0,
+        idle_timeout: config.idle_timeout.0,
+    }
+}
+
+fn tls(config: &Config) -> anyhow::Result<Option<rustls::ServerConfig>> {
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some(connections::load_tls(certificate, key)?)),
+        _ => Ok(None),
+    }
+}
+
+/// Who may come in. Where strangers can reach the host, somebody must have said who.
+fn tokens(config: &Config) -> anyhow::Result<Arc<Tokens>> {
+    let beyond = !config.listen.ip().is_loopback();
+    let tokens = Tokens::open(config.data.clone(), beyond && !config.insecure)?;
+    if beyond && !tokens.were_made() {
+        if !config.insecure {
+            anyhow::bail!(
+                "listen: whoever reaches {} could run jobs, as there are no tokens; make one with `dropforge token new --data {}`, \
+                 or use a loopback address such as 127.0.0.1, or say --insecure if that is what you want",
+                config.listen,
+                config.data.display()
+            );
         }
-    });
-    let stopped = async move {
-        // The sender gone means the same as told to stop.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let serving = axum::serve(listener, api::router(api)).with_graceful_shutdown(stopped);
-    tokio::spawn(async move { serving.await })
+        tracing::warn!("--insecure, and there are no tokens: whoever reaches {} may run jobs", config.listen);
+    }
+    Ok(Arc::new(tokens))
 }
 
 /// Connections and large payloads are open files; the usual soft limit of 1,024 is for programs that use `select`.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {

@@ -268,7 +268,7 @@ impl Store {
             last = record::job_id(&key);
             let Some(id) = last else { continue };
             // A damaged record was reported at open; it must not keep the others from being listed.
-            let Ok(record) = record::decode::<Record>(&sealed) else { continue };
+            let Ok(record) = record::decode_job(&sealed) else { continue };
             jobs.extend(
                 self.disk.as_durable(id, Some(record)).map(|record| record.job).filter(|job| filter.admits(job)),
             );
@@ -406,7 +406,7 @@ impl Store {
     fn gone_or(&self, id: JobId, error: StoreError) -> StoreError {
         // Past what readers may see, since pieces and record change in one batch: the pieces vanish from here before
         // that batch is durable.
-        match record::read::<Record>(&self.disk.db, &record::job_key(id)) {
+        match record::read_job(&self.disk.db, id) {
             Ok(Some(record)) if !record.content_gone => error,
             Ok(_) => StoreError::Gone,
             Err(damaged) => damaged,

@@ -1,5 +1,7 @@
 //! State that a plugin saves reaches the next attempt of its job, whatever ended the last one.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::guest::Guest;
@@ -142,23 +144,48 @@ fn describe_has_nothing_to_save_and_is_told_so() {
     host.still_works();
 }
 
+/// Answers what an earlier attempt saved; the first one saves 200,000 bytes, which take a file, and goes on for ever.
+fn saving_a_file() -> Vec<u8> {
+    let run = r#"(call $load_checkpoint (i32.const 832))
+        (if (i32.load8_u (i32.const 832)) (then
+          (return (call $done (text "text/plain") (i32.load (i32.const 836)) (i32.load (i32.const 840))))))
+        (memory.fill (i32.const 131072) (i32.const 120) (i32.const 200000))
+        (call $save_checkpoint (i32.const 131072) (i32.const 200000) (i32.const 832))
+        (if (i32.load8_u (i32.const 832)) (then (unreachable)))
+        (call $progress (f64.const 0.5) (i32.const 0) (i32.const 0))
+        (loop $forever (br $forever))"#;
+    Guest { run, pages: 100, ..Guest::GOOD }.component()
+}
+
+/// Fault: state that the disk has lost is handed out as if whole, or keeps its job from ever ending.
+#[test]
+fn a_job_whose_checkpoint_is_damaged_begins_anew_and_its_log_says_so() {
+    let damages: [fn(&Path); 2] = [
+        |file| std::fs::write(file, vec![b'y'; 200_000]).expect("it can be written"),
+        |file| std::fs::remove_file(file).expect("it is there"),
+    ];
+    for damage in damages {
+        let mut host = with(saving_a_file()).start();
+        let id = saved(&host);
+        host.kill();
+        let mut blobs = host.setup().data().join("blobs").read_dir().expect("a folder");
+        damage(&blobs.next().expect("one blob").expect("readable").path());
+        assert!(blobs.next().is_none());
+        host.start_again();
+        host.wait_until(&id, "has saved its state again", |job| job["progress"]["fraction"] == 0.5);
+        let log = host.get(&format!("/v1/jobs/{id}/logs")).text();
+        assert!(log.contains("the checkpoint cannot be read, so this attempt begins without it"), "{log}");
+        host.kill_and_restart();
+        assert!(host.output(&id) == vec![b'x'; 200_000], "what it saved the second time");
+        host.still_works();
+    }
+}
+
 /// Fault: a backup that is restored has the jobs, and they begin anew.
 #[test]
 fn checkpoints_are_exported_imported_compacted_and_verified() {
     // A small one in the database and a large one in a file.
-    let large = Guest {
-        run: r#"(call $load_checkpoint (i32.const 832))
-            (if (i32.load8_u (i32.const 832)) (then
-              (return (call $done (text "text/plain") (i32.load (i32.const 836)) (i32.load (i32.const 840))))))
-            (memory.fill (i32.const 131072) (i32.const 120) (i32.const 200000))
-            (call $save_checkpoint (i32.const 131072) (i32.const 200000) (i32.const 832))
-            (if (i32.load8_u (i32.const 832)) (then (unreachable)))
-            (call $progress (f64.const 0.5) (i32.const 0) (i32.const 0))
-            (loop $forever (br $forever))"#,
-        pages: 100,
-        ..Guest::GOOD
-    };
-    let mut host = with(resuming(FOR_EVER)).with_guest("large", large.component()).start();
+    let mut host = with(resuming(FOR_EVER)).with_guest("large", saving_a_file()).start();
     let small = saved(&host);
     let large = host.submit("large", Value::Null);
     host.wait_until(&large, "has saved its state", |job| job["progress"]["fraction"] == 0.5);

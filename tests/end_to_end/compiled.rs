@@ -49,6 +49,20 @@ fn a_file_is_compiled_once_and_loaded_in_a_moment_afterwards() {
     assert!(times[1] < 1_000 && times[1] * 4 < times[0], "{times:?}");
 }
 
+/// Real programs get this large: an interpreter with its libraries, or a whole browser engine.
+#[test]
+fn a_component_of_70_mb_is_compiled_once_and_loaded_in_a_moment_afterwards() {
+    let component = guest::huge(70);
+    assert!(component.len() > 70 << 20, "{}", component.len());
+    let mut host = Host::prepare().with_guest("good", component).start();
+    host.still_works();
+    host.kill_and_restart();
+    host.still_works();
+    let times = load_times(&host, "good.wasm");
+    eprintln!("compiled in {} ms, loaded in {} ms", times[0], times[1]);
+    assert!(times[1] < 3_000 && times[1] * 5 < times[0], "{times:?}");
+}
+
 /// Fault: machine code is run that nobody has checked.
 #[test]
 fn a_damaged_entry_is_ignored_and_replaced() {

@@ -46,13 +46,16 @@ fn files_of_another_kind_are_told_apart() {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_str("a.wit", "package a:b; interface c { d: func(); }").expect("valid");
     let types_only = wit_component::encode(&resolve, package).expect("it can be encoded");
-    let files: [(Vec<u8>, &[&str]); 7] = [
+    let files: [(Vec<u8>, &[&str]); 9] = [
         (b"".to_vec(), &["empty"]),
         (b"#!/bin/sh\n".to_vec(), &["not a WebAssembly file", "wasm32-wasip2"]),
         (
             std::fs::read(env!("CARGO_BIN_EXE_dropforge")).expect("it was built")[..4096].to_vec(),
             &["not WebAssembly", "wasm32-wasip2"],
         ),
+        // What `cargo build` makes on other systems.
+        (b"\xcf\xfa\xed\xfe\x0c\0\0\x01".to_vec(), &["not WebAssembly", "cargo build --target wasm32-wasip2"]),
+        (b"MZ\x90\0\x03\0\0\0".to_vec(), &["not WebAssembly", "cargo build --target wasm32-wasip2"]),
         (b"\0asm\x0a\0\x01\0".to_vec(), &["version 10", "current tools"]),
         (whole[..whole.len() / 2].to_vec(), &["not valid", "cut short"]),
         (text("(module (func (export \"f\")))")[..20].to_vec(), &["core WebAssembly module is not valid", "cut short"]),
@@ -191,4 +194,55 @@ fn a_good_file_is_described_with_what_it_may_need() {
     let text = exit.stdout.join("\n");
     assert!(exit.status.success() && text.contains("can be used, as kind message"), "{text}");
     assert!(text.contains("shape: job component (dropforge:job@0.1.0)"), "{text}");
+}
+
+#[test]
+fn what_a_file_may_need_is_said_with_what_grants_it() {
+    let program = crate::support::program::module("(drop (call $open (i32.const 3) (text \"x\") (i32.const 0)))");
+    let setup = Host::prepare().with_guest("tool", program);
+    let setup = setup.with_guest("probe", crate::support::shipped("tests/guests/probe.wasm"));
+    assert_eq!(check(&setup, "tool.wasm")["may_need"]["files"], json!(["path_open"]));
+    let text = setup.check("tool.wasm", &[]).stdout.join("\n");
+    assert!(text.contains("may need files") && text.contains("scratch = true"), "{text}");
+    let network = check(&setup, "probe.wasm")["may_need"]["network"].clone();
+    let names: Vec<&str> = network.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert!(names.iter().any(|name| name.starts_with("wasi:http/outgoing-handler@0.2.")), "{names:?}");
+    let text = setup.check("probe.wasm", &[]).stdout.join("\n");
+    assert!(text.contains("may need network") && text.contains("[[http]]"), "{text}");
+}
+
+/// One file under two names is two kinds, which may be meant; whoever did not mean it should hear of it.
+#[test]
+fn a_duplicate_is_named() {
+    let setup = Host::prepare().with_guest("one", guest::good()).with_guest("two", guest::good());
+    let setup = setup.with_guest("other", guest::answering("other"));
+    assert_eq!(check(&setup, "one.wasm")["same_as"], json!(["two.wasm"]));
+    assert_eq!(check(&setup, "other.wasm")["same_as"], json!([]));
+    let text = setup.check("two.wasm", &[]).stdout.join("\n");
+    assert!(text.contains("the same file as: one.wasm"), "{text}");
+    let host = setup.start();
+    assert!(host.process().stderr().contains("the same file serves as another kind as well"));
+    assert_eq!(
+        (&host.file("one.wasm")["state"], &host.file("two.wasm")["state"]),
+        (&json!("serving"), &json!("serving"))
+    );
+}
+
+/// What `describe` may take and return, just inside and just outside.
+#[test]
+fn a_plugin_describes_itself_within_64_mib_and_256_kib() {
+    let grow =
+        |pages: u32| guest::with_start(&format!("(drop (memory.grow (i32.sub (i32.const {pages}) (memory.size))))"));
+    let long = |bytes: u32| {
+        guest::with_describe(&format!(
+            "(drop (memory.grow (i32.const 16))) (i32.store (i32.const 16) (i32.const 131072))
+             (memory.fill (i32.const 131072) (i32.const 120) (i32.const {bytes}))
+             (i32.store (i32.const 20) (i32.const {bytes})) (return (i32.const 16))"
+        ))
+    };
+    let within = Host::prepare().with_guest("grown", grow(1024)).with_guest("long", long(261_000)).start();
+    for file in ["grown.wasm", "long.wasm"] {
+        assert_eq!(within.file(file)["state"], "serving", "{}", within.file(file));
+    }
+    rejected(Host::prepare(), &[(grow(1025), &["memory", "67108864"]), (long(263_000), &["describe", "262144"])]);
 }

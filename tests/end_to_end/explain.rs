@@ -88,6 +88,42 @@ fn estimates_come_from_measured_runs_and_tell_clients_when_to_ask_again() {
     assert!((8..=12).contains(&pending.header("retry-after").parse::<u32>().expect("a number")));
 }
 
+/// Fault: the workers are idle, nothing is paused, and nobody says why the job does not start.
+#[test]
+fn a_kinds_own_limit_is_named_as_what_holds_its_jobs_back() {
+    let slow = guest::sleeping(Duration::from_secs(3600));
+    let host = Host::prepare().with_guest("slow", slow).with_file("slow.toml", "concurrency = 2");
+    let host = host.with_guest("good", guest::good()).set("workers", 4).start();
+    let jobs: Vec<String> = (0..4).map(|_| host.submit("slow", Value::Null)).collect();
+    jobs[..2].iter().for_each(|id| drop(host.wait_for(id, "running")));
+    let explained = explain(&host, &jobs[3]);
+    assert_eq!((&explained["rule"], &explained["position"]), (&json!("concurrency"), &json!(2)), "{explained}");
+    let sentence = explained["sentence"].as_str().expect("a sentence");
+    assert!(
+        sentence.contains("slow") && sentence.contains("(2)") && sentence.contains("1 job of its kind"),
+        "{sentence}"
+    );
+    // One place is free again, and the first of those that wait has it.
+    host.cancel(&jobs[0]);
+    host.wait_for(&jobs[2], "running");
+    assert_eq!((rule(&host, &jobs[3]).as_str(), &explain(&host, &jobs[3])["position"]), ("concurrency", &json!(1)));
+    host.still_works();
+}
+
+#[test]
+fn estimates_count_with_a_kinds_own_limit() {
+    let host = Host::prepare().with_guest("slow", guest::sleeping(Duration::from_millis(1_000)));
+    let host = host.with_file("slow.toml", "concurrency = 1").set("workers", 4).start();
+    host.wait_for(&host.submit("slow", Value::Null), "succeeded");
+    let jobs: Vec<String> = (0..5).map(|_| host.submit("slow", Value::Null)).collect();
+    host.wait_for(&jobs[0], "running");
+    // Behind the one that runs, three go first, one at a time.
+    let explained = explain(&host, &jobs[4]);
+    let starts_in = explained["estimate"]["starts_in_ms"].as_u64().expect("a number");
+    let position = explained["position"].as_u64().expect("a number");
+    assert!((position * 1_000..position * 1_500).contains(&starts_in), "{explained}");
+}
+
 #[test]
 fn a_job_that_is_scheduled_far_off_is_not_to_be_asked_for_every_second() {
     let host = Host::start();

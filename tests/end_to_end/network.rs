@@ -73,10 +73,20 @@ fn stay_out(toml: &str, server: &Server, tries: &[(&str, &str)]) {
     let host = host(toml);
     let lines: Vec<String> = tries.iter().map(|(tried, _)| tried.replace("PORT", &server.port().to_string())).collect();
     let answers = host.probe("kind", &lines.iter().map(String::as_str).collect::<Vec<_>>());
-    for ((_, expected), (tried, answer)) in tries.iter().zip(lines.iter().zip(&answers)) {
-        assert_eq!(answer, &format!("error: {expected}"), "{tried}");
-    }
+    let wanted: Vec<(&String, String)> =
+        lines.iter().zip(tries).map(|(tried, (_, error))| (tried, format!("error: {error}"))).collect();
+    assert_eq!(lines.iter().zip(answers.iter().cloned()).collect::<Vec<_>>(), wanted);
     assert_eq!(server.heads(), Vec::<String>::new());
+    // One by one, since only so many denials of an attempt are explained.
+    for (tried, answer) in lines.iter().zip(&answers).filter(|(_, answer)| !answer.contains("field ")) {
+        let id = host.submit_raw("kind", tried.clone());
+        host.wait_for(&id, "succeeded");
+        let log = log(&host.job(&id));
+        // The engine refuses some itself, before anybody asks for a grant.
+        let by_the_engine = ["error: the authority is refused", "error: protocol"].contains(&answer.as_str());
+        let is_said = by_the_engine || log.iter().any(|line| line.contains("denied: "));
+        assert!(is_said, "{tried}: {answer}, and the log says only {log:?}");
+    }
     host.still_works();
 }
 
@@ -107,6 +117,11 @@ fn no_spelling_of_an_address_gets_around_the_grants() {
             ("http GET http 017700000001:PORT /", "invalid URI"),
             ("http GET http 127.0.0.1.:PORT /", "invalid URI"),
             ("http GET http 127.0.0.1.nip.example:PORT /", "denied"),
+            ("http GET http [::1%25lo]:PORT /", "invalid URI"),
+            ("http GET http [fe80::1%25lo]:PORT /", "invalid URI"),
+            ("http GET http 127\u{3002}0\u{3002}0\u{3002}1:PORT /", "the authority is refused"),
+            ("http GET http \u{ff11}27.0.0.1:PORT /", "the authority is refused"),
+            ("http GET http 127.0.0.1%00.api.example:PORT /", "the authority is refused"),
         ],
     );
 }
@@ -130,6 +145,10 @@ fn nothing_about_a_request_gets_around_its_grant() {
             ("http GET http user:password@127.0.0.1:PORT /", "invalid URI"),
             ("http GET http 127.0.0.1:0PORT /", "invalid URI"),
             ("http GET http 127.0.0.1: /", "invalid URI"),
+            ("http GET http 127.0.0.1:80:PORT /", "the authority is refused"),
+            ("http GET http 127.0.0.1:+PORT /", "invalid URI"),
+            ("http GET http 127.0.0.1:PORT#.api.example /", "the authority is refused"),
+            ("http GET http api.example\\@127.0.0.1:PORT /", "the authority is refused"),
             // Fields that would lead elsewhere.
             ("http GET http 127.0.0.1:PORT / host:127.0.0.1", "field host: HeaderError::Forbidden"),
             ("http GET http 127.0.0.1:PORT / Host:127.0.0.1", "field Host: HeaderError::Forbidden"),
@@ -186,6 +205,20 @@ fn a_name_that_leads_to_a_private_address_needs_a_grant_that_says_so() {
     host.drop_file("kind.toml", toml + &log[said + 1]);
     eventually("the new grant holds", || (host.probe("kind", &[&tried]) == ["200 hello"]).then_some(()));
     assert!(server.heads()[0].to_ascii_lowercase().contains(&format!("host: localhost:{port}\r\n")));
+    host.still_works();
+}
+
+/// Fault: a variable that everything else on the machine obeys sends requests to somebody who was not granted.
+#[test]
+fn no_proxy_of_the_hosts_environment_comes_between() {
+    let (server, proxy) = (Server::start(), Server::start());
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("kind", guest::probe());
+    let setup = setup.with_file("kind.toml", granting(&server));
+    let address = format!("http://127.0.0.1:{}", proxy.port());
+    let setup = setup.with_variable("http_proxy", &address).with_variable("HTTP_PROXY", &address);
+    let host = setup.with_variable("ALL_PROXY", &address).start();
+    assert_eq!(host.probe("kind", &[&format!("http GET http 127.0.0.1:{} /", server.port())]), ["200 hello"]);
+    assert_eq!((server.heads().len(), proxy.heads().len()), (1, 0));
     host.still_works();
 }
 
@@ -335,6 +368,11 @@ fn no_connection_gets_around_its_grant() {
         "resolve localhost".to_owned(),
         "resolve api.example".to_owned(),
         "resolve localhost.".to_owned(),
+        format!("tcp 127.0.0.1.:{elsewhere} hi"),
+        format!("tcp [::]:{elsewhere} hi"),
+        format!("tcp [64:ff9b::7f00:1]:{elsewhere} hi"),
+        "resolve ::ffff:127.0.0.1%lo".to_owned(),
+        "resolve 127.0.0.1\u{3002}".to_owned(),
         "listen 127.0.0.1:0".to_owned(),
         "listen 0.0.0.0:0".to_owned(),
         "listen [::]:0".to_owned(),
@@ -343,6 +381,12 @@ fn no_connection_gets_around_its_grant() {
         let id = host.submit_raw("kind", tried.clone());
         let answer = String::from_utf8(host.output(&id)).expect("text");
         assert!(answer.starts_with("error: "), "{tried}: {answer}");
+        // Granted or not, the engine connects to no unspecified address, and from an IPv6 socket to no IPv4 address.
+        let by_the_engine = ["[::ffff:", "[::127", "0.0.0.0", "[::]"]
+            .iter()
+            .any(|address| tried.starts_with("tcp") && tried.contains(address));
+        let log = log(&host.job(&id));
+        assert!(by_the_engine || log.iter().any(|line| line.contains("denied: ")), "{tried}: {log:?}");
     }
     assert!(server.heads().is_empty() && other.heads().is_empty(), "{:?} {:?}", server.heads(), other.heads());
     assert_eq!(host.probe("kind", &[&format!("tcp 127.0.0.1:{elsewhere} hi")]), ["you said hi"]);

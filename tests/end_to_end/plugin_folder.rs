@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Host, eventually, guest};
+use crate::support::{Host, eventually, guest, program};
 
 /// What a job of this kind answers, run to its end.
 fn answer(host: &Host, kind: &str) -> Vec<u8> {
@@ -106,9 +106,16 @@ fn a_broken_version_leaves_the_old_one_serving_after_a_restart() {
 fn names_that_are_no_kinds_are_listed_and_others_are_left_alone() {
     let setup = Host::prepare().with_guest("Not A Kind", guest::good()).with_guest("-x", guest::good());
     let setup = setup.with_guest(&"x".repeat(64), guest::good()).with_guest(&"x".repeat(63), guest::good());
-    for name in ["README.md", ".hidden.wasm", "good.wasm.part", "good.toml"] {
+    for name in ["README.md", ".hidden.wasm", "good.toml"] {
         std::fs::write(setup.plugins().join(name), guest::good()).expect("the plugin folder can be written");
     }
+    // What editors, browsers and copying tools leave while they work.
+    for name in
+        ["good.wasm.part", "good.wasm~", ".good.wasm.swp", "#good.wasm#", ".good.wasm.x1Y2z3", "good.wasm.tmp", "4913"]
+    {
+        std::fs::write(setup.plugins().join(name), guest::good()).expect("the plugin folder can be written");
+    }
+    symlink("someone@somewhere:4711", setup.plugins().join(".#good.wasm")).expect("a link can be made");
     std::fs::create_dir(setup.plugins().join("folder.wasm")).expect("the plugin folder can be written");
     let host = setup.start();
     let rejected = ["-x.wasm".to_owned(), "Not A Kind.wasm".to_owned(), format!("{}.wasm", "x".repeat(64))];
@@ -163,6 +170,44 @@ fn a_slowly_copied_file_serves_whole_in_the_end() {
     assert_eq!(host.file("message.wasm")["digest"], digest.as_str());
     let id = host.submit("message", json!({"message": "hi", "seconds": 0}));
     assert_eq!(host.output(&id), br#"{"message":"hi"}"#);
+}
+
+/// Fault: the first part of a file is a file as well. This one is a valid module without the text it prints.
+#[test]
+fn a_copy_that_stalls_is_not_taken_for_a_complete_file() {
+    let whole = program::module("(call $write (i32.const 1) (text \"whole\"))");
+    let half = section_start(&whole, 11);
+    for _ in 0..5 {
+        let host = Host::start();
+        let path = host.setup().plugins().join("tool.wasm");
+        let mut file = std::fs::File::create(&path).expect("the plugin folder can be written");
+        file.write_all(&whole[..half]).expect("the plugin folder can be written");
+        let written = std::time::Instant::now();
+        // The time the copy stalls.
+        std::thread::sleep(Duration::from_millis(500));
+        let files = host.get("/v1/plugins").json();
+        file.write_all(&whole[half..]).expect("the plugin folder can be written");
+        if written.elapsed() > Duration::from_millis(900) {
+            // The machine was busy; a copy that stalls so long is another story.
+            continue;
+        }
+        assert_eq!(files["plugins"].as_array().map(Vec::len), Some(1), "{files}");
+        eventually("the whole file serves", || (serves(&host, "tool")).then_some(()));
+        assert_eq!(answer(&host, "tool"), b"whole");
+        return;
+    }
+    panic!("the machine is too busy to tell");
+}
+
+/// Where the section of this number begins.
+fn section_start(module: &[u8], id: u8) -> usize {
+    let mut at = 8;
+    while module[at] != id {
+        let digits = 1 + module[at + 1..].iter().take_while(|&&byte| byte >= 128).count();
+        let size = (0..digits).fold(0, |size, n| size | usize::from(module[at + 1 + n] & 127) << (7 * n));
+        at += 1 + digits + size;
+    }
+    at
 }
 
 #[test]

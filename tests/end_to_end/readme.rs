@@ -38,7 +38,9 @@ fn every_curl_line_works_as_printed() {
     let folder = host.setup().folder().to_owned();
     std::fs::create_dir_all(folder.join("host/assets")).expect("a folder can be made");
     std::fs::write(folder.join("host/assets/demo.pdf"), shipped("host/assets/demo.pdf")).expect("writable");
-    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("curl ")).collect();
+    // The one with a token has a test of its own.
+    let is_one = |line: &String| line.starts_with("curl ") && !line.contains("$TOKEN");
+    let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
     assert_eq!(lines.len(), 6, "{lines:?}");
     let mut id = String::from("ID");
     let mut printed = Vec::new();
@@ -57,6 +59,16 @@ fn every_curl_line_works_as_printed() {
     assert!(printed[3].contains("\"page-017.png\""), "{}", printed[3]);
     let page = std::fs::read(folder.join("page-003.png")).expect("the last line wrote it");
     assert!(page.starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn no_curl_line_is_where_these_tests_do_not_look() {
+    let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
+    // However a block is marked, and wherever in a line it stands.
+    let blocks = readme.split("```").skip(1).step_by(2);
+    let mentioned = blocks.flat_map(str::lines).filter(|line| line.contains("curl")).count();
+    assert_eq!(mentioned, commands().iter().filter(|line| line.starts_with("curl ")).count());
+    assert!(!readme.contains("`curl "), "an example inside of a sentence is run by nobody");
 }
 
 #[test]
@@ -109,6 +121,30 @@ fn the_line_that_checks_a_plugin_works_as_printed() {
     let line = lines[0].replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1);
     let printed = run(&line, setup.folder());
     assert!(printed.contains("can be used, as kind message"), "{printed}");
+}
+
+#[test]
+fn the_lines_about_tokens_work_as_printed() {
+    let is_one = |line: &String| line.starts_with("dropforge token ") || line.contains("$TOKEN");
+    let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
+    let [new, list, curl, revoke] = lines.as_slice() else { panic!("{lines:?}") };
+    let setup = Host::prepare();
+    // As `--data` would, for a host that the harness gives a folder of its own.
+    let typed = |line: &str| {
+        let data = format!("DROPFORGE_DATA={} {} ", setup.data().display(), env!("CARGO_BIN_EXE_dropforge"));
+        run(&line.replacen("dropforge ", &data, 1), setup.folder())
+    };
+    let token = typed(new).trim_end().to_owned();
+    assert!(token.starts_with("dfk_") && typed(list).contains(&token[4..20]), "{token}");
+    let mut process = setup.serve(["--listen", "127.0.0.1:0", "--data", &setup.data().display().to_string()]);
+    assert!(process.comes_up(), "{}", process.stderr());
+    let ask = |token: &str| {
+        let line = curl.replace("http://127.0.0.1:8080", process.address()).replacen("curl ", "curl -sS ", 1);
+        run(&line.replace("$TOKEN", token), setup.folder())
+    };
+    assert!(ask(&token).contains("\"next_cursor\""), "{}", ask(&token));
+    assert!(ask("dfk_other").contains("unauthorized"));
+    assert!(typed(&revoke.replace("ID", &token)).contains("revoked") && typed(list).is_empty());
 }
 
 #[test]

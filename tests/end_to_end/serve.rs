@@ -121,7 +121,7 @@ fn an_impossible_value_is_an_error_that_names_the_setting() {
 #[test]
 fn an_address_beyond_this_machine_needs_to_be_meant() {
     for address in ["0.0.0.0:0", "[::]:0"] {
-        refuses(&Host::prepare(), &["--listen", address], &["--insecure", "127.0.0.1"]);
+        refuses(&Host::prepare(), &["--listen", address], &["token new", "--insecure", "127.0.0.1"]);
     }
 }
 

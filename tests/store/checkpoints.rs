@@ -2,6 +2,7 @@
 
 use dropforge::job::{Ended, JobId, State};
 use dropforge::store::{CHECKPOINT_BYTES_MAX, Checkpoint, Claimed, Content, Settings, StoreError, Token};
+use futures_util::future::join_all;
 
 use crate::parts::{NOW, assert_refused, at, attempt, bytes_of, job, job_but, kind, noise, permanent, transient};
 use crate::place::{CRASHES_MAX, Place, SETTINGS};
@@ -221,4 +222,20 @@ async fn a_checkpoint_does_not_take_the_room_that_outcomes_need() {
     assert_refused(refused, |error| matches!(error, StoreError::DiskFull));
     let job = store.finish(id, claimed.token, attempt(Ended::Succeeded)).await.expect("there is room for outcomes");
     assert_eq!(job.state, State::Succeeded);
+}
+
+/// Fault: a hundred jobs that save now and then keep the disk busy with a flush each.
+#[tokio::test]
+async fn saves_at_once_share_their_flushes() {
+    let place = Place::new().await;
+    for _ in 0..40 {
+        place.add(job("a")).await;
+    }
+    let claimed = place.claim_all(&[("a", 40)], NOW);
+    let before = place.commits();
+    join_all(claimed.iter().map(|claimed| place.save(claimed, b"state"))).await;
+    let commits = place.commits() - before;
+    assert!((1..=10).contains(&commits), "40 saves took {commits} flushes");
+    let place = place.reopened().await;
+    assert!(place.claim_all(&[("a", 40)], NOW).iter().all(|claimed| found(claimed).as_deref() == Some(b"state")));
 }

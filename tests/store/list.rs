@@ -69,7 +69,7 @@ async fn a_list_shows_only_what_the_filter_admits() {
     assert!(found(in_state(State::Succeeded)).is_empty());
     assert_eq!(found(with_tag("red")), [failed, running], "whole tags only");
     assert_eq!(found(with_tag("big")), [running]);
-    assert_eq!(found(Filter { kind: Some(kind("a")), tag: Some("red".into()), state: None }), [running]);
+    assert_eq!(found(Filter { kind: Some(kind("a")), tag: Some("red".into()), ..Filter::default() }), [running]);
     assert!(found(Filter { state: Some(State::Failed), ..of_kind("a") }).is_empty());
 }
 

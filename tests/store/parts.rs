@@ -42,6 +42,7 @@ pub(crate) fn job(name: &str) -> NewJob {
         finished_at: None,
         timeout_ms: None,
         expires_at: None,
+        owner: None,
     };
     let content = Content::Inline(job.id.as_bytes().to_vec().into());
     let input = Payload { media_type: "application/octet-stream".into(), content };

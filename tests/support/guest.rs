@@ -49,7 +49,7 @@ pub(crate) fn blob_reader() -> Vec<u8> {
          (if (i32.load8_u (i32.const 840))
            (then (if (i32.ne (i32.load8_u (i32.const 848)) (i32.const 1)) (then (unreachable)))
                  (return (call $done (text \"text/plain\") (text \"not found\")))))
-         (call $read (i32.load (i32.const 848)) (i64.const 1048576) (i32.const 864))
+         (call $blocking_read (i32.load (i32.const 848)) (i64.const 1048576) (i32.const 864))
          (if (i32.load8_u (i32.const 864)) (then (unreachable)))
          (return (call $done (text \"image/png\") (i32.load (i32.const 868)) (i32.load (i32.const 872))))")
 }
@@ -96,6 +96,55 @@ pub(crate) fn large(functions: usize) -> Vec<u8> {
     };
     let items: String = (0..functions).map(function).collect();
     Guest { items: &items, ..Guest::GOOD }.component()
+}
+
+/// A good plugin of about this size: beside what it runs it has a module of many functions, all of which have to be compiled.
+pub(crate) fn huge(megabytes: usize) -> Vec<u8> {
+    // Each function is a hundred times `x = x xor CONSTANT`, with a constant of its own each time.
+    const STEPS: usize = 100;
+    let mut constant: u128 = 0x2545_f491_4f6c_dd1d_9e37_79b9_7f4a_7c15;
+    let mut function = || {
+        let mut body = vec![0];
+        for _ in 0..STEPS {
+            constant = constant.wrapping_mul(0xda94_2042_e4dd_58b5_da94_2042_e4dd_58b5).rotate_left(29);
+            body.extend([0x20, 0, 0xfd, 12]);
+            body.extend(constant.to_le_bytes());
+            body.extend([0xfd, 0x51, 0x21, 0]);
+        }
+        body.extend([0x20, 0, 0x0b]);
+        with_size(&body)
+    };
+    let count = (megabytes << 20) / function().len();
+    let functions: Vec<u8> = (0..count).flat_map(|_| function()).collect();
+    let vector = |items: &[u8]| [&leb(count), items].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".as_slice(),
+        // One type, vector to vector; functions of that type; their bodies.
+        &section(1, &[1, 0x60, 1, 0x7b, 1, 0x7b]),
+        &section(3, &vector(&vec![0; count])),
+        &section(10, &vector(&functions)),
+    ];
+    // A component may have modules that it makes no use of.
+    [good(), section(1, &module.concat())].concat()
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id], with_size(content).as_slice()].concat()
+}
+
+fn with_size(content: &[u8]) -> Vec<u8> {
+    [&leb(content.len()), content].concat()
+}
+
+/// The format's own way to write a number.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 128 {
+        bytes.push((number % 128) as u8 | 128);
+        number /= 128;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 /// A plugin with this body of `run`.
@@ -335,8 +384,6 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.stream" (func $input_stream (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[resource-drop]input" (func $drop_input (param i32)))"#,
-    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
-    r#"(import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $read (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write-zeroes" (func $write_zeroes (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-splice" (func $blocking_splice (param i32 i32 i64 i32)))"#,

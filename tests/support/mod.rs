@@ -146,6 +146,21 @@ impl Host {
         Answer::of(self.request(Method::GET, path))
     }
 
+    /// A request by whoever holds this token.
+    pub(crate) fn request_as(&self, token: &str, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(token)
+    }
+
+    /// `GET` by whoever holds this token.
+    pub(crate) fn get_as(&self, token: &str, path: &str) -> Answer {
+        Answer::of(self.request_as(token, Method::GET, path))
+    }
+
+    /// `POST` by whoever holds this token.
+    pub(crate) fn post_as(&self, token: &str, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        Answer::of(self.request_as(token, Method::POST, path).body(body))
+    }
+
     /// `POST` of these bytes, with no word about what they are.
     pub(crate) fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         Answer::of(self.request(Method::POST, path).body(body))
@@ -289,7 +304,7 @@ pub(crate) fn is_terminal(job: &Value) -> bool {
     ["succeeded", "failed", "cancelled"].iter().any(|state| job["state"] == *state)
 }
 
-fn accepted(answer: &Answer) -> String {
+pub(crate) fn accepted(answer: &Answer) -> String {
     assert_eq!(answer.status, 202, "{}", answer.text());
     answer.json()["id"].as_str().expect("a job has an id").to_owned()
 }

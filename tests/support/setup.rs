@@ -125,6 +125,22 @@ impl Setup {
         }
     }
 
+    /// Runs `dropforge token` on the data folder, whether or not a host uses it.
+    pub(crate) fn token_command(&self, arguments: &[&str]) -> Exit {
+        let mut command = process::dropforge(self.open_files_max);
+        command.arg("token").args(arguments).arg("--data").arg(self.data());
+        // A folder of its own for what it says, apart from the host's log.
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Process::start(command, folder.path()).wait()
+    }
+
+    /// Makes a token with these flags and answers its text.
+    pub(crate) fn new_token(&self, flags: &[&str]) -> String {
+        let exit = self.token_command(&[&["new"], flags].concat());
+        assert!(exit.status.success(), "{exit:?}");
+        exit.stdout.into_iter().next().expect("it prints the token")
+    }
+
     /// Runs `dropforge check` on a file of the plugin folder.
     pub(crate) fn check(&self, file: &str, flags: &[&str]) -> Exit {
         let mut command = process::dropforge(self.open_files_max);

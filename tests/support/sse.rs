@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
 use super::answer::block_on;
@@ -26,7 +26,12 @@ pub(crate) struct Stream {
 impl Stream {
     /// Opens a stream, as one that was here before if an id is given.
     pub(crate) fn open(host: &Host, path: &str, last_event_id: Option<&str>) -> Self {
-        let request = host.request(Method::GET, path).timeout(PATIENCE);
+        Self::of(host.request(Method::GET, path), last_event_id)
+    }
+
+    /// Opens the stream that this request asks for.
+    pub(crate) fn of(request: RequestBuilder, last_event_id: Option<&str>) -> Self {
+        let request = request.timeout(PATIENCE);
         let request = last_event_id.into_iter().fold(request, |request, id| request.header("last-event-id", id));
         let response = block_on(async { request.send().await }).expect("the host answers");
         assert_eq!(response.status(), 200);

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::lines::{Line, Lines};
-use super::owner::Owner;
+use super::access::Caller;
 use super::problem::Problem;
 use super::{Api, submit};
 
@@ -36,7 +36,7 @@ const ANSWERS_AT_ONCE: usize = 256;
 #[derive(Clone)]
 struct Sender {
     api: Arc<Api>,
-    owner: String,
+    caller: Caller,
     key: Option<[u8; 32]>,
 }
 
@@ -45,7 +45,7 @@ type Piece = (Bytes, OwnedSemaphorePermit);
 
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
-    Owner(owner): Owner,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -58,7 +58,7 @@ pub(super) async fn post(
     let key = submit::idempotency_key(&headers)?;
     // Without a bound of its own, as each piece carries a permit.
     let (pieces, mut answers) = mpsc::unbounded_channel();
-    tokio::spawn(work(Sender { api, owner, key }, request, pieces));
+    tokio::spawn(work(Sender { api, caller, key }, request, pieces));
     // The first answer comes before the head of the response: a client that asked whether to send at all hears "go on" first.
     let first = answers.recv().await;
     let rest = stream::poll_fn(move |cx| answers.poll_recv(cx));
@@ -135,7 +135,7 @@ async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize)
             Line::BodyTooLarge(most) => return Err(Problem::too_large(most, "; send what follows in another batch")),
             Line::BrokeOff(why) => return Err(Problem::malformed(format!("the body broke off here: {why}"))),
         };
-        let wanted = submit::check(&sender.api, &sender.owner, &bytes).await?;
+        let wanted = submit::check(&sender.api, &sender.caller, &bytes).await?;
         let key = sender.key.map(|key| key_of_line(&key, number));
         submit::accept(&sender.api, wanted.into_submission(key)?).await
     };

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::access::Caller;
 use super::content::{self, Wanted};
-use super::owner::Owner;
 use super::problem::Problem;
 use super::{Api, Segments, body};
 use crate::plugins::pointer_segment;
@@ -25,7 +25,7 @@ const REFERENCE: &str = "$blob";
 /// `POST /v1/blobs`
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
-    Owner(owner): Owner,
+    caller: Caller,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
@@ -37,7 +37,8 @@ pub(super) async fn post(
     let finished = tokio::task::spawn_blocking(move || upload.finish_as_blob()).await;
     let content = finished.map_err(std::io::Error::other).flatten().map_err(StoreError::Disk)?;
     let (address, size) = (hex::encode(content.sha256()), content.size());
-    let kept_until = api.queue.keep_upload(Payload { media_type: media_type.clone(), content }, &owner).await?;
+    let kept_until =
+        api.queue.keep_upload(Payload { media_type: media_type.clone(), content }, &caller.uploader()).await?;
     let body = json!({
         "sha256": address,
         "size": size,
@@ -51,24 +52,24 @@ pub(super) async fn post(
 /// `GET /v1/blobs/{sha256}`
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
-    Owner(owner): Owner,
+    caller: Caller,
     Segments(address): Segments<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let sha256 = parse_address(&address).ok_or_else(Problem::unknown_blob)?;
-    let blob = api.queue.store().uploaded(sha256, &owner)?.ok_or_else(Problem::unknown_blob)?;
+    let blob = api.queue.store().uploaded(sha256, &caller.uploader())?.ok_or_else(Problem::unknown_blob)?;
     content::answer(blob, &Wanted::by(&method, &headers))
 }
 
 /// The blobs an input names, each once. `prefix` is where the input stands in the body.
-pub(super) fn named_in(api: &Api, owner: &str, input: &[u8], prefix: &str) -> Result<Vec<Payload>, Problem> {
+pub(super) fn named_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -> Result<Vec<Payload>, Problem> {
     // Most inputs name none, and need not be parsed for that.
     if !input.windows(REFERENCE.len()).any(|bytes| bytes == REFERENCE.as_bytes()) {
         return Ok(Vec::new());
     }
     let Ok(value) = serde_json::from_slice::<Value>(input) else { return Ok(Vec::new()) };
-    let mut references = Vec::new();
+    let (owner, mut references) = (caller.uploader(), Vec::new());
     collect(&value, prefix.to_owned(), &mut references);
     let mut blobs = BTreeMap::new();
     for (pointer, reference) in references {
@@ -82,7 +83,7 @@ pub(super) fn named_in(api: &Api, owner: &str, input: &[u8], prefix: &str) -> Re
         if blobs.contains_key(&sha256) {
             continue;
         }
-        match api.queue.store().uploaded(sha256, owner)? {
+        match api.queue.store().uploaded(sha256, &owner)? {
             Some(blob) => blobs.insert(sha256, blob),
             None => return refuse(format!("the blob {reference} is not kept here; POST /v1/blobs keeps it")),
         };

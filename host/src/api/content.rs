@@ -45,7 +45,10 @@ impl Wanted {
             return Err(Problem::precondition_failed());
         }
         if self.if_none_match.as_ref().is_some_and(|tags| names(tags, tag, true)) {
-            return Ok(Some((StatusCode::NOT_MODIFIED, [(header::ETAG, tag.to_owned())]).into_response()));
+            let mut unchanged = StatusCode::NOT_MODIFIED.into_response();
+            // What is kept is kept under the same terms.
+            protect(unchanged.headers_mut(), tag);
+            return Ok(Some(unchanged));
         }
         Ok(None)
     }

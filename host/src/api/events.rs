@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use serde_json::{Value, json};
 
+use super::access::Caller;
 use super::jobs::parse_id;
 use super::problem::Problem;
 use super::view::JobView;
@@ -29,15 +30,16 @@ const LOOKS_MAX: usize = 10;
 /// `GET /v1/jobs/{id}/events`
 pub(super) async fn of_job(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Segments(id): Segments<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
     let scope = Scope::Job(id);
     // Listening before looking, so that nothing happens in between.
-    let subscription = api.queue.subscribe(scope.clone())?;
+    let subscription = api.queue.subscribe(scope.clone(), caller.sight().clone())?;
     let ended = api.queue.get(id)?.state.is_terminal();
-    let begin = match missed(&api, &scope, &headers) {
+    let begin = match missed(&api, &scope, &caller, &headers) {
         Missed::Nothing => begin_with_state(&api, id, Vec::new())?,
         Missed::Unknown => begin_with_state(&api, id, vec![resync(&api)])?,
         Missed::Events(events, _) if ended && events.is_empty() => {
@@ -52,13 +54,14 @@ pub(super) async fn of_job(
 /// `GET /v1/events?kind=`
 pub(super) async fn of_all(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let scope = parse_scope(&query.unwrap_or_default())?;
-    let subscription = api.queue.subscribe(scope.clone())?;
+    let subscription = api.queue.subscribe(scope.clone(), caller.sight().clone())?;
     let last = api.queue.events().last();
-    let begin = match missed(&api, &scope, &headers) {
+    let begin = match missed(&api, &scope, &caller, &headers) {
         // An id alone is no event; it is where a client that hears nothing for long will go on.
         Missed::Nothing => {
             let place = Message::default().id(api.queue.events().position(last).to_string());
@@ -80,12 +83,13 @@ enum Missed {
     Events(Vec<Arc<Event>>, u64),
 }
 
-fn missed(api: &Api, scope: &Scope, headers: &HeaderMap) -> Missed {
+fn missed(api: &Api, scope: &Scope, caller: &Caller, headers: &HeaderMap) -> Missed {
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?").trim());
     match last {
         None | Some("") => Missed::Nothing,
         Some(text) => {
-            let since = text.parse().ok().and_then(|position| api.queue.events().since(position, scope));
+            let since =
+                text.parse().ok().and_then(|position| api.queue.events().since(position, scope, caller.sight()));
             since.map_or(Missed::Unknown, |(events, last)| Missed::Events(events, last))
         }
     }

@@ -30,11 +30,15 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<Stri
     let (rule, sentence) = rule(&api, &job, ahead);
     let now = Time::now();
     // Nobody knows how long a rule lasts that only a person can lift.
-    let passes_by_itself = matches!(rule, "running" | "delay" | "backoff" | "no_free_slot" | "next" | "suspect");
+    let passes_by_itself =
+        matches!(rule, "running" | "delay" | "backoff" | "concurrency" | "no_free_slot" | "next" | "suspect");
+    let at_once = at_once(&api, &job.kind);
     let estimate = match ahead {
         _ if !passes_by_itself => None,
-        Some(ahead) => api.queue.estimate(&job, ahead as u64, now),
-        None => api.queue.estimate_roughly(&job, now),
+        // Those that run have to end first, or one of them.
+        Some(ahead) if rule == "concurrency" => api.queue.estimate(&job, ahead as u64 + 1, at_once, now),
+        Some(ahead) => api.queue.estimate(&job, ahead as u64, at_once, now),
+        None => api.queue.estimate_roughly(&job, at_once, now),
     };
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Ok(Json(json!({
@@ -84,7 +88,7 @@ fn rule(api: &Api, job: &Job, ahead: Option<usize>) -> (&'static str, String) {
                     ("suspect", sentence.to_owned())
                 })
             })
-            .unwrap_or_else(|| waiting(api, ahead.unwrap_or(0))),
+            .unwrap_or_else(|| waiting(api, kind, ahead.unwrap_or(0))),
     }
 }
 
@@ -124,23 +128,35 @@ fn held_back(api: &Api, kind: &Kind) -> Option<(&'static str, String)> {
 }
 
 /// What a job waits for that nothing holds back.
-fn waiting(api: &Api, ahead: usize) -> (&'static str, String) {
+fn waiting(api: &Api, kind: &Kind, ahead: usize) -> (&'static str, String) {
     let at_least = if ahead >= POSITION_MAX { "at least " } else { "" };
     let others = match ahead {
         1 => "1 job of its kind goes first".to_owned(),
         _ => format!("{at_least}{ahead} jobs of its kind go first"),
     };
+    let at_once = at_once(api, kind);
+    if api.queue.running_of(kind) >= at_once {
+        let sentence = format!("As many jobs of {kind} run as its settings allow at once ({at_once}); {others}.");
+        return ("concurrency", sentence);
+    }
     if api.queue.running_count() < api.workers {
         return ("next", format!("The job is about to start; {others}."));
     }
     ("no_free_slot", format!("All {} workers are busy; {others}.", api.workers))
 }
 
+/// How many jobs of a kind its operator lets run at once.
+pub(super) fn at_once(api: &Api, kind: &Kind) -> usize {
+    let most = api.plugins.serving(kind).and_then(|plugin| plugin.settings.concurrency);
+    most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
 /// In how many seconds it is worth asking for an unfinished job again.
 pub(super) fn retry_after(api: &Api, job: &Job) -> u32 {
     let now = Time::now();
     let scheduled = job.run_at.filter(|_| job.state == JobState::Scheduled).map(|at| at.since(now));
-    let expected = api.queue.estimate_roughly(job, now).map(|estimate| estimate.ends_in).or(scheduled);
+    let expected =
+        api.queue.estimate_roughly(job, at_once(api, &job.kind), now).map(|estimate| estimate.ends_in).or(scheduled);
     expected.map_or(RETRY_UNKNOWN, whole_seconds)
 }
 

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::access::Caller;
 use super::problem::Problem;
 use super::view::JobView;
 use super::{Api, Segments, submit};
@@ -46,8 +47,13 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Segments(id): Segments<S
 }
 
 /// `GET /v1/jobs?kind=&state=&tag=&limit=&cursor=`
-pub(super) async fn list(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
     let Page { filter, limit, before } = parse_page(&query.unwrap_or_default())?;
+    let filter = Filter { sight: caller.sight().clone(), ..filter };
     let look = move || {
         let (jobs, next) = api.queue.list(&filter, limit, before)?;
         let jobs = jobs.into_iter().map(|job| JobView::with_usage(job, &api.queue)).collect::<Result<Vec<_>, _>>()?;

@@ -6,13 +6,16 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::access::Caller;
 use super::problem::Problem;
 use super::{Api, Segments, view};
 use crate::job::Kind;
 
 /// `GET /v1/kinds`
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
-    let kinds: Vec<Value> = api.plugins.all_serving().iter().map(|plugin| view::kind(plugin, &api.queue)).collect();
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
+    let serving = api.plugins.all_serving();
+    let visible = serving.iter().filter(|plugin| caller.sight().covers_kind(&plugin.kind));
+    let kinds: Vec<Value> = visible.map(|plugin| view::kind(plugin, &api.queue)).collect();
     Json(json!({"kinds": kinds}))
 }
 

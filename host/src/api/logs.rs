@@ -14,7 +14,7 @@ use super::jobs::parse_id;
 use super::problem::Problem;
 use super::{Api, Segments};
 use crate::events::{Scope, Subscription};
-use crate::job::JobId;
+use crate::job::{JobId, Sight};
 use crate::queue::UnderWay;
 use crate::running::LogLine;
 use crate::store::StoreError;
@@ -32,8 +32,8 @@ pub(super) async fn get(
     let format = if prefers_text(&headers) { Format::Text } else { Format::Ndjson };
     let mut reader = Reader { api: Arc::clone(&api), id, reported: 0, current: None };
     let body = if follow {
-        // Woken by whatever happens to the job.
-        let subscription = api.queue.subscribe(Scope::Job(id))?;
+        // Woken by whatever happens to the job, which whoever asks was found to be allowed to see.
+        let subscription = api.queue.subscribe(Scope::Job(id), Sight::default())?;
         Body::from_stream(followed(reader, subscription, format))
     } else {
         let (lines, _) = reader.read()?;
@@ -168,7 +168,7 @@ impl Reader {
         };
         if let_go {
             // It fell behind in hearing of the job, which costs it nothing: it reads what is there.
-            *subscription = self.api.queue.subscribe(Scope::Job(self.id)).ok();
+            *subscription = self.api.queue.subscribe(Scope::Job(self.id), Sight::default()).ok();
         }
     }
 }

@@ -160,6 +160,7 @@ impl JobOptions {
             expires_in: self.expires_in,
             tags: self.tags,
             queue_max: plugin.settings.queue_max,
+            owner: None,
             key: None,
         })
     }

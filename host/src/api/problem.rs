@@ -1,6 +1,7 @@
 //! Every refusal as RFC 9457 problem+json. The only place where errors become HTTP statuses.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
 use crate::plugins::Violation;
+use crate::rate::Rate;
 use crate::store::StoreError;
 
 /// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
@@ -81,6 +83,58 @@ impl Problem {
     /// The kind may be there in a moment.
     pub(super) fn not_ready(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready yet", detail).retry_after(1)
+    }
+
+    /// Whoever asks has not shown a token, or none that is known.
+    pub(super) fn unauthorized(shown: bool) -> Self {
+        let (detail, challenge) = if shown {
+            (
+                "the token in the Authorization field is not known here: it was revoked, or is cut short",
+                "Bearer realm=\"dropforge\", error=\"invalid_token\"",
+            )
+        } else {
+            ("send a token of this host as Authorization: Bearer dfk_…", "Bearer realm=\"dropforge\"")
+        };
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed", detail);
+        problem.0.headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        problem.in_parameter("Authorization", detail)
+    }
+
+    /// This client has asked more often than it may.
+    pub(super) fn too_many_requests(rate: Rate, wait: Duration) -> Self {
+        let detail = format!("more than {rate} are not answered; the Retry-After field says when the next one is");
+        let seconds = u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX).max(1);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests", detail).retry_after(seconds)
+    }
+
+    /// A page of another origin tries to use this host.
+    pub(super) fn foreign_origin() -> Self {
+        let detail = "a page of this origin may not use this host; its operator can allow it by cors_origins";
+        Self::new(StatusCode::FORBIDDEN, "foreign_origin", "Not from this page", detail).in_parameter("Origin", detail)
+    }
+
+    fn too_many_connections() -> Self {
+        let detail = "as many connections are open as may be (connections_max); try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", "Too many connections", detail)
+            .retry_after(1)
+    }
+
+    /// The token is not for this.
+    pub(super) fn missing_scope(scope: &'static str) -> Self {
+        let detail =
+            format!("the token lacks the scope {scope}; `dropforge token new --scope {scope}` makes one that has it");
+        let mut problem = Self::new(StatusCode::FORBIDDEN, "missing_scope", "The token is not for this", detail);
+        let challenge = format!("Bearer realm=\"dropforge\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        let challenge = HeaderValue::try_from(challenge).expect("a scope is a word");
+        problem.0.headers.push((header::WWW_AUTHENTICATE, challenge));
+        problem.with("scope", json!(scope))
+    }
+
+    /// The token is for other kinds.
+    pub(super) fn foreign_kind(kind: &str) -> Self {
+        let detail = format!("the token is not for the kind {kind:?}; GET /v1/kinds lists those it is for");
+        Self::new(StatusCode::FORBIDDEN, "foreign_kind", "The token is for other kinds", detail)
+            .with("kind", json!(kind))
     }
 
     /// No such job.
@@ -226,6 +280,14 @@ impl Problem {
         self.0.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self
     }
+}
+
+/// What is written to a connection that is one too many: an answer to whatever is asked on it, in HTTP/1.1.
+pub fn refusal_of_a_connection() -> Vec<u8> {
+    let Problem(members) = Problem::too_many_connections();
+    let body = serde_json::to_string(&members).unwrap_or_default();
+    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n";
+    format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 impl IntoResponse for Problem {

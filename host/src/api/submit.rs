@@ -9,13 +9,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::access::Caller;
 use super::options::JobOptions;
-use super::owner::Owner;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
 use super::{Api, Segments, blobs, body, content, explain, json_job};
-use crate::job::{Job, Kind};
+use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
 use crate::store::{Payload, StoreError};
@@ -29,7 +29,7 @@ const JSON: &str = "application/json";
 /// A job as JSON.
 pub(super) async fn json(
     State(api): State<Arc<Api>>,
-    Owner(owner): Owner,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
@@ -38,13 +38,14 @@ pub(super) async fn json(
     let most = api.limits.json_bytes_max;
     let advice = "; send the input as the whole body of POST /v1/kinds/{kind}/jobs instead";
     let body = body::read_whole(request, &headers, most, advice).await?;
-    let mut wanted = check(&api, &owner, &body).await?;
+    let mut wanted = check(&api, &caller, &body).await?;
     wanted.options.cancel_on_timeout = cancel_on_timeout;
     submit(&api, &headers, wanted).await
 }
 
 /// A job as a client wants it: understood, and its input checked and taken up.
 pub(super) struct Wanted {
+    owner: Option<Owner>,
     plugin: Arc<Plugin>,
     options: JobOptions,
     payload: Payload,
@@ -55,16 +56,16 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What is to be accepted, under a client's key if it gave one.
     pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
-        let Self { plugin, options, payload, blobs } = self;
-        let key = key.map(|name| (name, options.digest(&plugin.kind, &payload)));
-        Ok(Submission { key, blobs, ..options.into_submission(&plugin, payload)? })
+        let Self { owner, plugin, options, payload, blobs } = self;
+        let key = key.map(|name| (key_of(owner, name), options.digest(&plugin.kind, &payload)));
+        Ok(Submission { owner, key, blobs, ..options.into_submission(&plugin, payload)? })
     }
 }
 
 /// Reads a job as JSON and checks its input.
-pub(super) async fn check(api: &Api, owner: &str, body: &[u8]) -> Result<Wanted, Problem> {
+pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
     let (job, input) = json_job::parse(body)?;
-    let plugin = serving(api, &job.kind)?;
+    let plugin = serving(api, caller, &job.kind)?;
     if !accepts_json(&plugin) {
         let reads = plugin.description.input_media_types.join(", ");
         let detail =
@@ -72,35 +73,35 @@ pub(super) async fn check(api: &Api, owner: &str, body: &[u8]) -> Result<Wanted,
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
-    let blobs = blobs::named_in(api, owner, &input, "/input")?;
+    let blobs = blobs::named_in(api, caller, &input, "/input")?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    Ok(Wanted { plugin, options: job.options, payload, blobs })
+    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs })
 }
 
 /// A job whose input is the request's body.
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
-    Owner(owner): Owner,
+    caller: Caller,
     Segments(kind): Segments<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let plugin = serving(&api, &kind)?;
+    let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
     let mut named = Vec::new();
     let payload = if plugin.reads_json() {
         let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
         let input = check_json(&plugin, input, "").await?;
-        named = blobs::named_in(&api, &owner, &input, "")?;
+        named = blobs::named_in(&api, &caller, &input, "")?;
         let upload = body::write(api.queue.upload(), input).await?;
         body::finish(upload, JSON.to_owned()).await?
     } else {
         let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
         body::finish(upload, body::media_type(&headers)?).await?
     };
-    submit(&api, &headers, Wanted { plugin, options, payload, blobs: named }).await
+    submit(&api, &headers, Wanted { owner: caller.owner(), plugin, options, payload, blobs: named }).await
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.
@@ -113,12 +114,21 @@ async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Respon
     }
 }
 
+/// A key as the store knows it: everybody has keys of their own.
+fn key_of(owner: Option<Owner>, name: [u8; 32]) -> [u8; 32] {
+    match owner {
+        Some(owner) => Sha256::new_with_prefix(owner.to_string()).chain_update(name).finalize().into(),
+        None => name,
+    }
+}
+
 /// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
 pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
     let kind = submission.kind.clone();
     api.queue.submit(submission).await.map_err(|error| match error {
         StoreError::QueueFull { .. } => {
-            let room = api.queue.room_in(&kind).map(explain::whole_seconds);
+            let at_once = explain::at_once(api, &kind);
+            let room = api.queue.room_in(&kind, at_once).map(explain::whole_seconds);
             Problem::from(error).or_retry_after(room)
         }
         error => error.into(),
@@ -154,7 +164,8 @@ pub(super) fn location(job: &Job) -> HeaderValue {
 }
 
 /// The plugin that serves a kind, or why nothing can be submitted to it now.
-fn serving(api: &Api, name: &str) -> Result<Arc<Plugin>, Problem> {
+fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Problem> {
+    caller.require_kind(name)?;
     // Before the body is read: it would only make the room scarcer.
     if api.queue.store().is_short_of_room() {
         return Err(StoreError::DiskFull.into());

@@ -58,6 +58,7 @@ fn as_json(file: &str, verdict: &Verdict) -> Value {
         "kind": verdict.kind,
         "shape": verdict.examination.shape,
         "digest": verdict.digest,
+        "same_as": verdict.same_as,
         "summary": about.map(|about| &about.summary),
         "version": about.map(|about| &about.version),
         "reason": verdict.result.as_ref().err(),
@@ -76,6 +77,10 @@ fn as_text(file: &str, verdict: &Verdict) -> String {
     }
     if let Some(digest) = &verdict.digest {
         lines.push(format!("  digest: {digest}"));
+    }
+    if !verdict.same_as.is_empty() {
+        let others = verdict.same_as.join(", ");
+        lines.push(format!("  the same file as: {others}; each is a kind of its own, with settings of its own"));
     }
     match &verdict.result {
         Ok(plugin) if !plugin.description.summary.is_empty() => {

@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::store;
+use crate::{store, tokens};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
@@ -25,10 +25,11 @@ impl Verify {
     /// Fails, so that the exit code says it, if anything is wrong.
     pub(super) fn run(self) -> anyhow::Result<()> {
         let bar = bar();
-        let verdict = store::verify(&self.folder, |looked_at, total| {
+        let mut verdict = store::verify(&self.folder, |looked_at, total| {
             bar.set_length(total);
             bar.set_position(looked_at);
         })?;
+        verdict.problems.extend(tokens::list(self.folder.clone()).err().map(|error| error.to_string()));
         bar.finish_and_clear();
         let mut output = stdout().lock();
         if self.json {

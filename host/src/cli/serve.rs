@@ -16,6 +16,12 @@ pub(super) struct Serve {
     /// Address and port; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// PEM file of the host's certificate: serve TLS
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Folder where jobs are kept; made if it is not there [default: dropforge-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -31,7 +37,7 @@ pub(super) struct Serve {
     /// TOML file with these and further settings
     #[arg(long, value_name = "FILE", env = "DROPFORGE_CONFIG")]
     config: Option<PathBuf>,
-    /// Listen beyond this machine although anybody there may run jobs
+    /// Listen beyond this machine although there are no tokens: anybody there may run jobs
     #[arg(long)]
     insecure: bool,
 }
@@ -42,6 +48,8 @@ impl Serve {
         let flags = Flags {
             listen: self.listen,
             insecure: self.insecure.then_some(true),
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
             data: self.data,
             plugins: self.plugins,
             workers: self.workers,
@@ -79,6 +87,6 @@ impl Serve {
 /// The one line on standard output, for people and for programs that started us.
 fn announce(server: &Server) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "listening on http://{}", server.address()).context("cannot write to standard output")?;
+    writeln!(output, "listening on {}", server.url()).context("cannot write to standard output")?;
     output.flush().context("cannot write to standard output")
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{Event, Events};
-use crate::job::{JobId, Kind};
+use crate::job::{JobId, Kind, Sight};
 
 /// Events that may wait for a listener; with more it is let go.
 const WAITING_MAX: usize = 256;
@@ -46,9 +46,9 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(events: &Arc<Events>, scope: Scope) -> Result<Self, TooMany> {
+    pub(super) fn new(events: &Arc<Events>, scope: Scope, sight: Sight) -> Result<Self, TooMany> {
         let (outbox, inbox) = mpsc::channel(WAITING_MAX);
-        let listener = events.listeners().add(outbox, scope)?;
+        let listener = events.listeners().add(outbox, scope, sight)?;
         Ok(Self { events: Arc::clone(events), listener, inbox })
     }
 
@@ -78,6 +78,7 @@ impl Drop for Subscription {
 struct Listener {
     outbox: mpsc::Sender<Arc<Event>>,
     scopes: HashSet<Scope>,
+    sight: Sight,
 }
 
 /// Everybody who listens, found by what they listen to: an event about one job costs nothing for those of others.
@@ -94,12 +95,12 @@ impl Listeners {
         Self { most, next: 0, all: HashMap::new(), by_scope: HashMap::new() }
     }
 
-    fn add(&mut self, outbox: mpsc::Sender<Arc<Event>>, scope: Scope) -> Result<u64, TooMany> {
+    fn add(&mut self, outbox: mpsc::Sender<Arc<Event>>, scope: Scope, sight: Sight) -> Result<u64, TooMany> {
         if self.all.len() >= self.most {
             return Err(TooMany);
         }
         self.next += 1;
-        self.all.insert(self.next, Listener { outbox, scopes: HashSet::new() });
+        self.all.insert(self.next, Listener { outbox, scopes: HashSet::new(), sight });
         self.widen(self.next, scope);
         Ok(self.next)
     }
@@ -129,14 +130,14 @@ impl Listeners {
         self.all.remove(&number);
     }
 
-    /// Tells everybody who wants to hear of it, once.
+    /// Tells everybody who wants to hear of it and may, once.
     pub(super) fn tell(&mut self, event: &Arc<Event>) {
         let scopes = [Scope::Job(event.id), Scope::Kind(event.kind.clone()), Scope::All];
         let told: HashSet<u64> =
             scopes.iter().filter_map(|scope| self.by_scope.get(scope)).flatten().copied().collect();
         for number in told {
             let Some(listener) = self.all.get(&number) else { continue };
-            if listener.outbox.try_send(Arc::clone(event)).is_err() {
+            if event.is_in(&listener.sight) && listener.outbox.try_send(Arc::clone(event)).is_err() {
                 // What waits is still read, then the listener finds that there is no more.
                 self.remove(number);
             }
@@ -154,24 +155,25 @@ impl Listeners {
 mod tests {
     use super::*;
     use crate::events::What;
-    use crate::job::Job;
+    use crate::job::{Job, Owner};
     use crate::time::Time;
 
     fn event(number: u64, kind: &str) -> Arc<Event> {
         let (id, kind) = (JobId::from_u128(1), Kind::new(kind).expect("well-formed"));
         let what = What::State(Box::new(Job::new(id, kind.clone(), Time(0))));
-        Arc::new(Event { number, id, kind, what })
+        Arc::new(Event { number, id, kind, owner: None, what })
     }
 
     #[test]
     fn each_hears_what_it_wants_and_only_once() {
         let events = Arc::new(Events::new(3));
         let kind = |name| Scope::Kind(Kind::new(name).expect("well-formed"));
-        let mut one = events.subscribe(kind("a")).expect("there is room");
+        let all_of_it = Sight::default;
+        let mut one = events.subscribe(kind("a"), all_of_it()).expect("there is room");
         one.listen(Scope::Job(JobId::from_u128(1)));
-        let mut all = events.subscribe(Scope::All).expect("there is room");
-        let mut none = events.subscribe(kind("c")).expect("there is room");
-        assert!(events.subscribe(Scope::All).is_err());
+        let mut all = events.subscribe(Scope::All, all_of_it()).expect("there is room");
+        let mut none = events.subscribe(kind("c"), all_of_it()).expect("there is room");
+        assert!(events.subscribe(Scope::All, all_of_it()).is_err());
         events.listeners().tell(&event(1, "a"));
         one.ignore(&Scope::Job(JobId::from_u128(1)));
         events.listeners().tell(&event(2, "b"));
@@ -184,10 +186,25 @@ mod tests {
     }
 
     #[test]
+    fn nobody_hears_of_what_it_may_not_see_and_is_not_let_go_for_it() {
+        let events = Arc::new(Events::new(1));
+        let sight = Sight { owner: Some(Owner::new(1)), kinds: None };
+        let mut one = events.subscribe(Scope::All, sight).expect("there is room");
+        one.listen(Scope::Job(JobId::from_u128(1)));
+        for number in 1..=2 * WAITING_MAX as u64 {
+            events.listeners().tell(&event(number, "a"));
+        }
+        let own = Event { owner: Some(Owner::new(1)), ..Arc::into_inner(event(7, "a")).expect("nobody else has it") };
+        events.listeners().tell(&Arc::new(own));
+        let heard: Vec<u64> = std::iter::from_fn(|| one.inbox.try_recv().ok()).map(|event| event.number).collect();
+        assert_eq!(heard, [7]);
+    }
+
+    #[test]
     fn who_does_not_keep_up_is_let_go_and_nobody_else() {
         let events = Arc::new(Events::new(2));
-        let mut slow = events.subscribe(Scope::All).expect("there is room");
-        let mut quick = events.subscribe(Scope::All).expect("there is room");
+        let mut slow = events.subscribe(Scope::All, Sight::default()).expect("there is room");
+        let mut quick = events.subscribe(Scope::All, Sight::default()).expect("there is room");
         for number in 1..=WAITING_MAX as u64 + 1 {
             events.listeners().tell(&event(number, "a"));
             assert_eq!(quick.inbox.try_recv().map(|event| event.number), Ok(number));

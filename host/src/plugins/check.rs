@@ -22,6 +22,8 @@ pub struct Verdict {
     pub kind: Option<Kind>,
     /// SHA-256, in hexadecimal, if it could be read.
     pub digest: Option<String>,
+    /// Other files of its folder with the same bytes. Each would be a kind of its own, which may be meant.
+    pub same_as: Vec<String>,
     /// What a look at it has found.
     pub examination: Examination,
     /// The plugin as it would serve, or the reason that would be listed.
@@ -47,6 +49,7 @@ pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
     let mut verdict = Verdict {
         kind: kind.clone().ok(),
         digest: None,
+        same_as: Vec::new(),
         examination: Examination::default(),
         result: Err(String::new()),
     };
@@ -70,8 +73,24 @@ fn take_through(
     let wasm = checker.read(name, &found.wasm).map_err(say)?;
     let digest = hex::encode(Sha256::digest(&wasm));
     verdict.digest = Some(digest.clone());
+    verdict.same_as = twins(&checker.settings.folder, name, &wasm);
     verdict.examination = examine(&wasm);
     let kind = kind?;
     let toml = checker.read_toml(&kind, found).map_err(say)?;
     checker.prepare(kind, &Version { wasm, toml }, &digest)
+}
+
+/// The other files of a folder that are the same. What cannot be read is not.
+fn twins(folder: &Path, name: &str, wasm: &[u8]) -> Vec<String> {
+    let is_twin = |entry: &fs::DirEntry| {
+        let other = entry.file_name();
+        other != name
+            && other.to_str().is_some_and(|other| other.ends_with(".wasm") && !other.starts_with('.'))
+            && fs::metadata(entry.path()).is_ok_and(|found| found.is_file() && found.len() == wasm.len() as u64)
+            && fs::read(entry.path()).is_ok_and(|bytes| bytes == wasm)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().filter(is_twin);
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }

@@ -26,6 +26,9 @@ use crate::store::Blobs;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// At the first look, a file untouched for so long counts as complete.
 const RESTED: Duration = Duration::from_secs(2);
+/// A file that was written in place may be half of a copy that has stalled: it has to stay as it is for so long. One that was moved here,
+/// or had its mode or times set after its last byte, is complete.
+const QUIET: Duration = Duration::from_secs(1);
 /// A longer reason for rejecting a file is cut.
 const REASON_BYTES_MAX: usize = 8 * 1024;
 /// How long the first scan waits for files that are still being written.
@@ -81,10 +84,18 @@ impl Found {
     fn have_rested(&self) -> bool {
         has_rested(&self.wasm) && self.toml.as_ref().is_none_or(has_rested)
     }
+
+    /// Whether something happened to each after its last byte was written.
+    fn were_moved_here(&self) -> bool {
+        let was_moved = |file: &Metadata| (file.ctime(), file.ctime_nsec()) != (file.mtime(), file.mtime_nsec());
+        was_moved(&self.wasm) && self.toml.as_ref().is_none_or(was_moved)
+    }
 }
 
 struct Seen {
     stamps: Stamps,
+    /// When it was first seen like this.
+    since: Instant,
     checked: bool,
     /// The latest check of this name; what an earlier one finds is of no interest any more.
     ticket: u64,
@@ -189,12 +200,16 @@ impl Watcher {
         for (name, found) in files {
             let stamps = found.stamps();
             let first_scan = !plugins.is_scanned();
-            let (settled, ticket) = match self.seen.get(name) {
+            let now = Instant::now();
+            let (settled, since, ticket) = match self.seen.get(name) {
                 Some(seen) if seen.stamps == stamps && seen.checked => continue,
-                Some(seen) => (seen.stamps == stamps, seen.ticket),
-                None => (first_scan && found.have_rested(), 0),
+                Some(seen) if seen.stamps == stamps => {
+                    (found.were_moved_here() || seen.since.elapsed() >= QUIET, seen.since, seen.ticket)
+                }
+                Some(seen) => (false, now, seen.ticket),
+                None => (first_scan && found.have_rested(), now, 0),
             };
-            self.seen.insert(name.clone(), Seen { stamps, checked: settled, ticket });
+            self.seen.insert(name.clone(), Seen { stamps, since, checked: settled, ticket });
             if settled {
                 self.enqueue(plugins, name, found);
             } else {
@@ -326,6 +341,10 @@ enum Next {
 fn serve(plugins: &Plugins, mut report: FileReport, plugin: Arc<Plugin>, took_ms: u64) {
     report.state = FileState::Serving;
     tracing::info!(plugin.file = report.file, plugin.digest = plugin.digest, duration_ms = took_ms, "plugin serves");
+    let others = plugins.all_serving().into_iter().filter(|other| other.digest == plugin.digest);
+    for twin in others.filter(|other| other.kind != plugin.kind) {
+        tracing::info!(plugin.file = report.file, kind = %twin.kind, "the same file serves as another kind as well");
+    }
     plugins.change(|table| {
         table.serving.insert(plugin.kind.clone(), plugin);
         table.files.insert(report.file.clone(), report);

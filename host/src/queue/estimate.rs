@@ -41,12 +41,13 @@ pub struct Estimate {
 }
 
 impl Queue {
-    /// When an unfinished job is likely to end, with so many of its kind before it. Nothing while no job of its kind has run.
-    pub fn estimate(&self, job: &Job, ahead: u64, now: Time) -> Option<Estimate> {
+    /// When an unfinished job is likely to end, with so many of its kind before it, of which at most `at_once` run at a time.
+    /// Nothing while no job of its kind has run.
+    pub fn estimate(&self, job: &Job, ahead: u64, at_once: usize, now: Time) -> Option<Estimate> {
         let run = Duration::from_secs_f64(self.run_times.average_ms(&job.kind)? / 1000.0);
         let starts_in = match job.state {
             State::Running => Duration::ZERO,
-            _ => job.run_at.map_or(Duration::ZERO, |at| at.since(now)).max(self.wait_behind(run, ahead)),
+            _ => job.run_at.map_or(Duration::ZERO, |at| at.since(now)).max(self.wait_behind(run, ahead, at_once)),
         };
         let elapsed = job.started_at.filter(|_| job.state == State::Running).map_or(Duration::ZERO, |at| now.since(at));
         // One that takes longer than most says nothing about how much longer.
@@ -54,19 +55,19 @@ impl Queue {
     }
 
     /// When an unfinished job is likely to end, without counting where exactly it stands among those of its kind.
-    pub fn estimate_roughly(&self, job: &Job, now: Time) -> Option<Estimate> {
+    pub fn estimate_roughly(&self, job: &Job, at_once: usize, now: Time) -> Option<Estimate> {
         let waiting = self.counts(&job.kind).of(State::Queued);
         let ahead = if job.state == State::Queued { waiting.saturating_sub(1) } else { 0 };
-        self.estimate(job, ahead, now)
+        self.estimate(job, ahead, at_once, now)
     }
 
     /// When there is likely to be room for another job of a kind whose queue is full.
-    pub fn room_in(&self, kind: &Kind) -> Option<Duration> {
+    pub fn room_in(&self, kind: &Kind, at_once: usize) -> Option<Duration> {
         let run = Duration::from_secs_f64(self.run_times.average_ms(kind)? / 1000.0);
-        Some(self.wait_behind(run, 1))
+        Some(self.wait_behind(run, 1, at_once))
     }
 
-    fn wait_behind(&self, run: Duration, ahead: u64) -> Duration {
-        run.mul_f64(ahead as f64 / self.settings.workers.max(1) as f64)
+    fn wait_behind(&self, run: Duration, ahead: u64, at_once: usize) -> Duration {
+        run.mul_f64(ahead as f64 / at_once.min(self.settings.workers).max(1) as f64)
     }
 }

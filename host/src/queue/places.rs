@@ -46,6 +46,11 @@ impl Places {
         }
     }
 
+    /// How many jobs of the kind run.
+    pub(super) fn count(&self, kind: &Kind) -> usize {
+        self.taken().get(kind).map_or(0, |taken| taken.count)
+    }
+
     /// Takes a place, also one too many: the caller has looked.
     pub(super) fn take(places: &Arc<Self>, kind: &Kind) -> Place {
         places.taken().entry(kind.clone()).or_default().count += 1;

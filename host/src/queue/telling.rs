@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Queue;
 use crate::events::{Events, Scope, Subscription, TooMany, What};
-use crate::job::{JobId, Kind};
+use crate::job::{JobId, Kind, Owner, Sight};
 use crate::running::{LogLine, News, Running};
 use crate::store::Claimed;
 
@@ -21,6 +21,8 @@ pub struct UnderWay {
     pub id: JobId,
     /// Its kind.
     pub kind: Kind,
+    /// Who submitted it.
+    pub owner: Option<Owner>,
     /// Which attempt, from 1.
     pub number: u32,
     /// Reports of attempts before this one.
@@ -33,7 +35,7 @@ impl UnderWay {
     pub(super) fn new(claimed: &Claimed, attempt: &Arc<Running>) -> Self {
         let job = &claimed.job;
         let (number, attempt) = (job.attempts + 1, Arc::clone(attempt));
-        Self { id: job.id, kind: job.kind.clone(), number, reports: claimed.reports, attempt }
+        Self { id: job.id, kind: job.kind.clone(), owner: job.owner, number, reports: claimed.reports, attempt }
     }
 }
 
@@ -43,9 +45,9 @@ impl Queue {
         &self.events
     }
 
-    /// Listens to what happens from now on.
-    pub fn subscribe(&self, scope: Scope) -> Result<Subscription, TooMany> {
-        self.events.subscribe(scope)
+    /// Listens to what happens from now on, as far as it may be seen.
+    pub fn subscribe(&self, scope: Scope, sight: Sight) -> Result<Subscription, TooMany> {
+        self.events.subscribe(scope, sight)
     }
 
     /// The attempt of a job that is being made now.
@@ -64,9 +66,9 @@ impl Queue {
     }
 
     pub(super) fn tell_news(&self, under_way: &UnderWay) {
-        let UnderWay { id, kind, number, attempt, .. } = under_way;
+        let UnderWay { id, kind, owner, number, attempt, .. } = under_way;
         let News { progress, lines, left_out } = attempt.news(LINES_AT_ONCE);
-        let tell = |what| self.events.publish(*id, kind.clone(), what);
+        let tell = |what| self.events.publish(*id, kind.clone(), *owner, what);
         let log = |line| What::Log { attempt: *number, line };
         if left_out > 0 {
             let message = format!("{left_out} lines are left out here; the job's logs have more");

@@ -130,9 +130,13 @@ pub fn examine(bytes: &[u8]) -> Examination {
             "This is machine code: WebAssembly compiled ahead of time (.cwasm)",
             "Drop the .wasm file it was made from; this host compiles it itself and keeps the result",
         )),
-        [0x7f, b'E', b'L', b'F', ..] => Examination::unusable(Problem::new(
-            "This is a program of this operating system, not WebAssembly",
-            "Build it for the target wasm32-wasip2",
+        // ELF, Mach-O for one processor and for several, PE.
+        [0x7f, b'E', b'L', b'F', ..]
+        | [0xcf, 0xfa, 0xed, 0xfe, ..]
+        | [0xca, 0xfe, 0xba, 0xbe, ..]
+        | [b'M', b'Z', ..] => Examination::unusable(Problem::new(
+            "This is a program of an operating system, not WebAssembly",
+            "Build it for the target wasm32-wasip2 (cargo build --target wasm32-wasip2)",
         )),
         _ => Examination::unusable(Problem::new(
             "This is not a WebAssembly file: it does not begin with \\0asm",

@@ -173,7 +173,7 @@ impl Disk {
 
     /// A job as the last durable commit left it, with what only memory knows laid over.
     pub(super) fn load(&self, id: JobId) -> Result<Option<Record>, StoreError> {
-        let newest = record::read::<Record>(&self.db, &record::job_key(id))?;
+        let newest = record::read_job(&self.db, id)?;
         Ok(self.as_durable(id, newest))
     }
 

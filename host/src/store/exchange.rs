@@ -7,7 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::error::StoreError;
 use super::index::Token;
 use super::inflight::Mark;
-use crate::job::{Backoff, Ended, Job, Kind, Progress, State, Usage};
+use crate::job::{Backoff, Ended, Job, Kind, Progress, Sight, State, Usage};
 use crate::time::Time;
 
 /// Encoded parameters and arguments of one job.
@@ -170,12 +170,15 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only with this tag.
     pub tag: Option<String>,
+    /// Only what whoever asks may see.
+    pub sight: Sight,
 }
 
 impl Filter {
     pub(super) fn admits(&self, job: &Job) -> bool {
         self.kind.as_ref().is_none_or(|kind| *kind == job.kind)
             && self.state.is_none_or(|state| state == job.state)
+            && self.sight.covers_job(job)
             && self.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
     }
 }

@@ -24,7 +24,7 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
     write_line(output, &Line::Header { format: FORMAT })?;
     let mut jobs = 0;
     for entry in disk.db.scan_prefix(record::JOB_PREFIX) {
-        let record: Record = record::decode(&entry.map_err(StoreError::from)?.1)?;
+        let record = record::decode_job(&entry.map_err(StoreError::from)?.1)?;
         let line =
             Exporter { disk: &disk, output, id: record.job.id, content_gone: record.content_gone }.job(record)?;
         write_line(output, &Line::Job(Box::new(line)))?;
@@ -93,6 +93,7 @@ impl Exporter<'_> {
             usages: record.usages,
             content_gone: record.content_gone,
             suspect: record.suspect,
+            owner: record.job.owner,
             job: record.job,
         })
     }

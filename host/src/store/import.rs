@@ -16,7 +16,7 @@ use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
 use super::writes::Writes;
 use super::{Content, Options, Settings, StoreError};
-use crate::job::JobId;
+use crate::job::{Job, JobId};
 use crate::time::Time;
 
 /// Jobs per commit.
@@ -198,7 +198,7 @@ impl Importer<'_> {
             self.writes.record(&record::usage_key(id, number), usage)?;
         }
         let record = Record {
-            job: line.job,
+            job: Job { owner: line.owner, ..line.job },
             input,
             options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
             output,
@@ -208,7 +208,7 @@ impl Importer<'_> {
             content_gone: line.content_gone,
             suspect: line.suspect,
         };
-        self.writes.record(&record::job_key(id), &record)?;
+        self.writes.job(&record)?;
         self.held.extend(blobs.into_values());
         self.jobs += 1;
         if self.jobs.is_multiple_of(JOBS_PER_COMMIT) { self.commit().map_err(Wrong::Store) } else { Ok(()) }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::blobs::{Blobs, Content};
-use crate::job::{Job, JobId, Kind};
+use crate::job::{Job, JobId, Kind, Owner};
 use crate::time::Time;
 
 /// No value in sled is larger.
@@ -21,6 +21,8 @@ pub(super) const VALUE_BYTES_MAX: usize = 4096;
 /// How payloads are cut; with the envelope safely below [`VALUE_BYTES_MAX`].
 pub(super) const CHUNK_BYTES: usize = 4000;
 const VERSION: u8 = 1;
+/// Of a job's record: since 2 its owner follows it.
+const JOB_VERSION: u8 = 2;
 const ENVELOPE_BYTES: usize = 5;
 
 /// Number of the newest commit; written with every batch.
@@ -161,7 +163,8 @@ impl Stored {
     }
 }
 
-/// A job as it stands on disk. `Running` never does: such a job is written as queued.
+/// A job as it stands on disk. `Running` never does: such a job is written as queued. Written by [`encode_job`] and read by
+/// [`decode_job`] alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) job: Job,
@@ -199,8 +202,12 @@ pub(super) struct StoredArtifact {
 
 /// Puts the envelope around a value.
 pub(super) fn seal(value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    seal_as(VERSION, value)
+}
+
+fn seal_as(version: u8, value: &[u8]) -> Result<Vec<u8>, StoreError> {
     let mut sealed = Vec::with_capacity(ENVELOPE_BYTES + value.len());
-    sealed.push(VERSION);
+    sealed.push(version);
     sealed.extend_from_slice(&crc32fast::hash(value).to_le_bytes());
     sealed.extend_from_slice(value);
     if sealed.len() > VALUE_BYTES_MAX {
@@ -211,15 +218,24 @@ pub(super) fn seal(value: &[u8]) -> Result<Vec<u8>, StoreError> {
 
 /// Takes the envelope off, or says what is wrong with it.
 pub(super) fn unseal(sealed: &[u8]) -> Result<&[u8], StoreError> {
+    match unseal_any(sealed)? {
+        (VERSION, value) => Ok(value),
+        (version, _) => Err(unknown_version(version)),
+    }
+}
+
+/// Takes the envelope off, whichever version it says the value has.
+fn unseal_any(sealed: &[u8]) -> Result<(u8, &[u8]), StoreError> {
     let (head, value) =
         sealed.split_at_checked(ENVELOPE_BYTES).ok_or_else(|| StoreError::damaged("a value is cut short"))?;
-    if head[0] != VERSION {
-        return Err(StoreError::damaged(format!("a value has the unknown version {}", head[0])));
-    }
     if head[1..] != crc32fast::hash(value).to_le_bytes() {
         return Err(StoreError::damaged("a value does not match its checksum"));
     }
-    Ok(value)
+    Ok((head[0], value))
+}
+
+fn unknown_version(version: u8) -> StoreError {
+    StoreError::damaged(format!("a value has the unknown version {version}"))
 }
 
 /// A record in its envelope.
@@ -230,8 +246,37 @@ pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
 
 /// A record out of its envelope.
 pub(super) fn decode<T: DeserializeOwned>(sealed: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(unseal(sealed)?)
-        .map_err(|error| StoreError::damaged(format!("a record cannot be decoded: {error}")))
+    decode_value(unseal(sealed)?)
+}
+
+fn decode_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(value).map_err(|error| StoreError::damaged(format!("a record cannot be decoded: {error}")))
+}
+
+/// A job's record in its envelope.
+pub(super) fn encode_job(record: &Record) -> Result<Vec<u8>, StoreError> {
+    let owner = record.job.owner;
+    let bytes = postcard::to_stdvec(&(record, owner)).map_err(|error| StoreError::Refused(error.to_string()))?;
+    seal_as(JOB_VERSION, &bytes)
+}
+
+/// A job's record out of its envelope, whichever version of the host wrote it.
+pub(super) fn decode_job(sealed: &[u8]) -> Result<Record, StoreError> {
+    match unseal_any(sealed)? {
+        // From before there were owners: nobody's.
+        (VERSION, value) => decode_value(value),
+        (JOB_VERSION, value) => {
+            let (mut record, owner): (Record, Option<Owner>) = decode_value(value)?;
+            record.job.owner = owner;
+            Ok(record)
+        }
+        (version, _) => Err(unknown_version(version)),
+    }
+}
+
+/// A job's record, if there is one.
+pub(super) fn read_job(db: &sled::Db, id: JobId) -> Result<Option<Record>, StoreError> {
+    db.get(job_key(id))?.map(|sealed| decode_job(&sealed)).transpose()
 }
 
 /// The record under `key`, if there is one.
@@ -283,6 +328,31 @@ mod tests {
             assert!(unseal(&damaged).is_err(), "bit {bit}");
         }
         assert!(unseal(&sealed[..3]).is_err());
+    }
+
+    #[test]
+    fn a_job_written_before_there_were_owners_is_nobodys() {
+        let kind = Kind::new("a").expect("well-formed");
+        let mut record = Record {
+            job: Job { tags: vec!["x".to_owned()], ..Job::new(JobId::from_u128(7), kind, Time(5)) },
+            input: Stored { media_type: "text/plain".to_owned(), size: 3, blob: None },
+            options_bytes: 0,
+            output: None,
+            artifacts: 0,
+            usages: 2,
+            bytes: 3,
+            content_gone: false,
+            suspect: true,
+        };
+        // The form in which the first version wrote it.
+        assert_eq!(decode_job(&encode(&record).expect("small enough")).ok(), Some(record.clone()));
+        record.job.owner = Some(Owner::new(9));
+        let sealed = encode_job(&record).expect("small enough");
+        assert_eq!(decode_job(&sealed).ok(), Some(record));
+        let mut later = sealed.clone();
+        later[0] = JOB_VERSION + 1;
+        assert!(decode_job(&later).is_err());
+        assert!(decode::<Record>(&sealed).is_err(), "nobody reads it without its owner");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::inflight::Left;
-use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Record, Stored, StoredArtifact};
+use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Stored, StoredArtifact};
 use super::uploads::UploadRecord;
 use super::{Store, StoreError};
 use crate::job::{Job, JobId};
@@ -20,7 +20,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
     let mut index = disk.index();
     for entry in disk.db.scan_prefix(JOB_PREFIX) {
         let (key, sealed) = entry?;
-        match record::decode::<Record>(&sealed) {
+        match record::decode_job(&sealed) {
             Ok(record) => {
                 index.replace(None, Some(&record));
                 if !record.content_gone {

@@ -9,7 +9,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::job::{Job, JobId, Kind, Usage};
+use crate::job::{Job, JobId, Kind, Owner, Usage};
 use crate::time::Time;
 
 /// Version of the format.
@@ -82,6 +82,9 @@ pub(super) struct JobLine {
     pub(super) usage: Vec<Usage>,
     pub(super) content_gone: bool,
     pub(super) suspect: bool,
+    /// Left out by the first versions.
+    #[serde(default)]
+    pub(super) owner: Option<Owner>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::checkpoint::StoredCheckpoint;
 use super::compact;
 use super::disk::{self, CommitFile};
 use super::error::StoreError;
-use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::record::{self, KeyRecord, Part, Stored, StoredArtifact};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
 use crate::job::{JobId, State, USAGE_KEPT, Usage};
@@ -111,7 +111,7 @@ impl Check<'_> {
     fn belongs(&mut self, key: &[u8]) -> Result<(), StoreError> {
         let id = key.get(1..17).and_then(|id| JobId::from_slice(id).ok());
         let id = id.ok_or_else(|| StoreError::damaged("its name is too short"))?;
-        match record::read::<Record>(self.db, &record::job_key(id)) {
+        match record::read_job(self.db, id) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(StoreError::damaged(format!("it belongs to job {id}, which is not there"))),
             // Said where the job itself is looked at.
@@ -124,7 +124,7 @@ impl Check<'_> {
         let kept: StoredCheckpoint = record::decode(sealed)?;
         let id =
             record::checkpoint_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a checkpoint"))?;
-        let owner: Option<Record> = record::read(self.db, &record::job_key(id)).unwrap_or_default();
+        let owner = record::read_job(self.db, id).unwrap_or_default();
         if owner.is_some_and(|owner| owner.job.state.is_terminal()) {
             return Err(StoreError::damaged(format!("job {id} has ended, and its checkpoint is still there")));
         }
@@ -134,7 +134,7 @@ impl Check<'_> {
     }
 
     fn job(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
-        let record: Record = record::decode(sealed)?;
+        let record = record::decode_job(sealed)?;
         let id = record.job.id;
         if record::job_id(key) != Some(id) {
             return Err(StoreError::damaged(format!("it is filed under another id than its own, {id}")));

@@ -202,7 +202,7 @@ impl<'a> Group<'a> {
     pub(super) fn load(&self, id: JobId) -> Result<Record, StoreError> {
         match self.after.get(&id) {
             Some(record) => record.clone().ok_or(StoreError::NotFound),
-            None => record::read(&self.disk.db, &record::job_key(id))?.ok_or(StoreError::NotFound),
+            None => record::read_job(&self.disk.db, id)?.ok_or(StoreError::NotFound),
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Group<'a> {
     /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
     pub(super) fn put(&mut self, record: Record, mut writes: Writes, blobs: &[BlobHandle]) -> Result<Job, StoreError> {
         let id = record.job.id;
-        writes.record(&record::job_key(id), &record)?;
+        writes.job(&record)?;
         self.remember(id)?;
         if record.job.state.is_terminal() {
             self.remove_checkpoint(id, &mut writes)?;
@@ -267,7 +267,7 @@ impl<'a> Group<'a> {
     /// Keeps what readers may see of a job until the commit is durable.
     fn remember(&mut self, id: JobId) -> Result<(), StoreError> {
         if !self.before.contains_key(&id) {
-            let before = record::read(&self.disk.db, &record::job_key(id))?.map(Arc::new);
+            let before = record::read_job(&self.disk.db, id)?.map(Arc::new);
             self.before.insert(id, before);
         }
         Ok(())

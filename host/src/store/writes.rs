@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::blobs::Content;
 use super::error::StoreError;
-use super::record::{CHUNK_BYTES, Part, Stored, chunk_key, decode, encode, seal};
+use super::record::{CHUNK_BYTES, Part, Record, Stored, chunk_key, decode, encode, encode_job, job_key, seal};
 use crate::job::JobId;
 
 /// Writes that will become part of one atomic batch.
@@ -16,6 +16,12 @@ impl Writes {
     /// Sets a key to a record in its envelope.
     pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
         self.0.push((key.into(), Some(encode(record)?.into())));
+        Ok(())
+    }
+
+    /// Sets a job's record.
+    pub(super) fn job(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.0.push((job_key(record.job.id)[..].into(), Some(encode_job(record)?.into())));
         Ok(())
     }
 

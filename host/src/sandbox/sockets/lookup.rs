@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, Networ
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
 
+use crate::job::shorten;
 use crate::sandbox::contract::Guest;
 use crate::sandbox::grants::HostName;
 use crate::sandbox::reach::{Resolved, resolve};
@@ -74,7 +75,11 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 fn start(guest: &Guest, name: &str) -> Result<Lookup, ErrorCode> {
     let sockets = &guest.sockets;
-    let host = HostName::parse(name).ok_or(ErrorCode::InvalidArgument)?;
+    let Some(host) = HostName::parse(name) else {
+        let name = shorten(name.to_owned(), 100);
+        sockets.denials.refuse(&format!("looking up {name:?}, which is no host name or address as grants have them"));
+        return Err(ErrorCode::InvalidArgument);
+    };
     if let HostName::Address(address) = host {
         // Nothing to look up; whether it may be connected to is asked when it is.
         return Ok(Lookup::Done(Ok(vec![address].into_iter())));

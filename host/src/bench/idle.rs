@@ -1,0 +1,209 @@
+//! How many idle streams of events a host holds at once, and what each costs it.
+//!
+//! The host is a process of its own, so that its memory and its open files are not mixed with those of the clients here.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+
+use super::{NO_OP, NO_OP_INPUT};
+use crate::server;
+
+/// Steps in which connections are opened; after each the host's memory is looked at.
+const STEPS: usize = 10;
+/// Connections being opened at a time: fewer than wait at an address before they are turned away.
+const AT_ONCE: usize = 64;
+/// How long the host, a connection or an event may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A head or an event is never longer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// What was found with so many connections open.
+#[derive(Debug, Serialize)]
+struct Step {
+    connections: usize,
+    host_memory_bytes: u64,
+    bytes_per_connection: u64,
+    opened_in_ms: u64,
+}
+
+/// What came of all of it.
+#[derive(Debug, Serialize)]
+struct Report {
+    wanted: usize,
+    reached: usize,
+    /// Why not more, if fewer were reached than wanted.
+    stopped_by: Option<String>,
+    steps: Vec<Step>,
+    /// Streams that heard of a job which was submitted at the end, and how long after the submit the last of them did.
+    told: usize,
+    told_in_ms: u64,
+}
+
+/// Opens so many streams, looks what they cost, and shows that each of them is alive.
+pub(super) async fn run(wanted: usize, json: bool) -> anyhow::Result<()> {
+    server::raise_file_limit();
+    let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
+    let host = Host::start(folder.path()).await?;
+    let report = measure(&host, wanted).await?;
+    print(&report, json)
+}
+
+async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
+    let before = host.memory_bytes()?;
+    let mut report = Report { wanted, reached: 0, stopped_by: None, steps: Vec::new(), told: 0, told_in_ms: 0 };
+    let mut streams = Vec::with_capacity(wanted);
+    for step in 1..=STEPS {
+        let begun = Instant::now();
+        while streams.len() < wanted * step / STEPS && report.stopped_by.is_none() {
+            let more = (wanted * step / STEPS - streams.len()).min(AT_ONCE);
+            let mut opening: JoinSet<_> = (0..more).map(|_| listen(host.address.clone())).collect();
+            while let Some(opened) = opening.join_next().await {
+                match opened? {
+                    Ok(stream) => streams.push(stream),
+                    Err(error) => report.stopped_by = Some(format!("{error:#}")),
+                }
+            }
+        }
+        let (memory, connections) = (host.memory_bytes()?, streams.len());
+        report.steps.push(Step {
+            connections,
+            host_memory_bytes: memory,
+            bytes_per_connection: memory.saturating_sub(before) / connections.max(1) as u64,
+            opened_in_ms: milliseconds(begun.elapsed()),
+        });
+        if report.stopped_by.is_some() {
+            break;
+        }
+    }
+    report.reached = streams.len();
+    let mut hearing: JoinSet<_> = streams.into_iter().map(hear).collect();
+    let submitted = Instant::now();
+    host.submit().await.context("cannot submit a job")?;
+    while let Some(heard) = hearing.join_next().await {
+        report.told += usize::from(heard?.is_ok());
+    }
+    report.told_in_ms = milliseconds(submitted.elapsed());
+    Ok(report)
+}
+
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    if json {
+        writeln!(output, "{}", serde_json::to_string_pretty(report)?)?;
+        return Ok(());
+    }
+    writeln!(
+        output,
+        "{:>11} {:>14} {:>20} {:>12}",
+        "connections", "host memory MB", "bytes per connection", "opened in ms"
+    )?;
+    for Step { connections, host_memory_bytes, bytes_per_connection, opened_in_ms } in &report.steps {
+        let memory = *host_memory_bytes as f64 / f64::from(1 << 20);
+        writeln!(output, "{connections:>11} {memory:>14.1} {bytes_per_connection:>20} {opened_in_ms:>12}")?;
+    }
+    let Report { reached, wanted, told, told_in_ms, .. } = report;
+    writeln!(
+        output,
+        "{reached} of {wanted} streams were open at once; {told} heard of one job within {told_in_ms} ms"
+    )?;
+    if let Some(why) = &report.stopped_by {
+        writeln!(output, "there were not more because: {why}")?;
+    }
+    Ok(())
+}
+
+/// Opens a stream of all events and reads until the host has said that it listens.
+async fn listen(address: String) -> anyhow::Result<TcpStream> {
+    let opened = async {
+        let mut stream = TcpStream::connect(&address).await.context("cannot connect")?;
+        stream.write_all(format!("GET /v1/events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+        let answer = read_until(&mut stream, "listening").await?;
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
+        }
+        Ok(stream)
+    };
+    tokio::time::timeout(PATIENCE, opened).await.context("a connection took a minute")?
+}
+
+/// Reads until the stream has told of a job.
+async fn hear(mut stream: TcpStream) -> anyhow::Result<()> {
+    tokio::time::timeout(PATIENCE, read_until(&mut stream, "event: state")).await??;
+    Ok(())
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> anyhow::Result<String> {
+    let mut text = Vec::new();
+    loop {
+        let mut piece = [0; 1024];
+        let size = stream.read(&mut piece).await?;
+        text.extend_from_slice(&piece[..size]);
+        let so_far = String::from_utf8_lossy(&text);
+        if so_far.contains(end) || so_far.starts_with("HTTP/1.1 503") {
+            return Ok(so_far.into_owned());
+        }
+        if size == 0 || text.len() > ANSWER_BYTES_MAX {
+            bail!("the host said something else than was expected: {:?}", so_far.lines().next().unwrap_or_default());
+        }
+    }
+}
+
+/// A host in a process of its own. Dropped, it is killed.
+struct Host {
+    address: String,
+    process: Child,
+}
+
+impl Host {
+    async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let plugins = folder.join("plugins");
+        std::fs::create_dir(&plugins)?;
+        std::fs::write(plugins.join("message.wasm"), NO_OP)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
+        command.arg("--plugins").arg(plugins).env("DROPFORGE_LOG", "error");
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let output = process.stdout.take().context("its output is piped")?;
+        let mut lines = BufReader::new(output).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??.context("the host did not start")?;
+        let address = line.strip_prefix("listening on http://").context("the host says where it listens")?.to_owned();
+        let load = super::Load { address: address.parse()?, connections: 1, duration: Duration::ZERO };
+        load.until_ready().await?;
+        Ok(Self { address, process })
+    }
+
+    /// Memory that is the process's own, in bytes.
+    fn memory_bytes(&self) -> anyhow::Result<u64> {
+        let id = self.process.id().context("the host has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("the system says how much")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    async fn submit(&self) -> anyhow::Result<()> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        let body = format!(r#"{{"kind":"message","input":{NO_OP_INPUT}}}"#);
+        let head =
+            format!("POST /v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.address, body.len());
+        stream.write_all((head + &body).as_bytes()).await?;
+        let answer = read_until(&mut stream, "\r\n\r\n").await?;
+        if !answer.starts_with("HTTP/1.1 202 ") {
+            bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
