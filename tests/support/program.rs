@@ -94,6 +94,7 @@ const HELPERS: &[&str] = &[
 const IMPORTS: &[&str] = &[
     r#"(import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))"#,
     r#"(import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))"#,
+    r#"(import "wasi_snapshot_preview1" "fd_readdir" (func $read_folder (param i32 i32 i32 i64 i32) (result i32)))"#,
     r#"(import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))"#,
     r#"(import "wasi_snapshot_preview1" "fd_pwrite" (func $fd_pwrite (param i32 i32 i32 i64 i32) (result i32)))"#,
     r#"(import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))"#,

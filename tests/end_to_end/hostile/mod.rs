@@ -6,6 +6,7 @@
 mod crowd;
 mod files;
 mod floods;
+mod folders;
 mod host;
 mod lies;
 mod loops;
