@@ -54,3 +54,5 @@ mod serve;
 mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;
+#[path = "end_to_end/websocket.rs"]
+mod websocket;

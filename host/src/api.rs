@@ -20,6 +20,7 @@ mod result;
 mod submit;
 mod view;
 mod wait;
+mod ws;
 mod zip;
 
 use std::sync::Arc;
@@ -100,6 +101,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/blobs", post(blobs::post))
         .route("/v1/blobs/{sha256}", get(blobs::get))
         .route("/v1/events", get(events::of_all))
+        // Over HTTP/2 a WebSocket begins with CONNECT.
+        .route("/v1/ws", get(ws::connect).connect(ws::connect))
+        .route("/v1/ws/schema", get(ws::schema))
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/kinds/{kind}", get(kinds::one))
         .route("/v1/kinds/{kind}/pause", post(kinds::pause))
