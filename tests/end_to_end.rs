@@ -36,6 +36,8 @@ mod jobs;
 mod lists;
 #[path = "end_to_end/logs.rs"]
 mod logs;
+#[path = "end_to_end/metrics.rs"]
+mod metrics;
 #[path = "end_to_end/network.rs"]
 mod network;
 #[path = "end_to_end/pausing.rs"]

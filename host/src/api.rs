@@ -13,11 +13,13 @@ mod jobs;
 mod json_job;
 mod kinds;
 mod logs;
+mod metrics;
 mod options;
 mod owner;
 mod problem;
 mod result;
 mod submit;
+mod trace;
 mod view;
 mod wait;
 mod ws;
@@ -110,11 +112,13 @@ pub fn router(api: Api) -> Router {
         .route("/v1/kinds/{kind}/resume", post(kinds::resume))
         .route("/v1/kinds/{kind}/jobs", post(submit::raw))
         .route("/v1/plugins", get(plugins))
+        .route("/metrics", get(metrics::get))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/", get(index))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn(metrics::time))
         .with_state(Arc::new(api))
 }
 

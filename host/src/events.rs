@@ -154,6 +154,11 @@ impl Events {
         past.after(number).is_none_or(|mut after| after.any(|event| event.id == id))
     }
 
+    /// How many listen.
+    pub fn listening(&self) -> usize {
+        self.listeners().len()
+    }
+
     /// Listens from now on.
     pub fn subscribe(self: &Arc<Self>, scope: Scope) -> Result<Subscription, TooMany> {
         Subscription::new(self, scope)

@@ -14,7 +14,7 @@ use super::owner::Owner;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
-use super::{Api, Segments, blobs, body, content, explain, json_job};
+use super::{Api, Segments, blobs, body, content, explain, json_job, trace};
 use crate::job::{Job, Kind};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -106,7 +106,9 @@ pub(super) async fn raw(
 /// Accepts the checked job, and answers at once or when it has ended.
 async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Response, Problem> {
     let wait = Wait::preferred(headers, wanted.options.cancel_on_timeout, api)?;
-    let job = accept(api, wanted.into_submission(idempotency_key(headers)?)?).await?;
+    let mut submission = wanted.into_submission(idempotency_key(headers)?)?;
+    submission.options.traceparent = trace::parent(headers);
+    let job = accept(api, submission).await?;
     match wait {
         Some(wait) => wait.answer(api, job.id, &content::Wanted::default()).await,
         None => accepted(api, job),
