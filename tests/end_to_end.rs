@@ -40,6 +40,8 @@ mod jobs;
 mod lists;
 #[path = "end_to_end/logs.rs"]
 mod logs;
+#[path = "end_to_end/metrics.rs"]
+mod metrics;
 #[path = "end_to_end/network.rs"]
 mod network;
 #[path = "end_to_end/origins.rs"]
@@ -66,3 +68,5 @@ mod settings;
 mod times;
 #[path = "end_to_end/tokens.rs"]
 mod tokens;
+#[path = "end_to_end/websocket.rs"]
+mod websocket;

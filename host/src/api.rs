@@ -15,13 +15,16 @@ mod json_job;
 mod kinds;
 mod limiter;
 mod logs;
+mod metrics;
 mod options;
 mod origins;
 mod problem;
 mod result;
 mod submit;
+mod trace;
 mod view;
 mod wait;
+mod ws;
 mod zip;
 
 use std::sync::Arc;
@@ -116,12 +119,16 @@ pub fn router(api: Api) -> Router {
         .route("/v1/blobs", post(blobs::post))
         .route("/v1/blobs/{sha256}", get(blobs::get))
         .route("/v1/events", get(events::of_all))
+        // Over HTTP/2 a WebSocket begins with CONNECT.
+        .route("/v1/ws", get(ws::connect).connect(ws::connect))
+        .route("/v1/ws/schema", get(ws::schema))
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/kinds/{kind}", get(kinds::one))
         .route("/v1/kinds/{kind}/pause", post(kinds::pause))
         .route("/v1/kinds/{kind}/resume", post(kinds::resume))
         .route("/v1/kinds/{kind}/jobs", post(submit::raw))
         .route("/v1/plugins", get(plugins))
+        .route("/metrics", get(metrics::get))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/", get(index))
@@ -132,6 +139,7 @@ pub fn router(api: Api) -> Router {
         // A browser that asks whether it may send something has no token yet.
         .layer(tower::util::option_layer(cors))
         .layer(middleware::from_fn(origins::protect))
+        .layer(middleware::from_fn(metrics::time))
         .with_state(api)
 }
 

@@ -163,6 +163,11 @@ impl Events {
         past.after(number).is_none_or(|mut after| after.any(|event| event.id == id))
     }
 
+    /// How many listen.
+    pub fn listening(&self) -> usize {
+        self.listeners().len()
+    }
+
     /// Listens from now on, to what may be seen.
     pub fn subscribe(self: &Arc<Self>, scope: Scope, sight: Sight) -> Result<Subscription, TooMany> {
         Subscription::new(self, scope, sight)

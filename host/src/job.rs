@@ -187,6 +187,18 @@ pub enum Ended {
     },
 }
 
+impl Ended {
+    /// For figures and logs: the failure's code, or how else.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Ended::Succeeded => "succeeded",
+            Ended::Failed(failure, _) => failure.code.as_str(),
+            Ended::Interrupted => "interrupted",
+            Ended::Crashed { .. } => "crashed",
+        }
+    }
+}
+
 /// Pauses between attempts: exponential, with jitter so that a crowd does not come back as a crowd.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {

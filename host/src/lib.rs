@@ -35,6 +35,7 @@
 //! | [`store`] | records on disk, each transition all or nothing; check, move and compact them | decide policy |
 //! | [`events`] | tell what happens to jobs to those who listen, and remember the newest of it | hold anybody up |
 //! | [`running`] | what an attempt and its watchers share: progress, log, the request to stop | outlive the attempt |
+//! | [`metrics`] | count and time, and write it down for Prometheus | decide anything |
 //! | [`priority`] | put a thread behind those that serve | raise one |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
 //! | [`time`], [`rate`] | moments, durations and rates as they travel | measure deadlines |
@@ -53,6 +54,7 @@ pub mod demo;
 pub mod events;
 pub mod job;
 pub mod logging;
+pub mod metrics;
 pub mod plugins;
 pub mod priority;
 pub mod queue;

@@ -29,6 +29,7 @@ pub use self::telling::UnderWay;
 use self::waiters::Waiters;
 use crate::events::{Events, What};
 use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
+use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
     Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
@@ -220,6 +221,7 @@ impl Queue {
         let order: Vec<(Kind, usize)> = free.map(|runnable| (runnable.kind.clone(), 1)).collect();
         let claimed = self.store.claim(&order, 1, Time::now()).pop()?;
         let place = Places::take(&self.places, &claimed.job.kind);
+        note_wait(&claimed.job);
         let attempt = Arc::new(Running::new(Arc::clone(&self.news)));
         running.insert(claimed.job.id, UnderWay::new(&claimed, &attempt));
         Some(Assignment { claimed, running: attempt, place })
@@ -242,6 +244,7 @@ impl Queue {
         };
         // What it said comes before how it ended.
         self.tell_news(&UnderWay::new(&claimed, &running));
+        metrics::note_attempt(&claimed.job.kind, attempt.ended.as_str(), &attempt.usage);
         if attempt.ended != Ended::Interrupted {
             self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);
         }
@@ -438,6 +441,13 @@ impl Queue {
 }
 
 /// A number from 0.0 to 1.0, from the random part of a fresh id.
+/// How long a job waited that starts for the first time.
+fn note_wait(job: &Job) {
+    if job.attempts + job.crashes + job.interruptions == 0 {
+        metrics::note_wait(&job.kind, Time::now().since(job.run_at.unwrap_or(job.created_at)));
+    }
+}
+
 fn jitter() -> f64 {
     let (_, low) = JobId::now_v7().as_u64_pair();
     (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)

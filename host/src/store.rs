@@ -281,6 +281,16 @@ impl Store {
         self.disk.index().counts(kind)
     }
 
+    /// How many jobs of each kind that has any stand where.
+    pub fn all_counts(&self) -> Vec<(Kind, Counts)> {
+        self.disk.index().all_counts()
+    }
+
+    /// For each kind of which a job is ready: since when the one that is next has been.
+    pub fn next_ready_since(&self) -> Vec<(Kind, Time)> {
+        self.disk.index().next_ready_since()
+    }
+
     /// How many ready jobs of its kind go before a ready job, counted up to `most`; nothing for other jobs.
     pub fn ahead(&self, id: JobId, most: usize) -> Option<usize> {
         self.disk.index().ahead(id, most)

@@ -13,6 +13,7 @@ use std::thread;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
+use tracing::Instrument;
 
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
@@ -159,8 +160,10 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 async fn attempt(place: Workplace, assignment: Assignment, computing: Computing) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
-    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind().await;
+    let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
+    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace);
+    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind();
+    let executed = executed.instrument(span.clone()).await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
         host_failure("the host panicked while it ran the job")

@@ -86,6 +86,7 @@ async fn parameters_and_arguments_reach_every_claim() {
             pair("x", &long),
         ],
         arguments: vec!["--fast".into(), String::new(), "a b".into()],
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     };
     let id = place.add(NewJob { options: options.clone(), ..job("a") }).await;
     let claimed = place.take("a");

@@ -4,6 +4,7 @@
 //! kind in its path. What goes over many jobs (lists, events) is narrowed by [`Caller::sight`]; a kind that stands in a body is
 //! asked for with [`Caller::require_kind`].
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::Api;
 use super::jobs::parse_id;
 use super::limiter::{Limiter, Who};
 use super::problem::Problem;
-use crate::job::{Kind, Owner, Sight};
+use crate::job::{Job, Kind, Owner, Sight};
 use crate::tokens::{Scope, Token};
 
 /// Whoever sent a request: the holder of a token or, where none is needed, anybody.
@@ -59,6 +60,19 @@ impl Caller {
         }
     }
 
+    /// Refuses a job that they must not see as if there were none.
+    pub(super) fn require_job(&self, job: &Job) -> Result<(), Problem> {
+        if self.sight.covers_job(job) { Ok(()) } else { Err(Problem::unknown_job()) }
+    }
+
+    /// Returns once their token is revoked.
+    pub(super) async fn revoked(&self, api: &Api) {
+        match &self.token {
+            Some(token) => api.tokens.revoked(token).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Refuses those whose token is for other kinds.
     pub(super) fn require_kind(&self, name: &str) -> Result<(), Problem> {
         let sees = self.sight.kinds.is_none() || Kind::new(name).is_some_and(|kind| self.sight.covers_kind(&kind));
@@ -82,6 +96,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Where connections become WebSockets; for these a browser asks nobody.
 const WEB_SOCKET: &str = "/v1/ws";
+
+/// Counts what goes on after a request was let through: each operation of a WebSocket is one more.
+#[derive(Clone, Default)]
+pub(super) struct Counter(Option<(Arc<Door>, Who)>);
+
+impl Counter {
+    /// Refuses whoever asks too often.
+    pub(super) fn count(&self) -> Result<(), Problem> {
+        match &self.0 {
+            Some((door, who)) => door.limiter.as_ref().map_or(Ok(()), |limiter| limiter.count(*who).1),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Counter {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +159,7 @@ impl Door {
 }
 
 /// Lets a request through to its route, if whoever sent it may send it, and now.
-pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let need = need(path.as_ref().map(MatchedPath::as_str), request.method());
     let caller = identify(&door.api, request.headers(), need);
@@ -131,7 +167,9 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
         return answer(&door.api, caller, need, path, request, next).await;
     };
     // Whoever guesses at tokens is counted as well.
-    let (left, counted) = limiter.count(who(&caller, &request));
+    let who = who(&caller, &request);
+    let (left, counted) = limiter.count(who);
+    request.extensions_mut().insert(Counter(Some((Arc::clone(&door), who))));
     let mut response = match counted {
         Ok(()) => answer(&door.api, caller, need, path, request, next).await,
         Err(too_many) => too_many.into_response(),
@@ -222,10 +260,7 @@ async fn admit(
     for (name, value) in &segments {
         match name {
             "id" if path.is_some_and(|path| path.starts_with("/v1/jobs/")) => {
-                let job = api.queue.get(parse_id(value)?)?;
-                if !caller.sight.covers_job(&job) {
-                    return Err(Problem::unknown_job());
-                }
+                caller.require_job(&api.queue.get(parse_id(value)?)?)?;
             }
             "kind" => caller.require_kind(value)?,
             _ => {}

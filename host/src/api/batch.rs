@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use self::lines::{Line, Lines};
 use super::access::Caller;
 use super::problem::Problem;
-use super::{Api, submit};
+use super::{Api, submit, trace};
 
 /// Lines being submitted at a time: two commits of the store, so that one fills while the other is flushed.
 const UNDER_WAY_MAX: usize = 512;
@@ -37,6 +37,7 @@ const ANSWERS_AT_ONCE: usize = 256;
 struct Sender {
     api: Arc<Api>,
     caller: Caller,
+    traceparent: Option<String>,
     key: Option<[u8; 32]>,
 }
 
@@ -58,7 +59,7 @@ pub(super) async fn post(
     let key = submit::idempotency_key(&headers)?;
     // Without a bound of its own, as each piece carries a permit.
     let (pieces, mut answers) = mpsc::unbounded_channel();
-    tokio::spawn(work(Sender { api, caller, key }, request, pieces));
+    tokio::spawn(work(Sender { api, caller, traceparent: trace::parent(&headers), key }, request, pieces));
     // The first answer comes before the head of the response: a client that asked whether to send at all hears "go on" first.
     let first = answers.recv().await;
     let rest = stream::poll_fn(move |cx| answers.poll_recv(cx));
@@ -137,7 +138,9 @@ async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize)
         };
         let wanted = submit::check(&sender.api, &sender.caller, &bytes).await?;
         let key = sender.key.map(|key| key_of_line(&key, number));
-        submit::accept(&sender.api, wanted.into_submission(key)?).await
+        let mut submission = wanted.into_submission(key)?;
+        submission.options.traceparent.clone_from(&sender.traceparent);
+        submit::accept(&sender.api, submission).await
     };
     match accepted.await {
         Ok(job) => json!({"status": 202, "id": job.id}),

@@ -151,7 +151,7 @@ impl JobOptions {
         Ok(Submission {
             kind: Kind::clone(&plugin.kind),
             input,
-            options: Options { parameters: self.parameters, arguments: self.args },
+            options: Options { parameters: self.parameters, arguments: self.args, traceparent: None },
             blobs: Vec::new(),
             priority: u8::try_from(priority).unwrap_or(9),
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),

@@ -14,7 +14,7 @@ use super::options::JobOptions;
 use super::problem::Problem;
 use super::view::JobView;
 use super::wait::{self, Wait};
-use super::{Api, Segments, blobs, body, content, explain, json_job};
+use super::{Api, Segments, blobs, body, content, explain, json_job, trace};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -109,7 +109,9 @@ pub(super) async fn raw(
 /// Accepts the checked job, and answers at once or when it has ended.
 async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Response, Problem> {
     let wait = Wait::preferred(headers, wanted.options.cancel_on_timeout, api)?;
-    let job = accept(api, wanted.into_submission(idempotency_key(headers)?)?).await?;
+    let mut submission = wanted.into_submission(idempotency_key(headers)?)?;
+    submission.options.traceparent = trace::parent(headers);
+    let job = accept(api, submission).await?;
     match wait {
         Some(wait) => wait.answer(api, job.id, &content::Wanted::default()).await,
         None => accepted(api, job),
@@ -143,14 +145,18 @@ pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Pro
 /// The digest of the client's key, which may be given bare or as a quoted string.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
+    digest_of_key(value.to_str().unwrap_or_default().trim()).map(Some)
+}
+
+/// The digest of a client's key, given in whatever way.
+pub(super) fn digest_of_key(text: &str) -> Result<[u8; 32], Problem> {
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     if bare.is_empty() || bare.len() > KEY_BYTES_MAX {
         let detail = format!("it has 1 to {KEY_BYTES_MAX} visible ASCII characters, bare or in double quotes");
         let problem = Problem::malformed(format!("the Idempotency-Key field: {detail}"));
         return Err(problem.in_parameter("Idempotency-Key", detail));
     }
-    Ok(Some(Sha256::digest(bare).into()))
+    Ok(Sha256::digest(bare).into())
 }
 
 /// `202`: the job is on disk and will end.

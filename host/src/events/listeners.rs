@@ -95,6 +95,10 @@ impl Listeners {
         Self { most, next: 0, all: HashMap::new(), by_scope: HashMap::new() }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     fn add(&mut self, outbox: mpsc::Sender<Arc<Event>>, scope: Scope, sight: Sight) -> Result<u64, TooMany> {
         if self.all.len() >= self.most {
             return Err(TooMany);

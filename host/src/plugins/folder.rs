@@ -18,6 +18,7 @@ use super::checker::{Checked, Checker, Rejection, Task};
 use super::kept::Kept;
 use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
 use crate::job::{Kind, printable};
+use crate::metrics;
 use crate::priority;
 use crate::sandbox::Sandbox;
 use crate::store::Blobs;
@@ -285,6 +286,7 @@ impl Watcher {
     /// Swaps in what was checked, or says why not, unless the file has changed or gone meanwhile.
     fn take(&mut self, checked: Checked) {
         let Checked { name, ticket, digest, result, fall_back, took_ms } = checked;
+        metrics::note_load(Duration::from_millis(took_ms));
         self.under_way.retain(|task| task.ticket != ticket);
         let Some(plugins) = self.plugins.upgrade() else { return };
         let Some(seen) = self.seen.get_mut(&name) else {

@@ -309,8 +309,10 @@ fn start_of(program: &Program, call: &Call<'_>, scratch: Folders) -> std::io::Re
             ("DROPFORGE_KIND", call.kind.clone()),
             ("DROPFORGE_ATTEMPT", call.attempt.to_string()),
         ]
+        .into_iter()
+        .chain(call.options.traceparent.clone().map(|trace| ("DROPFORGE_TRACEPARENT", trace)))
         .map(|(name, value)| (name.to_owned(), value))
-        .to_vec(),
+        .collect(),
     }))
 }
 

@@ -84,6 +84,8 @@ pub struct Options {
     pub parameters: Vec<(String, String)>,
     /// Extra command-line arguments.
     pub arguments: Vec<String>,
+    /// The `traceparent` of the request (W3C Trace Context).
+    pub traceparent: Option<String>,
 }
 
 impl Options {

@@ -85,6 +85,7 @@ impl Exporter<'_> {
             usage: usage.collect::<Result<_, StoreError>>()?,
             parameters: options.parameters,
             arguments: options.arguments,
+            traceparent: options.traceparent,
             input: self.payload(Part::Input, &record.input)?,
             output: record.output.as_ref().map(|output| self.payload(Part::Output, output)).transpose()?,
             artifacts,

@@ -162,7 +162,8 @@ impl Importer<'_> {
                 blobs.insert(sha256.clone(), self.empty_blob()?);
             }
         }
-        let options = Options { parameters: line.parameters, arguments: line.arguments }.encode()?;
+        let (parameters, arguments, traceparent) = (line.parameters, line.arguments, line.traceparent);
+        let options = Options { parameters, arguments, traceparent }.encode()?;
         let input = self.payload(id, Part::Input, line.input, &blobs, line.content_gone)?;
         self.writes.bytes(id, Part::Options, &options)?;
         let mut bytes = input.size + options.len() as u64;

@@ -276,6 +276,21 @@ impl Index {
         self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
 
+    /// How many jobs of each kind that has any stand where.
+    pub(super) fn all_counts(&self) -> Vec<(Kind, Counts)> {
+        let some = self.counts.iter().filter(|(_, counts)| counts.0.iter().any(|count| *count > 0));
+        some.map(|(kind, counts)| (kind.clone(), *counts)).collect()
+    }
+
+    /// For each kind of which a job is ready: since when the one that is next has been.
+    pub(super) fn next_ready_since(&self) -> Vec<(Kind, Time)> {
+        let next = self.ready.iter().filter_map(|(kind, ready)| {
+            let (key, id) = ready.first()?;
+            Some((kind.clone(), unshifted(*key, self.entries.get(id)?.priority)))
+        });
+        next.collect()
+    }
+
     /// How many jobs of a kind stand where.
     pub(super) fn counts(&self, kind: &Kind) -> Counts {
         self.counts.get(kind).copied().unwrap_or_default()
@@ -290,6 +305,11 @@ fn finish_time(job: &Job) -> Option<Time> {
 fn shifted(due: Time, priority: u8) -> i64 {
     let step = i64::try_from(PRIORITY_STEP.as_millis()).unwrap_or(i64::MAX);
     due.0.saturating_sub(i64::from(priority) * step)
+}
+
+fn unshifted(key: i64, priority: u8) -> Time {
+    let step = i64::try_from(PRIORITY_STEP.as_millis()).unwrap_or(i64::MAX);
+    Time(key.saturating_add(i64::from(priority) * step))
 }
 
 fn state_of(place: Place) -> State {

@@ -70,6 +70,8 @@ pub(super) struct JobLine {
     pub(super) job: Job,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) arguments: Vec<String>,
+    #[serde(default)]
+    pub(super) traceparent: Option<String>,
     pub(super) input: PayloadLine,
     pub(super) output: Option<PayloadLine>,
     pub(super) artifacts: Vec<ArtifactLine>,

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +30,7 @@ use super::uploads::{UploadName, UploadRecord};
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress};
+use crate::metrics;
 use crate::time::Time;
 
 /// More changes than this in one flush gain nothing: sled's own work dominates from here on.
@@ -277,7 +278,9 @@ impl<'a> Group<'a> {
     fn commit(mut self) -> Result<(), StoreError> {
         if !self.writes.is_empty() {
             self.disk.index().in_flight = std::mem::take(&mut self.before);
+            let began = Instant::now();
             self.disk.commit(std::mem::take(&mut self.writes))?;
+            metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
             for (id, before) in std::mem::take(&mut index.in_flight) {
                 if let Some(after) = self.after.get(&id) {

@@ -1,0 +1,193 @@
+//! What the host counts and times, for Prometheus: the figures themselves, and what a scrape looks like.
+//!
+//! One process is one host, so there is one set of figures, and whoever has something to note notes it, without being
+//! handed anything. Labels come from small closed sets: kinds of jobs (at most [`KINDS_MAX`]), states, routes, methods, statuses.
+
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::job::{Kind, Usage};
+
+/// The media type of a scrape.
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Kinds told apart; further ones are counted together.
+const KINDS_MAX: usize = 1_000;
+/// What kinds beyond that are counted as, and methods nobody has heard of.
+const OTHER: &str = "_other";
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+static FIGURES: LazyLock<Figures> = LazyLock::new(Figures::new);
+
+struct Figures {
+    registry: Registry,
+    kinds: Mutex<HashSet<Kind>>,
+    attempts: Family<Labels<2>, Counter>,
+    run: Histograms<1>,
+    wait: Histograms<1>,
+    fuel: Family<Labels<1>, Counter>,
+    memory: Histograms<1>,
+    flush: Histogram,
+    batch: Histogram,
+    compile: Histogram,
+    requests: Histograms<3>,
+}
+
+impl Figures {
+    fn new() -> Self {
+        let mut figures = Self {
+            registry: Registry::default(),
+            kinds: Mutex::default(),
+            attempts: Family::default(),
+            run: Family::new_with_constructor(seconds),
+            wait: Family::new_with_constructor(seconds),
+            fuel: Family::default(),
+            memory: Family::new_with_constructor(|| Histogram::new(exponential_buckets(65_536.0, 4.0, 9))),
+            flush: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            batch: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            compile: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            requests: Family::new_with_constructor(seconds),
+        };
+        let Self { registry, attempts, run, wait, fuel, memory, flush, batch, compile, requests, .. } = &mut figures;
+        registry.register("dropforge_attempts", "Attempts that ended, by kind and how", attempts.clone());
+        registry.register("dropforge_attempt_run_seconds", "Time an attempt took, host calls included", run.clone());
+        registry.register(
+            "dropforge_job_wait_seconds",
+            "Time from when a job could first run to its first start",
+            wait.clone(),
+        );
+        registry.register("dropforge_attempt_fuel", "Fuel burnt by attempts", fuel.clone());
+        registry.register(
+            "dropforge_attempt_memory_peak_bytes",
+            "Most memory an attempt had at a time",
+            memory.clone(),
+        );
+        registry.register("dropforge_store_flush_seconds", "Time a commit took to be durable", flush.clone());
+        registry.register("dropforge_store_batch_changes", "Changes that shared a commit", batch.clone());
+        registry.register(
+            "dropforge_plugin_load_seconds",
+            "Time a plugin file took to be compiled, or loaded, and checked",
+            compile.clone(),
+        );
+        registry.register(
+            "dropforge_http_request_seconds",
+            "Time to the head of an answer, by route, method and status",
+            requests.clone(),
+        );
+        figures
+    }
+
+    fn kind(&self, kind: &Kind) -> String {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.contains(kind) || kinds.len() < KINDS_MAX && kinds.insert(kind.clone()) {
+            return kind.to_string();
+        }
+        OTHER.to_owned()
+    }
+}
+
+fn seconds() -> Histogram {
+    // From half a millisecond to half an hour.
+    Histogram::new(exponential_buckets(0.000_5, 3.0, 15))
+}
+
+/// An attempt has ended: how, and what it used.
+pub fn note_attempt(kind: &Kind, ended: &'static str, usage: &Usage) {
+    let kind = [("kind", FIGURES.kind(kind))];
+    FIGURES.attempts.get_or_create(&[kind[0].clone(), ("ended", ended.to_owned())]).inc();
+    FIGURES.fuel.get_or_create(&kind).inc_by(usage.fuel);
+    FIGURES.run.get_or_create(&kind).observe(usage.wall_ms as f64 / 1e3);
+    FIGURES.memory.get_or_create(&kind).observe(usage.memory_bytes_peak as f64);
+}
+
+/// A job has started for the first time, after it could have for so long.
+pub fn note_wait(kind: &Kind, waited: Duration) {
+    FIGURES.wait.get_or_create(&[("kind", FIGURES.kind(kind))]).observe(waited.as_secs_f64());
+}
+
+/// So many changes have become durable with one flush.
+pub fn note_commit(changes: usize, took: Duration) {
+    FIGURES.batch.observe(changes as f64);
+    FIGURES.flush.observe(took.as_secs_f64());
+}
+
+/// A plugin file has been taken through its checks.
+pub fn note_load(took: Duration) {
+    FIGURES.compile.observe(took.as_secs_f64());
+}
+
+/// A request was answered. `route` is one of the router's own; there is none for a path that nobody serves.
+pub fn note_request(route: Option<&str>, method: &str, status: u16, took: Duration) {
+    let known = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "CONNECT"].contains(&method);
+    let method = if known { method } else { OTHER };
+    let labels =
+        [("route", route.unwrap_or("none").to_owned()), ("method", method.to_owned()), ("status", status.to_string())];
+    FIGURES.requests.get_or_create(&labels).observe(took.as_secs_f64());
+}
+
+/// How things stand at the moment of a scrape.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Kinds, and how many of their jobs are in which state.
+    pub jobs: Vec<(Kind, &'static str, u64)>,
+    /// Kinds, and for how long the job that is next has been ready, in milliseconds.
+    pub ages_ms: Vec<(Kind, u64)>,
+    /// Clients that follow events.
+    pub listeners: usize,
+}
+
+/// Everything, in the text form of OpenMetrics.
+pub fn render(standing: Standing) -> String {
+    let mut registry = Registry::default();
+    let (jobs, ages, listeners) = (
+        Family::<Labels<2>, Gauge>::default(),
+        Family::<Labels<1>, Gauge<f64, std::sync::atomic::AtomicU64>>::default(),
+        Gauge::<i64>::default(),
+    );
+    for (kind, state, count) in standing.jobs {
+        // Those beyond the bound add up.
+        let labels = [("kind", FIGURES.kind(&kind)), ("state", state.to_owned())];
+        jobs.get_or_create(&labels).inc_by(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    for (kind, age_ms) in standing.ages_ms {
+        ages.get_or_create(&[("kind", FIGURES.kind(&kind))]).set(age_ms as f64 / 1e3);
+    }
+    listeners.set(i64::try_from(standing.listeners).unwrap_or(i64::MAX));
+    registry.register("dropforge_jobs", "Jobs by kind and state", jobs);
+    registry.register(
+        "dropforge_queue_age_seconds",
+        "For how long the job of a kind that is next could have run",
+        ages,
+    );
+    registry.register("dropforge_listeners", "Clients that follow events", listeners);
+    let mut text = String::new();
+    let written = encode_registry(&mut text, &registry)
+        .and_then(|()| encode_registry(&mut text, &FIGURES.registry))
+        .and_then(|()| encode_eof(&mut text));
+    written.expect("a string takes all that is written to it");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_beyond_the_bound_are_counted_together() {
+        let kind = |number: usize| Kind::new(&format!("k{number}")).expect("well-formed");
+        let figures = Figures::new();
+        for number in 0..KINDS_MAX {
+            assert_eq!(figures.kind(&kind(number)), format!("k{number}"));
+        }
+        assert_eq!((figures.kind(&kind(KINDS_MAX)), figures.kind(&kind(7))), (OTHER.to_owned(), "k7".to_owned()));
+    }
+}
