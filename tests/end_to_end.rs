@@ -66,3 +66,5 @@ mod settings;
 mod times;
 #[path = "end_to_end/tokens.rs"]
 mod tokens;
+#[path = "end_to_end/websocket.rs"]
+mod websocket;

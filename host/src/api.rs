@@ -22,8 +22,10 @@ mod result;
 mod submit;
 mod view;
 mod wait;
+mod ws;
 mod zip;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,10 @@ pub struct Limits {
     /// How often a stream that has nothing to say shows that it is alive.
     pub keep_alive: Duration,
 }
+
+/// Kept by whoever uses a connection, which is not taken for idle until all of them have let go.
+#[derive(Clone)]
+pub struct InUse(pub Arc<dyn Any + Send + Sync>);
 
 /// What handlers need.
 pub struct Api {
@@ -116,6 +122,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/blobs", post(blobs::post))
         .route("/v1/blobs/{sha256}", get(blobs::get))
         .route("/v1/events", get(events::of_all))
+        // Over HTTP/2 a WebSocket begins with CONNECT.
+        .route("/v1/ws", get(ws::connect).connect(ws::connect))
+        .route("/v1/ws/schema", get(ws::schema))
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/kinds/{kind}", get(kinds::one))
         .route("/v1/kinds/{kind}/pause", post(kinds::pause))

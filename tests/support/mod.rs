@@ -13,6 +13,7 @@ pub(crate) mod program;
 pub(crate) mod server;
 mod setup;
 pub(crate) mod sse;
+pub(crate) mod ws;
 
 use std::path::Path;
 use std::process::ExitStatus;

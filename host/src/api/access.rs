@@ -20,7 +20,7 @@ use super::Api;
 use super::jobs::parse_id;
 use super::limiter::{Limiter, Who};
 use super::problem::Problem;
-use crate::job::{Kind, Owner, Sight};
+use crate::job::{Job, JobId, Kind, Owner, Sight};
 use crate::tokens::{Scope, Token};
 
 /// Whoever sent a request: the holder of a token or, where none is needed, anybody.
@@ -65,6 +65,20 @@ impl Caller {
         if sees { Ok(()) } else { Err(Problem::foreign_kind(name)) }
     }
 
+    /// A job, unless it is one they must not see, which is as if it were not there.
+    pub(super) fn require_job(&self, api: &Api, id: JobId) -> Result<Job, Problem> {
+        let job = api.queue.get(id)?;
+        if self.sight.covers_job(&job) { Ok(job) } else { Err(Problem::unknown_job()) }
+    }
+
+    /// Returns once their token is revoked; never, if they need none.
+    pub(super) async fn revoked(&self, api: &Api) {
+        match &self.token {
+            Some(token) => api.tokens.revoked(token).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Whether they may see a plugin file. One that is no kind's is for those who see all kinds.
     pub(super) fn may_see_file(&self, kind: Option<&Kind>) -> bool {
         kind.map_or(self.sight.kinds.is_none(), |kind| self.sight.covers_kind(kind))
@@ -99,7 +113,7 @@ enum Need {
 fn need(path: Option<&str>, method: &Method) -> Need {
     match path {
         // For those who look after the host, and pages that are the same everywhere.
-        Some("/healthz" | "/readyz" | "/" | "/docs") => Need::Nothing,
+        Some("/healthz" | "/readyz" | "/" | "/docs" | "/v1/ws/schema") => Need::Nothing,
         // What may be asked there depends on each message.
         Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),
@@ -222,10 +236,7 @@ async fn admit(
     for (name, value) in &segments {
         match name {
             "id" if path.is_some_and(|path| path.starts_with("/v1/jobs/")) => {
-                let job = api.queue.get(parse_id(value)?)?;
-                if !caller.sight.covers_job(&job) {
-                    return Err(Problem::unknown_job());
-                }
+                caller.require_job(api, parse_id(value)?)?;
             }
             "kind" => caller.require_kind(value)?,
             _ => {}

@@ -221,6 +221,22 @@ impl Problem {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full", detail).retry_after(30)
     }
 
+    /// The request does not begin a WebSocket.
+    pub(super) fn no_websocket(why: &str) -> Self {
+        let detail = format!(
+            "this is a WebSocket, version 13, over HTTP/1.1 or HTTP/2, and the request does not begin one: {why}"
+        );
+        Self::new(StatusCode::BAD_REQUEST, "no_websocket", "Not a WebSocket", detail)
+    }
+
+    /// One client follows as much as it may.
+    pub(super) fn follows_too_much(most: usize) -> Self {
+        let detail = format!(
+            "{most} jobs and kinds are followed over this connection, the most there may be; unsubscribe, or open another"
+        );
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "follows_too_much", "Too much is followed", detail)
+    }
+
     fn too_many_listeners() -> Self {
         let detail = "as many clients follow events here as may at a time (listeners_max); try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners", "Too many listeners", detail).retry_after(5)

@@ -143,14 +143,18 @@ pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Pro
 /// The digest of the client's key, which may be given bare or as a quoted string.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
+    digest_of_key(value.to_str().unwrap_or_default().trim()).map(Some)
+}
+
+/// The digest of a client's key, given in whatever way.
+pub(super) fn digest_of_key(text: &str) -> Result<[u8; 32], Problem> {
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     if bare.is_empty() || bare.len() > KEY_BYTES_MAX {
         let detail = format!("it has 1 to {KEY_BYTES_MAX} visible ASCII characters, bare or in double quotes");
         let problem = Problem::malformed(format!("the Idempotency-Key field: {detail}"));
         return Err(problem.in_parameter("Idempotency-Key", detail));
     }
-    Ok(Some(Sha256::digest(bare).into()))
+    Ok(Sha256::digest(bare).into())
 }
 
 /// `202`: the job is on disk and will end.

@@ -1,0 +1,53 @@
+//! `GET /v1/ws`: submit, follow and cancel many jobs over one WebSocket, over HTTP/1.1 or HTTP/2.
+//!
+//! Every message is JSON in one text frame of at most [`FRAME_BYTES_MAX`]; `GET /v1/ws/schema` describes each. A client sends
+//! operations and is answered `accepted`, `problem` or `pong` under the `ref` it gave; `state`, `progress` and `result`
+//! follow for the jobs it submitted or subscribed to.
+
+mod message;
+mod session;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use self::session::Session;
+use super::access::Caller;
+use super::problem::Problem;
+use super::{Api, InUse};
+use crate::events::Scope;
+use crate::job::JobId;
+
+/// Largest message in either direction; a client that sends a larger one is closed with 1009. Larger inputs are uploaded as blobs.
+pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes that wait to be taken by the operating system for one client, besides the message being written.
+const WRITE_BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
+/// Turns the request into a session, or says why not.
+pub(super) async fn connect(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    in_use: Option<Extension<InUse>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let upgrade = upgrade.map_err(|rejection| Problem::no_websocket(&rejection.body_text()))?;
+    // Nothing happens to a job of this id; what is of interest is added as the client names it.
+    let subscription = api.queue.subscribe(Scope::Job(JobId::nil()), caller.sight().clone())?;
+    let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
+    let upgrade = upgrade.max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        Session::new(api, caller, subscription).run(socket).await;
+        // With HTTP/2 the connection is not ours alone, and would be taken for idle.
+        drop(in_use);
+    }))
+}
+
+/// `GET /v1/ws/schema`
+pub(super) async fn schema() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/schema+json")], include_str!("ws/schema.json"))
+}
