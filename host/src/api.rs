@@ -27,6 +27,7 @@ mod wait;
 mod ws;
 mod zip;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub struct Limits {
     /// How often a stream that has nothing to say shows that it is alive.
     pub keep_alive: Duration,
 }
+
+/// Kept by whoever uses a connection, which is not taken for idle until all of them have let go.
+#[derive(Clone)]
+pub struct InUse(pub Arc<dyn Any + Send + Sync>);
 
 /// What handlers need.
 pub struct Api {

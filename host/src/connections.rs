@@ -34,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 use self::slow::{SlowBody, SlowStream};
 pub use self::tls::{Certificate, TlsError};
 use self::watched::{Activity, WatchedBody};
+use crate::api::InUse;
 
 /// Pause after a connection could not be taken in, most often for want of files; others may have ended by then.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -168,11 +169,12 @@ impl Connection {
         let activity = Arc::new(Activity::default());
         let router = TowerToHyperService::new(router);
         let service = service_fn(|request: Request<Incoming>| {
-            let under_way = activity.begin();
+            let in_use = InUse(Arc::new(activity.begin()));
             let mut request = request.map(|body| Body::new(SlowBody::new(body, limits.idle_timeout)));
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(in_use.clone());
             let answer = router.call(request);
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| WatchedBody::new(body, under_way))) }
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| WatchedBody::new(body, in_use))) }
         });
         let builder = builder(&limits);
         // The place goes with the stream, which outlives this function if it becomes a WebSocket.

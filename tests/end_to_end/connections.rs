@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use crate::support::answer::{Answer, block_on, client};
+use crate::support::ws::{Over, Socket};
 use crate::support::{Host, PATIENCE, Process, Setup, eventually, guest, program};
 
 /// A certificate for `localhost` and its key, in files of the setup's folder.
@@ -229,6 +230,18 @@ fn a_body_that_stops_coming_is_given_up_and_no_job() {
     let body = "{\"kind\":\"message\",\"input\":{\"message\":\"hi\",\"seconds\":3}}";
     let answer = Answer::of(host.request(Method::POST, "/v1/jobs").header("prefer", "wait=30").body(body));
     assert_eq!((answer.status, answer.text().as_str()), (200, "{\"message\":\"hi\"}"));
+}
+
+#[test]
+fn a_silent_websocket_is_no_idle_connection() {
+    let host = Setup::start(Host::prepare().with_guest("good", guest::good()).set("idle_timeout", "1s"));
+    for over in [Over::Http1, Over::Http2] {
+        let mut socket = Socket::open(&host, over);
+        // Longer than an idle connection is kept, and than one that is told to end may take.
+        assert!(socket.is_silent_for(Duration::from_secs(8)), "{over:?}");
+        socket.send(&serde_json::json!({"op": "ping"}));
+        assert_eq!(socket.message()["event"], "pong", "{over:?}");
+    }
 }
 
 #[test]

@@ -120,3 +120,17 @@ fn a_full_queue_of_a_paused_kind_does_not_promise_room_soon() {
     refused.refused(503, "queue_full");
     assert_eq!(seconds(&refused), 60);
 }
+
+/// Fault: who is refused over HTTP goes on over a WebSocket, which is one request however much is done over it.
+#[test]
+fn each_operation_of_a_websocket_counts_as_a_request() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("rate_limit", "3/h").start();
+    let mut socket = Socket::open(&host, Over::Http1);
+    for _ in 0..2 {
+        socket.send(&json!({"op": "ping"}));
+        assert_eq!(socket.message()["event"], "pong");
+    }
+    socket.send(&json!({"op": "submit", "kind": "good", "ref": 7}));
+    let refused = socket.message();
+    assert_eq!((&refused["event"], &refused["status"], &refused["ref"]), (&json!("problem"), &json!(429), &json!(7)));
+}

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
+use crate::support::ws::Socket;
 use crate::support::{Host, accepted, eventually, guest, sse};
 
 /// The number of a token.
@@ -309,4 +310,35 @@ fn a_token_file_that_cannot_be_read_stops_a_start_and_changes_nothing_for_a_runn
     let exit = host.try_start_again().expect_err("nobody knows who may come in");
     assert!(exit.stderr.contains("tokens.json"), "{}", exit.stderr);
     assert!(!host.setup().verify().status.success());
+}
+
+#[test]
+fn over_a_websocket_the_same_rules_hold() {
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("other", guest::good());
+    let [one, two] = [(); 2].map(|()| setup.new_token(&["--kind", "good"]));
+    let read = setup.new_token(&["--scope", "read"]);
+    let host = setup.start();
+    let id = submit_as(&host, &one, json!({"kind": "good", "delay": "1h"}));
+    let refused = |socket: &mut Socket, operation: Value, code: &str| {
+        socket.send(&operation);
+        let answer = socket.message();
+        assert_eq!((&answer["event"], &answer["problem"]["code"]), (&json!("problem"), &json!(code)), "{answer}");
+    };
+    let mut twos = Socket::open_as(&host, &two);
+    refused(&mut twos, json!({"op": "subscribe", "id": id}), "unknown_job");
+    refused(&mut twos, json!({"op": "cancel", "id": id}), "unknown_job");
+    refused(&mut twos, json!({"op": "subscribe", "kind": "other"}), "foreign_kind");
+    refused(&mut twos, json!({"op": "submit", "kind": "other"}), "foreign_kind");
+    let mut reads = Socket::open_as(&host, &read);
+    refused(&mut reads, json!({"op": "submit", "kind": "good"}), "missing_scope");
+    refused(&mut reads, json!({"op": "cancel", "id": id}), "missing_scope");
+    twos.send(&json!({"op": "subscribe", "kind": "good"}));
+    assert_eq!(twos.message()["event"], "accepted");
+    wait_as(&host, &one, &submit_as(&host, &one, json!({"kind": "good"})));
+    let own = submit_as(&host, &two, json!({"kind": "good"}));
+    assert_eq!(twos.message()["id"], own.as_str(), "what the other does is not told");
+    assert_eq!(host.get_as(&one, &format!("/v1/jobs/{id}")).json()["state"], "scheduled");
+    assert!(host.setup().token_command(&["revoke", &two]).status.success());
+    let closed = std::iter::from_fn(|| Some(twos.next())).find_map(Result::err);
+    assert_eq!(closed, Some(1008), "it ends with its token");
 }

@@ -40,11 +40,18 @@ impl Socket {
         }))
     }
 
+    /// Opens one as whoever holds this token.
+    pub(crate) fn open_as(host: &Host, token: &str) -> Self {
+        let address = host.process().address().trim_start_matches("http://").to_owned();
+        let token = Some(("authorization", format!("Bearer {token}")));
+        Self(block_on(http1(&address, token)).unwrap_or_else(|error| panic!("refused: {error}")))
+    }
+
     /// The status with which a page of this origin is refused; nothing if it is let in.
     pub(crate) fn refused_to(host: &Host, origin: &str) -> Option<u16> {
         use tokio_tungstenite::tungstenite::Error;
         let address = host.process().address().trim_start_matches("http://").to_owned();
-        match block_on(http1(&address, Some(origin))) {
+        match block_on(http1(&address, Some(("origin", origin.to_owned())))) {
             Ok(_) => None,
             Err(Error::Http(response)) => Some(response.status().as_u16()),
             Err(error) => panic!("no answer: {error}"),
@@ -107,12 +114,12 @@ impl Socket {
 
 async fn http1(
     address: &str,
-    origin: Option<&str>,
+    field: Option<(&'static str, String)>,
 ) -> Result<WebSocketStream<Box<dyn Io>>, tokio_tungstenite::tungstenite::Error> {
     let stream: Box<dyn Io> = Box::new(TcpStream::connect(address).await.expect("the host listens"));
     let mut request = format!("ws://{address}/v1/ws").into_client_request().expect("a request");
-    if let Some(origin) = origin {
-        request.headers_mut().insert("origin", origin.parse().expect("a header"));
+    if let Some((name, value)) = field {
+        request.headers_mut().insert(name, value.parse().expect("a header"));
     }
     tokio_tungstenite::client_async(request, stream).await.map(|(socket, _)| socket)
 }

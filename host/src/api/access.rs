@@ -21,7 +21,7 @@ use super::Api;
 use super::jobs::parse_id;
 use super::limiter::{Limiter, Who};
 use super::problem::Problem;
-use crate::job::{Job, Kind, Owner, Sight};
+use crate::job::{Job, JobId, Kind, Owner, Sight};
 use crate::tokens::{Scope, Token};
 
 /// Whoever sent a request: the holder of a token or, where none is needed, anybody.
@@ -60,23 +60,24 @@ impl Caller {
         }
     }
 
-    /// Refuses a job that they must not see as if there were none.
-    pub(super) fn require_job(&self, job: &Job) -> Result<(), Problem> {
-        if self.sight.covers_job(job) { Ok(()) } else { Err(Problem::unknown_job()) }
+    /// Refuses those whose token is for other kinds.
+    pub(super) fn require_kind(&self, name: &str) -> Result<(), Problem> {
+        let sees = self.sight.kinds.is_none() || Kind::new(name).is_some_and(|kind| self.sight.covers_kind(&kind));
+        if sees { Ok(()) } else { Err(Problem::foreign_kind(name)) }
     }
 
-    /// Returns once their token is revoked.
+    /// A job, unless it is one they must not see, which is as if it were not there.
+    pub(super) fn require_job(&self, api: &Api, id: JobId) -> Result<Job, Problem> {
+        let job = api.queue.get(id)?;
+        if self.sight.covers_job(&job) { Ok(job) } else { Err(Problem::unknown_job()) }
+    }
+
+    /// Returns once their token is revoked; never, if they need none.
     pub(super) async fn revoked(&self, api: &Api) {
         match &self.token {
             Some(token) => api.tokens.revoked(token).await,
             None => std::future::pending().await,
         }
-    }
-
-    /// Refuses those whose token is for other kinds.
-    pub(super) fn require_kind(&self, name: &str) -> Result<(), Problem> {
-        let sees = self.sight.kinds.is_none() || Kind::new(name).is_some_and(|kind| self.sight.covers_kind(&kind));
-        if sees { Ok(()) } else { Err(Problem::foreign_kind(name)) }
     }
 
     /// Whether they may see a plugin file. One that is no kind's is for those who see all kinds.
@@ -135,7 +136,7 @@ enum Need {
 fn need(path: Option<&str>, method: &Method) -> Need {
     match path {
         // For those who look after the host, and pages that are the same everywhere.
-        Some("/healthz" | "/readyz" | "/" | "/docs") => Need::Nothing,
+        Some("/healthz" | "/readyz" | "/" | "/docs" | "/v1/ws/schema") => Need::Nothing,
         // What may be asked there depends on each message.
         Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),
@@ -260,7 +261,7 @@ async fn admit(
     for (name, value) in &segments {
         match name {
             "id" if path.is_some_and(|path| path.starts_with("/v1/jobs/")) => {
-                caller.require_job(&api.queue.get(parse_id(value)?)?)?;
+                caller.require_job(api, parse_id(value)?)?;
             }
             "kind" => caller.require_kind(value)?,
             _ => {}

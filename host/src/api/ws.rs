@@ -2,14 +2,14 @@
 //!
 //! Every message is JSON in one text frame of at most [`FRAME_BYTES_MAX`]; `GET /v1/ws/schema` describes each. A client sends
 //! operations and is answered `accepted`, `problem` or `pong` under the `ref` it gave; `state`, `progress` and `result`
-//! follow for the jobs it submitted or subscribed to. Who may connect at all, and from which pages, is decided at the door; what each
-//! operation needs is asked for where it is carried out.
+//! follow for the jobs it submitted or subscribed to.
 
 mod message;
 mod session;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -17,9 +17,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use self::session::Session;
-use super::Api;
 use super::access::{Caller, Counter};
 use super::problem::Problem;
+use super::{Api, InUse};
 use crate::events::Scope;
 use crate::job::JobId;
 
@@ -33,6 +33,7 @@ pub(super) async fn connect(
     State(api): State<Arc<Api>>,
     caller: Caller,
     counter: Counter,
+    in_use: Option<Extension<InUse>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| Problem::no_websocket(&rejection.body_text()))?;
@@ -40,7 +41,11 @@ pub(super) async fn connect(
     let subscription = api.queue.subscribe(Scope::Job(JobId::nil()), caller.sight().clone())?;
     let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
     let upgrade = upgrade.max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
-    Ok(upgrade.on_upgrade(move |socket| Session::new(api, caller, counter, subscription).run(socket)))
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        Session::new(api, caller, counter, subscription).run(socket).await;
+        // With HTTP/2 the connection is not ours alone, and would be taken for idle.
+        drop(in_use);
+    }))
 }
 
 /// `GET /v1/ws/schema`

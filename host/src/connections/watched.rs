@@ -8,6 +8,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::api::InUse;
+
 #[derive(Debug, Default)]
 struct State {
     requests: usize,
@@ -59,12 +61,12 @@ impl Drop for UnderWay {
 /// The body of an answer, with which its request ends.
 pub(super) struct WatchedBody {
     body: Body,
-    _under_way: UnderWay,
+    _in_use: InUse,
 }
 
 impl WatchedBody {
-    pub(super) fn new(body: Body, under_way: UnderWay) -> Self {
-        Self { body, _under_way: under_way }
+    pub(super) fn new(body: Body, in_use: InUse) -> Self {
+        Self { body, _in_use: in_use }
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::api::{Api, events, submit};
 use crate::events::{Event, Scope, Subscription, What};
 use crate::job::{Job, JobId, Kind};
 use crate::store::StoreError;
-use crate::tokens::Scope as TokenScope;
+use crate::tokens::Scope as Right;
 
 /// Operations of one client under way at a time; with as many, nothing more is read.
 const UNDER_WAY_MAX: usize = 64;
@@ -65,8 +64,8 @@ enum Next {
     Done(Box<Done>),
     Event(Option<Arc<Event>>),
     Tick,
-    Revoked,
     Stopping,
+    Revoked,
 }
 
 /// Messages to send, or how to close.
@@ -81,20 +80,20 @@ impl Session {
     /// Goes on until one side closes.
     pub(super) async fn run(mut self, mut socket: WebSocket) {
         let mut stopping = self.api.stopping.clone();
-        let (api, caller) = (Arc::clone(&self.api), self.caller.clone());
-        let mut revoked = pin!(caller.revoked(&api));
         let mut ticks = interval(self.api.limits.keep_alive);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         let mut unanswered = 0;
+        let (api, caller) = (Arc::clone(&self.api), self.caller.clone());
+        let mut revoked = std::pin::pin!(caller.revoked(&api));
         loop {
             let next = tokio::select! {
                 frame = socket.recv(), if self.under_way.len() < UNDER_WAY_MAX => Next::Frame(frame),
                 Some(done) = self.under_way.next() => Next::Done(Box::new(done)),
                 event = self.subscription.next() => Next::Event(event),
                 _ = ticks.tick() => Next::Tick,
-                () = &mut revoked => Next::Revoked,
                 _ = stopping.wait_for(|stopping| *stopping) => Next::Stopping,
+                () = revoked.as_mut() => Next::Revoked,
             };
             let step = match next {
                 Next::Frame(frame) => {
@@ -117,8 +116,8 @@ impl Session {
                     }
                     continue;
                 }
-                Next::Revoked => close(close_code::POLICY, "the token was revoked"),
                 Next::Stopping => close(close_code::AWAY, "the host is stopping"),
+                Next::Revoked => close(close_code::POLICY, "the token was revoked"),
             };
             match step {
                 Step::Continue(messages) => {
@@ -152,22 +151,28 @@ impl Session {
 
     /// Begins what a client wants, or does it at once.
     fn request(&mut self, Request { reference, operation }: Request) -> Vec<Value> {
-        let answer = match self.admitted(operation) {
+        let answer = match self.counter.count().and(operation) {
             Err(problem) => Err(problem),
             Ok(Operation::Submit(body, key)) => {
                 let (api, caller) = (Arc::clone(&self.api), self.caller.clone());
                 let submit = async move {
+                    caller.require(Right::Submit)?;
                     let wanted = submit::check(&api, &caller, &body).await?;
                     submit::accept(&api, wanted.into_submission(key)?).await
                 };
                 return self.begin(reference, "submit", submit);
             }
             Ok(Operation::Cancel(id)) => {
-                let api = Arc::clone(&self.api);
-                return self.begin(reference, "cancel", async move { Ok(api.queue.cancel(id).await?) });
+                let (api, caller) = (Arc::clone(&self.api), self.caller.clone());
+                let cancel = async move {
+                    caller.require(Right::Submit)?;
+                    caller.require_job(&api, id)?;
+                    Ok(api.queue.cancel(id).await?)
+                };
+                return self.begin(reference, "cancel", cancel);
             }
             Ok(Operation::Subscribe(Target::Job(id))) => self.follow_asked(&reference, id),
-            Ok(Operation::Subscribe(Target::Kind(kind))) => self.room().map(|()| {
+            Ok(Operation::Subscribe(Target::Kind(kind))) => self.may_follow_kind(&kind).map(|()| {
                 self.subscription.listen(Scope::Kind(kind.clone()));
                 self.kinds.insert(kind);
                 vec![message::accepted(&reference, "subscribe", None)]
@@ -179,29 +184,6 @@ impl Session {
             Ok(Operation::Ping) => Ok(vec![message::pong(&reference)]),
         };
         answer.unwrap_or_else(|problem| vec![message::refused(&reference, problem)])
-    }
-
-    /// Refuses what the token is not for, and whoever asks too often.
-    fn admitted(&self, operation: Result<Operation, Problem>) -> Result<Operation, Problem> {
-        self.counter.count()?;
-        let operation = operation?;
-        match &operation {
-            Operation::Submit(..) => self.caller.require(TokenScope::Submit)?,
-            Operation::Cancel(id) => {
-                self.caller.require(TokenScope::Submit)?;
-                self.caller.require_job(&self.api.queue.get(*id)?)?;
-            }
-            Operation::Subscribe(Target::Job(id)) => {
-                self.caller.require(TokenScope::Read)?;
-                self.caller.require_job(&self.api.queue.get(*id)?)?;
-            }
-            Operation::Subscribe(Target::Kind(kind)) => {
-                self.caller.require(TokenScope::Read)?;
-                self.caller.require_kind(kind.as_str())?;
-            }
-            Operation::Unsubscribe(_) | Operation::Ping => {}
-        }
-        Ok(operation)
     }
 
     fn begin(
@@ -240,9 +222,16 @@ impl Session {
         }
     }
 
+    fn may_follow_kind(&self, kind: &Kind) -> Result<(), Problem> {
+        self.caller.require(Right::Read)?;
+        self.caller.require_kind(kind.as_str())?;
+        self.room()
+    }
+
     fn follow_asked(&mut self, reference: &Value, id: JobId) -> Result<Vec<Value>, Problem> {
         self.room()?;
-        let job = self.api.queue.get(id)?;
+        self.caller.require(Right::Read)?;
+        let job = self.caller.require_job(&self.api, id)?;
         let mut messages = vec![message::accepted(reference, "subscribe", Some(job))];
         messages.extend(self.follow(id)?);
         Ok(messages)
