@@ -56,6 +56,9 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
 /// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+/// Free slots that are kept as the last job left them. What has no slot of its own, such as a heap of exceptions, takes one that was
+/// never used while there are fewer of these, and each holds on to [`KEEP_RESIDENT_BYTES`] from then on.
+const WARM_SLOTS_MAX: u32 = 16;
 /// The most a guest may hand to the host in one call; also the largest result that need not be an artifact.
 const CALL_BYTES_MAX: usize = 64 << 20;
 
@@ -265,6 +268,7 @@ fn config(capacity: Capacity) -> Config {
         // Without these two, every job unmaps its memory, and two threads are slower than one: the kernel
         // interrupts the other processor for each of them.
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
         .total_gc_heaps(capacity.guests_max)
         .pagemap_scan(if PoolingAllocationConfig::is_pagemap_scan_available() { Enabled::Yes } else { Enabled::No });
     let mut config = Config::new();
