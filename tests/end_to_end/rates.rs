@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
+use crate::support::ws::{Over, Socket};
 use crate::support::{Host, Setup, guest};
 
 fn setup(rate: &str) -> Setup {
@@ -124,7 +125,7 @@ fn a_full_queue_of_a_paused_kind_does_not_promise_room_soon() {
 /// Fault: who is refused over HTTP goes on over a WebSocket, which is one request however much is done over it.
 #[test]
 fn each_operation_of_a_websocket_counts_as_a_request() {
-    let host = Host::prepare().with_guest("good", guest::good()).set("rate_limit", "3/h").start();
+    let host = setup("3/h").start();
     let mut socket = Socket::open(&host, Over::Http1);
     for _ in 0..2 {
         socket.send(&json!({"op": "ping"}));
