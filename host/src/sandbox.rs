@@ -47,6 +47,8 @@ use crate::priority;
 /// Fuel between two looks at the clock: 50 to 180 microseconds of computing. Ten times less costs up to 7 %, ten
 /// times more makes a cancel ten times slower.
 const FUEL_SLICE: u64 = 1_000_000;
+/// Tables of one module. Toolchains that keep references of the host beside their functions make two.
+const TABLES_PER_MODULE_MAX: u32 = 4;
 /// Core instances, memories and tables a component may consist of, per slot of the pool.
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
 /// The most of them one component may have.
@@ -261,6 +263,9 @@ fn config(capacity: Capacity) -> Config {
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_tables_per_module(TABLES_PER_MODULE_MAX)
+        // One table may be all that the limiter allows to all of a job's.
+        .table_elements(meter::TABLE_ELEMENTS_MAX)
         .total_memories(capacity.guests_max.saturating_mul(2))
         .total_tables(core_instances)
         .total_stacks(capacity.guests_max)

@@ -10,7 +10,7 @@ use wasmtime::ResourceLimiter;
 use crate::job::Bound;
 
 /// Elements of all tables together. A table of the usual Rust or C program has some thousands.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// Stops a guest from inside a host call: it went over this bound.
 #[derive(Debug)]
