@@ -266,7 +266,8 @@ fn config(capacity: Capacity) -> Config {
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         // One table may be all that the limiter allows to all of a job's.
         .table_elements(meter::TABLE_ELEMENTS_MAX)
-        .total_memories(capacity.guests_max.saturating_mul(2))
+        // Address space alone: were there fewer, some jobs of many memories would leave none to those of others.
+        .total_memories(capacity.guests_max.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
         .total_tables(core_instances)
         .total_stacks(capacity.guests_max)
         .max_memory_size(usize::try_from(capacity.memory_bytes_max).unwrap_or(usize::MAX))

@@ -104,7 +104,15 @@ impl Options {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        postcard::from_bytes(bytes).map_err(|error| StoreError::damaged(format!("a job's options: {error}")))
+        // Before there was a `traceparent` the bytes ended where it stands now, and no whole form ends there.
+        let options = postcard::from_bytes(bytes).or_else(|error| match error {
+            postcard::Error::DeserializeUnexpectedEnd => {
+                let (parameters, arguments) = postcard::from_bytes(bytes)?;
+                Ok(Self { parameters, arguments, traceparent: None })
+            }
+            error => Err(error),
+        });
+        options.map_err(|error| StoreError::damaged(format!("a job's options: {error}")))
     }
 }
 
@@ -182,5 +190,22 @@ impl Filter {
             && self.state.is_none_or(|state| state == job.state)
             && self.sight.covers_job(job)
             && self.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_written_before_there_were_traces_are_read() {
+        let parameters = vec![("dpi".to_owned(), "200".to_owned())];
+        let arguments = vec!["-v".to_owned()];
+        let before = postcard::to_stdvec(&(&parameters, &arguments)).expect("they can be written");
+        let options = Options { parameters, arguments, traceparent: None };
+        assert_eq!(Options::decode(&before).expect("they are read"), options);
+        let now = options.encode().expect("they can be written");
+        assert_eq!(Options::decode(&now).expect("they are read"), options);
+        assert!(Options::decode(&before[..before.len() - 1]).is_err(), "half of it is none");
     }
 }
