@@ -1,7 +1,7 @@
 //! What the host counts and times, for Prometheus: the figures themselves, and what a scrape looks like.
 //!
 //! One process is one host, so there is one set of figures, and whoever has something to note notes it, without being
-//! handed anything. Labels come from small closed sets: kinds of jobs (at most [`KINDS_MAX`]), states, routes, methods, statuses.
+//! handed anything. Labels come from small closed sets: kinds of jobs (at most 1,000), states, routes, methods, statuses.
 
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, PoisonError};

@@ -379,6 +379,7 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/host@0.1.0" "open-artifact" (func $open_artifact (param i32 i32 i32 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "load-checkpoint" (func $load_checkpoint (param i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "save-checkpoint" (func $save_checkpoint (param i32 i32 i32)))"#,
+    r#"(import "dropforge:job/host@0.1.0" "read-blob" (func $read_blob (param i32 i32 i32)))"#,
     r#"(import "dropforge:job/host@0.1.0" "submit-child" (func $submit_child (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.media-type" (func $input_type (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Attack;
 use super::files::rejected;
 use crate::support::guest::Guest;
-use crate::support::{Host, eventually, guest};
+use crate::support::{Host, guest};
 
 #[test]
 fn a_memory_bomb_is_stopped_at_the_cap() {
