@@ -105,6 +105,8 @@ impl Client {
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(wrong("neither http nor https".to_owned()));
         }
+        // The first one counts, and all of this program are the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // A host is named by the user; a proxy from the environment would be asked for 127.0.0.1 too.
         let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_MAX);
         let http = builder.build().map_err(|error| wrong(root_cause(&error)))?;

@@ -1,9 +1,9 @@
 //! Streams: server-sent events as the HTML standard has them, and HTTP/2.
 
-use reqwest::{Client, Method, Version};
+use reqwest::{Method, Version};
 use serde_json::json;
 
-use crate::support::answer::Answer;
+use crate::support::answer::{Answer, builder};
 use crate::support::sse::{Event, Stream};
 use crate::target::Target;
 use crate::{Check, beside};
@@ -79,7 +79,7 @@ fn http_2(target: &Target) {
     if target.address().starts_with("https:") {
         beside("over TLS it is negotiated instead");
     }
-    let client = Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client can be made");
+    let client = builder().http2_prior_knowledge().build().expect("a client can be made");
     let answer = Answer::of(target.with_token(client.get(format!("{}/v1/kinds", target.address()))));
     assert_eq!((answer.version, answer.status), (Version::HTTP_2, 200));
 }

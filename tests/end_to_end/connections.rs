@@ -11,13 +11,14 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-use crate::support::answer::{Answer, block_on, client};
+use crate::support::answer::{Answer, block_on, builder, client};
+use crate::support::command::say_with;
 use crate::support::ws::{Over, Socket};
 use crate::support::{Host, PATIENCE, Process, Setup, eventually, guest, program};
 
@@ -66,6 +67,20 @@ fn ask_over_tls(address: &str, root: &Path, protocols: &[&str]) -> std::io::Resu
         };
         answer.map(|answer| (protocol, answer.status().as_u16())).map_err(std::io::Error::other)
     })
+}
+
+#[test]
+fn the_command_line_talks_to_a_host_over_tls_if_its_certificate_is_trusted() {
+    let setup = Host::prepare();
+    let (root, key) = certificate(&setup, "host");
+    let mut process = serve_tls(&setup, &root, &key);
+    assert!(process.comes_up());
+    let url = process.address().replace("127.0.0.1", "localhost");
+    let folder = setup.folder();
+    say_with(&[("SSL_CERT_FILE", &root)], &["kinds"], &url, b"", folder).ended_with(0);
+    let (stranger, _) = certificate(&setup, "stranger");
+    let refused = say_with(&[("SSL_CERT_FILE", &stranger)], &["kinds"], &url, b"", folder).ended_with(10);
+    assert!(refused.errors.contains("certificate"), "{}", refused.errors);
 }
 
 /// A connection on which bytes are sent by hand.
@@ -155,7 +170,7 @@ fn a_head_that_is_too_large_is_refused_and_the_next_is_served() {
     let sized = |bytes: usize| host.request(Method::GET, "/healthz").header("x-large", "x".repeat(bytes));
     assert_eq!(Answer::of(sized(15_000)).status, 200);
     assert_eq!(Answer::of(sized(17_000)).status, 431);
-    let client = Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let client = builder().http2_prior_knowledge().build().expect("a client");
     let sized =
         |bytes: usize| client.get(format!("{}/healthz", host.process().address())).header("x-large", "x".repeat(bytes));
     assert_eq!(Answer::of(sized(15_000)).status, 200);

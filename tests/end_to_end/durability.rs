@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::answer::Answer;
+use crate::support::answer::{Answer, builder};
 use crate::support::{Host, eventually, guest, is_terminal};
 
 fn message(seconds: f64) -> Value {
@@ -136,7 +136,7 @@ fn every_acknowledged_job_survives_a_kill_under_load() {
 }
 
 fn submit_until_killed(address: &str, acknowledged: &Mutex<Vec<(String, String)>>, count: &AtomicUsize) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
+    let client = builder().build().expect("a client can be made");
     loop {
         let text = uuid::Uuid::now_v7().to_string();
         let request = client.post(format!("{address}/v1/kinds/echo/jobs")).body(text.clone());

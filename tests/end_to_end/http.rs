@@ -1,9 +1,9 @@
 //! How the host speaks HTTP where nothing goes wrong.
 
-use reqwest::{Client, Method, Version};
+use reqwest::{Method, Version};
 use serde_json::{Value, json};
 
-use crate::support::answer::Answer;
+use crate::support::answer::{Answer, builder};
 use crate::support::{Host, guest};
 
 #[test]
@@ -82,7 +82,7 @@ fn head_is_get_without_the_body() {
 #[test]
 fn http_2_without_tls_works_as_http_1_does() {
     let host = Host::prepare().with_guest("echo", guest::echo()).start();
-    let client = Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client can be made");
+    let client = builder().http2_prior_knowledge().build().expect("a client can be made");
     let url = |path: &str| format!("{}{path}", host.process().address());
     let request = client.post(url("/v1/kinds/echo/jobs")).header("prefer", "wait=30").body("x".repeat(100_000));
     let answer = Answer::of(request);

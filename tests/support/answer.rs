@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, ClientBuilder, RequestBuilder};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -16,9 +16,15 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 static CLIENT: LazyLock<Client> = LazyLock::new(|| {
-    let builder = Client::builder().no_proxy().timeout(Duration::from_secs(120));
-    builder.build().expect("a client can be made")
+    builder().timeout(Duration::from_secs(120)).build().expect("a client can be made")
 });
+
+/// A client of another kind. It goes straight to the host, whatever proxy the machine has.
+pub(crate) fn builder() -> ClientBuilder {
+    // Needed for a client to be made at all; that it is there already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy()
+}
 
 /// The client of all tests. No connection goes beyond this machine.
 pub(crate) fn client() -> &'static Client {

@@ -49,12 +49,17 @@ impl Host {
 
 /// Types a command about the host at this address.
 pub(crate) fn say(words: &[&str], url: &str, input: &[u8], folder: &Path) -> Said {
+    say_with(&[], words, url, input, folder)
+}
+
+/// The same with these variables.
+pub(crate) fn say_with(variables: &[(&str, &Path)], words: &[&str], url: &str, input: &[u8], folder: &Path) -> Said {
     let new_file = || tempfile::tempfile_in(folder).expect("the folder can be written");
     let (mut stdin, stdout, stderr) = (new_file(), new_file(), new_file());
     stdin.write_all(input).and_then(|()| stdin.rewind()).expect("a file can be written");
     let share = |file: &File| file.try_clone().expect("a file can be shared");
     let mut command = process::dropforge(None);
-    command.args(words).env("DROPFORGE_URL", url).current_dir(folder);
+    command.args(words).env("DROPFORGE_URL", url).envs(variables.iter().copied()).current_dir(folder);
     command.stdin(stdin).stdout(share(&stdout)).stderr(share(&stderr));
     let mut child = command.spawn().expect("the binary was built and starts");
     let status = eventually("the command ends", || child.try_wait().expect("it is our child"));
