@@ -15,9 +15,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     builder.worker_threads(1).enable_all().build().expect("a runtime can be made")
 });
 
-static CLIENT: LazyLock<Client> = LazyLock::new(|| {
-    builder().timeout(Duration::from_secs(120)).build().expect("a client can be made")
-});
+static CLIENT: LazyLock<Client> =
+    LazyLock::new(|| builder().timeout(Duration::from_secs(120)).build().expect("a client can be made"));
 
 /// A client of another kind. It goes straight to the host, whatever proxy the machine has.
 pub(crate) fn builder() -> ClientBuilder {
