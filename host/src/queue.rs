@@ -440,7 +440,6 @@ impl Queue {
     }
 }
 
-/// A number from 0.0 to 1.0, from the random part of a fresh id.
 /// How long a job waited that starts for the first time.
 fn note_wait(job: &Job) {
     if job.attempts + job.crashes + job.interruptions == 0 {
@@ -448,6 +447,7 @@ fn note_wait(job: &Job) {
     }
 }
 
+/// A number from 0.0 to 1.0, from the random part of a fresh id.
 fn jitter() -> f64 {
     let (_, low) = JobId::now_v7().as_u64_pair();
     (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)

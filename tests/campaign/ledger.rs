@@ -80,6 +80,11 @@ impl Ledger {
 
     /// Waits until every acknowledged job has ended, and counts how.
     pub(crate) fn settle(&self, host: &Host) -> Balance {
+        // In whatever order they run: as long as some end, the others will.
+        let mut left = unfinished(host);
+        while left > 0 {
+            left = eventually("another job ends", || Some(unfinished(host)).filter(|now| *now < left));
+        }
         let ids: Vec<String> = self.with(|jobs| jobs.keys().cloned().collect());
         let mut balance = Balance { accepted: ids.len(), ..Balance::default() };
         for id in ids {
@@ -103,4 +108,14 @@ impl Ledger {
         assert_eq!(accepted, succeeded + failed + cancelled + pending);
         balance
     }
+}
+
+/// Jobs that have not ended yet.
+fn unfinished(host: &Host) -> u64 {
+    let kinds = host.get("/v1/kinds").json();
+    let counts = kinds["kinds"].as_array().expect("a list").iter().map(|kind| &kind["counts"]);
+    let of = |counts: &Value, state: &str| counts[state].as_u64().expect("a number");
+    counts
+        .map(|counts| ["queued", "running", "scheduled", "blocked"].map(|state| of(counts, state)).iter().sum::<u64>())
+        .sum()
 }

@@ -166,3 +166,17 @@ fn uploads_and_references_move_with_an_export() {
     assert_eq!(host.get(&format!("/v1/blobs/{empty}")).status, 200);
     assert!(host.output(&id) == bytes);
 }
+
+/// Fault: bytes that a job holds twice, as its input and its result, are written twice and read as one longer blob.
+#[test]
+fn a_job_that_holds_the_same_bytes_twice_moves_with_an_export() {
+    let mut host = Host::prepare().with_guest("good", guest::good()).with_guest("echo", guest::echo()).start();
+    let large = vec![b'x'; 200_000];
+    let id = host.submit_raw("echo", large.clone());
+    assert!(host.output(&id) == large);
+    assert!(host.terminate().success());
+    host.setup().move_data();
+    host.start_again();
+    assert!(host.output(&id) == large);
+    host.still_works();
+}

@@ -136,7 +136,7 @@ enum Need {
 fn need(path: Option<&str>, method: &Method) -> Need {
     match path {
         // For those who look after the host, and pages that are the same everywhere.
-        Some("/healthz" | "/readyz" | "/" | "/docs" | "/v1/ws/schema") => Need::Nothing,
+        Some("/healthz" | "/readyz" | "/" | "/v1/ws/schema") => Need::Nothing,
         // What may be asked there depends on each message.
         Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),

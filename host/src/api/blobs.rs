@@ -69,11 +69,11 @@ pub(super) fn named_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -
         return Ok(Vec::new());
     }
     let Ok(value) = serde_json::from_slice::<Value>(input) else { return Ok(Vec::new()) };
-    let (owner, mut references) = (caller.uploader(), Vec::new());
-    collect(&value, prefix.to_owned(), &mut references);
-    let mut blobs = BTreeMap::new();
-    for (pointer, reference) in references {
-        let refuse = |detail: String| Err(Problem::invalid_input(detail.clone()).at(pointer.clone(), detail));
+    let (owner, mut blobs) = (caller.uploader(), BTreeMap::new());
+    let mut way = vec![prefix.to_owned()];
+    each_reference(&value, &mut way, &mut |way, reference| {
+        // Put together for a refusal alone: for every reference it would cost the host far more than the client.
+        let refuse = |detail: String| Err(Problem::invalid_input(detail.clone()).at(way.join("/"), detail));
         let address = reference.as_str().and_then(|text| text.strip_prefix("sha256:")).and_then(parse_address);
         let Some(sha256) = address else {
             return refuse(format!(
@@ -81,32 +81,42 @@ pub(super) fn named_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -
             ));
         };
         if blobs.contains_key(&sha256) {
-            continue;
+            return Ok(());
         }
         match api.queue.store().uploaded(sha256, &owner)? {
             Some(blob) => blobs.insert(sha256, blob),
             None => return refuse(format!("the blob {reference} is not kept here; POST /v1/blobs keeps it")),
         };
-        if blobs.len() > NAMED_MAX {
-            return refuse(format!("an input names at most {NAMED_MAX} blobs"));
-        }
-    }
+        if blobs.len() > NAMED_MAX { refuse(format!("an input names at most {NAMED_MAX} blobs")) } else { Ok(()) }
+    })?;
     Ok(blobs.into_values().collect())
 }
 
-/// Finds every object that is a reference. No deeper than the parser lets values be.
-fn collect<'a>(value: &'a Value, pointer: String, found: &mut Vec<(String, &'a Value)>) {
+/// What is done with a reference: the steps of the way to it, and what it says.
+type Visit<'a> = dyn FnMut(&[String], &Value) -> Result<(), Problem> + 'a;
+
+/// Visits every object that is a reference. No deeper than the parser lets values be.
+fn each_reference(value: &Value, way: &mut Vec<String>, visit: &mut Visit<'_>) -> Result<(), Problem> {
+    let is_leaf = |value: &Value| !value.is_object() && !value.is_array();
+    let mut step = |segment: String, value: &Value| {
+        way.push(segment);
+        let done = each_reference(value, way, visit);
+        way.pop();
+        done
+    };
     match value {
         Value::Object(members) => match members.get(REFERENCE) {
-            Some(reference) if members.len() == 1 => found.push((pointer, reference)),
-            _ => members
-                .iter()
-                .for_each(|(name, value)| collect(value, format!("{pointer}/{}", pointer_segment(name)), found)),
+            Some(reference) if members.len() == 1 => visit(way, reference),
+            _ => {
+                let mut inner = members.iter().filter(|(_, value)| !is_leaf(value));
+                inner.try_for_each(|(name, value)| step(pointer_segment(name), value))
+            }
         },
         Value::Array(values) => {
-            values.iter().enumerate().for_each(|(at, value)| collect(value, format!("{pointer}/{at}"), found));
+            let mut inner = values.iter().enumerate().filter(|(_, value)| !is_leaf(value));
+            inner.try_for_each(|(at, value)| step(at.to_string(), value))
         }
-        _ => {}
+        _ => Ok(()),
     }
 }
 

@@ -235,8 +235,10 @@ impl Group<'_> {
             }
             writes.remove(&key);
         }
-        self.release(blobs);
-        self.remove_uses(id, writes)?;
+        // Only once nothing can fail any more: what is let go of is let go of with the commit, whatever becomes of this change.
+        let named = self.remove_uses(id, writes)?;
+        named.iter().for_each(|sha256| self.disk.index().uploads.end_use(sha256));
+        self.release(blobs.into_iter().chain(named));
         record.content_gone = true;
         Ok(())
     }

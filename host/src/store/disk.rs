@@ -82,7 +82,10 @@ impl Disk {
         let lock = lock(path)?;
         compact::mend(path)?;
         let untouched = Untouched::copy(path)?;
-        match (Self::open_locked(path, settings, lock), untouched) {
+        // Held until the copy is back in its place or gone.
+        let opened =
+            lock.try_clone().map_err(StoreError::from).and_then(|lock| Self::open_locked(path, settings, lock));
+        match (opened, untouched) {
             (Err(StoreError::Damaged(what)), Some(untouched)) => {
                 untouched.restore()?;
                 Err(StoreError::Damaged(what))

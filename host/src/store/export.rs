@@ -1,5 +1,6 @@
 //! A data folder written as NDJSON; see `transfer.rs` for the lines.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -25,8 +26,7 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
     let mut jobs = 0;
     for entry in disk.db.scan_prefix(record::JOB_PREFIX) {
         let record = record::decode_job(&entry.map_err(StoreError::from)?.1)?;
-        let line =
-            Exporter { disk: &disk, output, id: record.job.id, content_gone: record.content_gone }.job(record)?;
+        let line = Exporter::new(&disk, output, record.job.id, record.content_gone).job(record)?;
         write_line(output, &Line::Job(Box::new(line)))?;
         jobs += 1;
     }
@@ -38,7 +38,7 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
     }
     for entry in disk.db.scan_prefix(record::UPLOAD_PREFIX) {
         let UploadRecord { owner, stored, kept_until } = record::decode(&entry.map_err(StoreError::from)?.1)?;
-        let mut exporter = Exporter { disk: &disk, output, id: JobId::nil(), content_gone: false };
+        let mut exporter = Exporter::new(&disk, output, JobId::nil(), false);
         let payload = exporter.payload(Part::Input, &stored)?;
         write_line(output, &Line::Upload { owner, kept_until, payload })?;
     }
@@ -55,9 +55,15 @@ struct Exporter<'a> {
     output: &'a mut dyn Write,
     id: JobId,
     content_gone: bool,
+    /// Blobs that stand before this line already. The same bytes may be a job's result and an artifact of it.
+    written: HashSet<[u8; 32]>,
 }
 
-impl Exporter<'_> {
+impl<'a> Exporter<'a> {
+    fn new(disk: &'a Disk, output: &'a mut dyn Write, id: JobId, content_gone: bool) -> Self {
+        Self { disk, output, id, content_gone, written: HashSet::new() }
+    }
+
     fn job(&mut self, record: Record) -> Result<JobLine, TransferError> {
         let (disk, id) = (self.disk, self.id);
         let options = match u64::from(record.options_bytes) {
@@ -113,19 +119,26 @@ impl Exporter<'_> {
         match record::read_content(&self.disk.db, &self.disk.blobs, self.id, part, stored)? {
             Content::Inline(bytes) => line.data = Some(BASE64.encode(bytes)),
             large => {
-                let sha256 = hex::encode(large.sha256());
-                let mut reader = large.open(0).map_err(StoreError::from)?;
-                loop {
-                    let chunk = reader.next_chunk(BLOB_LINE_BYTES).map_err(StoreError::from)?;
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    write_line(self.output, &Line::Blob { sha256: sha256.clone(), data: BASE64.encode(chunk) })?;
+                if self.written.insert(large.sha256()) {
+                    self.blob(&large)?;
                 }
-                line.blob = Some(sha256);
+                line.blob = Some(hex::encode(large.sha256()));
             }
         }
         Ok(line)
+    }
+
+    /// Writes a large content, in as many lines as it takes.
+    fn blob(&mut self, large: &Content) -> Result<(), TransferError> {
+        let sha256 = hex::encode(large.sha256());
+        let mut reader = large.open(0).map_err(StoreError::from)?;
+        loop {
+            let chunk = reader.next_chunk(BLOB_LINE_BYTES).map_err(StoreError::from)?;
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            write_line(self.output, &Line::Blob { sha256: sha256.clone(), data: BASE64.encode(chunk) })?;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! cannot go on. With the copy a folder that is refused is left exactly as it was found, for whoever is to rescue it.
 //!
 //! The copy need not be durable: as long as it exists nothing has been changed that a start after a power cut would not change
-//! as well. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
+//! as well. Whatever a process leaves that dies in between, the next start puts in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,14 @@ pub(super) struct Untouched {
 impl Untouched {
     /// Copies the database of a data folder, if there is one and the disk has room for it twice.
     pub(super) fn copy(folder: &Path) -> io::Result<Option<Self>> {
-        let (database, copy) = (folder.join("db"), folder.join("db.before"));
+        let (database, copy, refused) = (folder.join("db"), folder.join("db.before"), folder.join("db.refused"));
+        if copy.exists() && !database.exists() {
+            // A process died while it put the copy in the database's place.
+            fs::rename(&copy, &database)?;
+        }
+        if refused.exists() {
+            fs::remove_dir_all(&refused)?;
+        }
         if copy.exists() {
             // A process died while it opened the folder. What it may have mended is mended as it would be again now.
             fs::remove_dir_all(&copy)?;
@@ -46,11 +53,16 @@ impl Untouched {
         &self.copy
     }
 
-    /// Puts the copy in the database's place, which nobody may have open any longer.
+    /// Puts the copy in the database's place, which nobody may have open any longer. At every moment one of the two is there whole,
+    /// and where this fails the copy stays.
     pub(super) fn restore(self) -> Result<(), StoreError> {
-        fs::remove_dir_all(&self.database)?;
-        fs::rename(&self.copy, &self.database)?;
-        Ok(())
+        let refused = self.database.with_file_name("db.refused");
+        let restored = fs::rename(&self.database, &refused).and_then(|()| fs::rename(&self.copy, &self.database));
+        if restored.is_err() {
+            // Not dropped: that would delete the copy.
+            std::mem::forget(self);
+        }
+        Ok(restored.and_then(|()| fs::remove_dir_all(&refused))?)
     }
 }
 
@@ -88,4 +100,43 @@ pub(super) fn size(folder: &Path) -> io::Result<u64> {
         bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_database() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("db")).expect("writable");
+        fs::write(folder.path().join("db/db"), "as found").expect("writable");
+        folder
+    }
+
+    fn found(folder: &Path) -> String {
+        fs::read_to_string(folder.join("db/db")).expect("it is there")
+    }
+
+    #[test]
+    fn a_refused_database_is_put_back() {
+        let folder = with_database();
+        let untouched = Untouched::copy(folder.path()).expect("it can be copied").expect("there is room");
+        fs::write(folder.path().join("db/db"), "mended").expect("writable");
+        untouched.restore().expect("it can be put back");
+        assert_eq!(found(folder.path()), "as found");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1, "and nothing else stays");
+    }
+
+    /// Fault: a process dies while it puts the copy back, and the next one deletes the only one there is.
+    #[test]
+    fn a_process_that_dies_while_putting_it_back_loses_nothing() {
+        let folder = with_database();
+        let untouched = Untouched::copy(folder.path()).expect("it can be copied").expect("there is room");
+        fs::write(folder.path().join("db/db"), "mended").expect("writable");
+        fs::rename(folder.path().join("db"), folder.path().join("db.refused")).expect("a folder can be renamed");
+        std::mem::forget(untouched);
+        drop(Untouched::copy(folder.path()).expect("it can be copied").expect("there is room"));
+        assert_eq!(found(folder.path()), "as found");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
 }

@@ -64,7 +64,7 @@ impl Uploads {
         *self.uses.entry(sha256).or_insert(0) += 1;
     }
 
-    fn end_use(&mut self, sha256: &[u8; 32]) {
+    pub(super) fn end_use(&mut self, sha256: &[u8; 32]) {
         if let Some(count) = self.uses.get_mut(sha256) {
             *count -= 1;
             if *count == 0 {
@@ -179,16 +179,14 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Takes away which blobs a job named.
-    pub(super) fn remove_uses(&mut self, id: JobId, writes: &mut Writes) -> Result<(), StoreError> {
+    /// Takes away which blobs a job named, and answers those to let go of. One whose record is damaged was not counted at the open.
+    pub(super) fn remove_uses(&self, id: JobId, writes: &mut Writes) -> Result<Vec<[u8; 32]>, StoreError> {
+        let mut named = Vec::new();
         for entry in self.disk.db.scan_prefix(use_prefix(id)) {
             let (key, sealed) = entry?;
             writes.remove(&key);
-            if let Some(sha256) = record::decode::<Stored>(&sealed)?.blob {
-                self.disk.index().uploads.end_use(&sha256);
-                self.release([sha256]);
-            }
+            named.extend(record::decode::<Stored>(&sealed).ok().and_then(|stored| stored.blob));
         }
-        Ok(())
+        Ok(named)
     }
 }
