@@ -10,13 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
-use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamResult};
 use wit_component::ComponentEncoder;
 
-use super::meter::{Exceeded, Meter};
-use super::streams::{CHUNK_BYTES_MAX, ContentStream, end_if_over};
+use super::meter::Meter;
+use super::streams::{CHUNK_BYTES_MAX, ContentStream, write_output};
 use super::{Description, NotAPlugin};
-use crate::job::Bound;
 use crate::running::Running;
 use crate::store::Upload;
 
@@ -144,17 +143,10 @@ impl Pollable for Stdout {
 #[async_trait]
 impl OutputStream for Stdout {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        end_if_over(&self.running)?;
-        if !self.meter.add_output(bytes.len() as u64) {
-            return Err(StreamError::Trap(Exceeded(Bound::Output).into()));
-        }
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        write_output(&mut output.upload, &bytes, &self.meter, &self.running)?;
         output.text.add(&bytes);
-        output.upload.write(&bytes).map_err(|error| {
-            // The guest may well ignore this; the attempt must not count as a success with half a result.
-            self.meter.note_disk_error(&error);
-            StreamError::LastOperationFailed(error.into())
-        })
+        Ok(())
     }
 
     fn flush(&mut self) -> StreamResult<()> {

@@ -96,16 +96,8 @@ impl Pollable for DraftStream {
 #[async_trait]
 impl OutputStream for DraftStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        end_if_over(&self.running)?;
-        if !self.meter.add_output(bytes.len() as u64) {
-            return Err(StreamError::Trap(Exceeded(Bound::Output).into()));
-        }
         let mut draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
-        draft.upload.write(&bytes).map_err(|error| {
-            // The guest may well ignore this; the attempt must not count as a success with half a file.
-            self.meter.note_disk_error(&error);
-            StreamError::LastOperationFailed(error.into())
-        })
+        write_output(&mut draft.upload, &bytes, &self.meter, &self.running)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -115,6 +107,19 @@ impl OutputStream for DraftStream {
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(CHUNK_BYTES_MAX)
     }
+}
+
+/// Adds to a file or to the result, within what an attempt may give back in all.
+pub(super) fn write_output(upload: &mut Upload, bytes: &[u8], meter: &Meter, running: &Running) -> StreamResult<()> {
+    end_if_over(running)?;
+    if !meter.add_output(bytes.len() as u64) {
+        return Err(StreamError::Trap(Exceeded(Bound::Output).into()));
+    }
+    upload.write(bytes).map_err(|error| {
+        // The guest may well ignore this; the attempt must not count as a success with half of what it wrote.
+        meter.note_disk_error(&error);
+        StreamError::LastOperationFailed(error.into())
+    })
 }
 
 /// The attempt's log. Cheap to clone; all clones are one log.
