@@ -2,25 +2,27 @@
 //!
 //! Each worker is a dedicated thread with an executor of its own, apart from the threads that serve HTTP. A job that
 //! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
-//! the next one. There is no prefetch: a thread claims a job only when it would run it at once.
+//! the next one. There is no prefetch: a thread claims a job only when it would run it at once; `load` decides when that is.
 
-use std::cell::Cell;
+mod load;
+
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
+use self::load::{Load, Share};
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
 use crate::sandbox::{
-    Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
+    Call, Checkpoints, Draft, NewUpload, OnTurn, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
 };
 use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
@@ -80,49 +82,6 @@ impl Workers {
     }
 }
 
-/// How many jobs of this thread want its processor now.
-#[derive(Default)]
-struct Load {
-    computing: Cell<usize>,
-    changed: Notify,
-}
-
-impl Load {
-    fn parked(&self, parked: bool) {
-        let computing = self.computing.get();
-        self.computing.set(if parked { computing.saturating_sub(1) } else { computing + 1 });
-        self.changed.notify_one();
-    }
-
-    async fn until_idle(&self) {
-        while self.computing.get() > 0 {
-            self.changed.notified().await;
-        }
-    }
-
-    async fn until_busy(&self) {
-        while self.computing.get() == 0 {
-            self.changed.notified().await;
-        }
-    }
-}
-
-/// A job counted as wanting the processor, until dropped.
-struct Computing(Rc<Load>);
-
-impl Computing {
-    fn new(load: &Rc<Load>) -> Self {
-        load.parked(false);
-        Self(Rc::clone(load))
-    }
-}
-
-impl Drop for Computing {
-    fn drop(&mut self) {
-        self.0.parked(true);
-    }
-}
-
 async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
     let load = Rc::new(Load::default());
     let kinds = place.plugins.kinds();
@@ -133,11 +92,11 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
                 jobs.join_next().await;
             }
             loop {
-                load.until_idle().await;
+                load.until_room().await;
                 // A job that was waiting may want the processor while this thread waits for another.
                 tokio::select! {
                     biased;
-                    () = load.until_busy() => {}
+                    () = load.until_full() => {}
                     assignment = place.queue.claim(&kinds) => return assignment,
                 }
             }
@@ -147,7 +106,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        jobs.spawn_local(attempt(place.clone(), assignment, Computing::new(&load)));
+        jobs.spawn_local(attempt(place.clone(), assignment, Rc::new(Share::new(&load))));
         // Ended ones are let go as they come; their results are recorded already.
         while jobs.try_join_next().is_some() {}
     }
@@ -157,12 +116,12 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 }
 
 /// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
-async fn attempt(place: Workplace, assignment: Assignment, computing: Computing) {
+async fn attempt(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
     let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind();
+    let executed = AssertUnwindSafe(execute(&place, &assignment, share)).catch_unwind();
     let executed = executed.instrument(span.clone()).await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
@@ -175,7 +134,7 @@ async fn attempt(place: Workplace, assignment: Assignment, computing: Computing)
     place.queue.finish(assignment, finished).await;
 }
 
-async fn execute(place: &Workplace, assignment: &Assignment, computing: Computing) -> Finished {
+async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>) -> Finished {
     let claimed = &assignment.claimed;
     // Claimed a moment ago for a kind that served then; the file may be gone since.
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
@@ -185,10 +144,10 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
-    let call = call(place, assignment, input, options, &plugin, Rc::clone(&computing.0));
+    let call = call(place, assignment, input, options, &plugin, Rc::clone(&share));
     let report = place.sandbox.run(&plugin.program, call).await;
     // Its files are made durable on another thread; this one takes the next job.
-    drop(computing);
+    drop(share);
     let mut finished = keep(report).await;
     finished.usage.plugin_digest.clone_from(&plugin.digest);
     if let Ended::Failed(failure, _) = &mut finished.ended {
@@ -204,7 +163,7 @@ fn call<'a>(
     input: Payload,
     options: Options,
     plugin: &Plugin,
-    load: Rc<Load>,
+    share: Rc<Share>,
 ) -> Call<'a> {
     let claimed = &assignment.claimed;
     let blobs = place.queue.store().blobs();
@@ -215,7 +174,7 @@ fn call<'a>(
         bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
     });
     let new_upload: NewUpload = Box::new(move || blobs.upload());
-    let on_park: OnPark = Box::new(move |parked| load.parked(parked));
+    let on_turn: OnTurn = Box::new(move |turn| share.turn(turn));
     Call {
         id: claimed.job.id.to_string(),
         kind: claimed.job.kind.to_string(),
@@ -230,7 +189,7 @@ fn call<'a>(
         running: Arc::clone(&assignment.running),
         new_upload,
         checkpoints: checkpoints(place, assignment, plugin),
-        on_park,
+        on_turn,
         mark: &claimed.mark,
     }
 }

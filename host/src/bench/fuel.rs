@@ -109,7 +109,7 @@ impl Side {
             running: Arc::new(Running::default()),
             new_upload: Box::new(move || blobs.upload()),
             checkpoints: Checkpoints::none(),
-            on_park: Box::new(|_| {}),
+            on_turn: Box::new(|_| {}),
             mark: &mark,
         };
         let before = clock_gettime(ClockId::ThreadCPUTime);

@@ -9,7 +9,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::backtrace;
 use super::bindings::dropforge::job::types as wit;
-use super::bounded::{Bounded, OnPark, Stopped, Times};
+use super::bounded::{Bounded, OnTurn, Stopped, Times, Turn};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
 use super::files::Full;
@@ -71,8 +71,8 @@ pub struct Call<'a> {
     pub new_upload: NewUpload,
     /// What earlier attempts left, and how it leaves something to later ones.
     pub checkpoints: Checkpoints,
-    /// Told when it waits and when it goes on.
-    pub on_park: OnPark,
+    /// Told when it computes, waits and goes on.
+    pub on_turn: OnTurn,
     /// Set while its guest runs.
     pub mark: &'a Mark,
 }
@@ -124,7 +124,7 @@ impl Sandbox {
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let scratch = match prepared(&call.on_park, call.scratch.take()).await {
+        let scratch = match prepared(&call.on_turn, call.scratch.take()).await {
             Ok(scratch) => scratch,
             Err(error) => return Report::not_started(format!("the host could not prepare /in and /out: {error}")),
         };
@@ -160,7 +160,7 @@ impl Sandbox {
         let ended = {
             // Instantiating runs guest code already, so it happens inside the bounds.
             let future = pin!(enter(program, &mut store, &context, call.input));
-            Bounded::new(future, deadline, &call.running, &call.on_park, call.mark, &mut times).await
+            Bounded::new(future, deadline, &call.running, &call.on_turn, call.mark, &mut times).await
         };
         let mut usage = Usage {
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
@@ -187,7 +187,7 @@ impl Sandbox {
         // Streams the guest left open still hold their drafts, and files of its folders; they go with the guest.
         drop(guest);
         let mut drafts = unshare(drafts);
-        let left = emptied(&call.on_park, scratch, finished.is_ok(), &meter).await;
+        let left = emptied(&call.on_turn, scratch, finished.is_ok(), &meter).await;
         usage.bytes_out = meter.output_bytes();
         let finished = finished.and_then(|output| {
             drafts.extend(left?);
@@ -214,7 +214,7 @@ impl Sandbox {
     ) -> std::result::Result<Description, NotAPlugin> {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
-        let on_park: OnPark = Box::new(|_| {});
+        let on_turn: OnTurn = Box::new(|_| {});
         let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
@@ -226,7 +226,7 @@ impl Sandbox {
             });
             let deadline = Instant::now() + limits.timeout;
             running.start(deadline);
-            Bounded::new(future, deadline, &running, &on_park, &Mark::none(), &mut times).await
+            Bounded::new(future, deadline, &running, &on_turn, &Mark::none(), &mut times).await
         };
         let over = match ended {
             Ok(Ok(descriptor)) => return description(descriptor),
@@ -258,16 +258,16 @@ impl Sandbox {
 /// The folders of an attempt and the quota of the second one.
 type Folders = Option<(Arc<Scratch>, u64)>;
 
-async fn prepared(on_park: &OnPark, wish: Option<ScratchWish>) -> std::io::Result<Folders> {
+async fn prepared(on_turn: &OnTurn, wish: Option<ScratchWish>) -> std::io::Result<Folders> {
     let Some(wish) = wish else { return Ok(None) };
     let bytes_max = wish.bytes_max;
-    let scratch = blocking(on_park, move || wish.prepare()).await?;
+    let scratch = blocking(on_turn, move || wish.prepare()).await?;
     Ok(Some((Arc::new(scratch), bytes_max)))
 }
 
 /// Takes what the guest has left, if it has succeeded, and removes the folders.
 async fn emptied(
-    on_park: &OnPark,
+    on_turn: &OnTurn,
     folders: Folders,
     has_succeeded: bool,
     meter: &Arc<Meter>,
@@ -276,7 +276,7 @@ async fn emptied(
     let Some(scratch) = folders.and_then(|(scratch, _)| Arc::into_inner(scratch)) else { return Ok(Vec::new()) };
     let meter = Arc::clone(meter);
     let work = move || Ok(if has_succeeded { scratch::collect(scratch, &meter) } else { Ok(Vec::new()) });
-    match blocking(on_park, work).await {
+    match blocking(on_turn, work).await {
         Ok(collected) => collected.map_err(not_kept),
         Err(error) => Err(disk_failed(&error.to_string())),
     }
@@ -284,12 +284,12 @@ async fn emptied(
 
 /// Does what blocks on the disk on a thread made for that; other jobs have this one meanwhile.
 async fn blocking<T: Send + 'static>(
-    on_park: &OnPark,
+    on_turn: &OnTurn,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    on_park(true);
+    on_turn(Turn::Parked);
     let done = tokio::task::spawn_blocking(work).await;
-    on_park(false);
+    on_turn(Turn::Woken);
     done.unwrap_or_else(|_| Err(std::io::Error::other("the thread that worked on its files panicked")))
 }
 
