@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Blobs, Content, Folder, Large, Room, Upload, read};
+use super::{Blobs, Content, Folder, Large, Room, Upload, no_room, read};
 use crate::store::space::Space;
 
 /// Bytes read at a time.
@@ -39,12 +39,10 @@ pub struct Leftover {
 pub struct RoomForOutput(Space);
 
 impl RoomForOutput {
-    /// Fails with [`io::ErrorKind::StorageFull`] before the disk is full, by the same rule as an [`Upload`].
-    pub fn check(&self) -> io::Result<()> {
-        if self.0.room() >= Room::Freeing {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much"));
-        }
-        Ok(())
+    /// To be asked before so many bytes are written. Fails with [`io::ErrorKind::StorageFull`] as soon as new jobs are refused, long
+    /// before the disk is full: what a guest writes here may be gone in a moment, and what others have done is to be recorded.
+    pub fn check(&self, bytes: u64) -> io::Result<()> {
+        if self.0.room_after(bytes) >= Room::Scarce { Err(no_room()) } else { Ok(()) }
     }
 }
 
@@ -53,7 +51,7 @@ impl Blobs {
     pub fn scratch(&self) -> io::Result<Scratch> {
         let root = tempfile::Builder::new().prefix("scratch-").tempdir_in(&self.0.temporary)?.keep();
         let scratch = Scratch { root, folder: Arc::clone(&self.0) };
-        scratch.room().check()?;
+        scratch.room().check(0)?;
         fs::create_dir(scratch.input())?;
         fs::create_dir(scratch.output())?;
         Ok(scratch)
@@ -93,7 +91,7 @@ impl Scratch {
                 return Ok(());
             }
             if let Some(file) = &mut copy {
-                self.room().check()?;
+                self.room().check(chunk.len() as u64)?;
                 io::Write::write_all(file, &chunk)?;
             }
         }
