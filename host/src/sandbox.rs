@@ -33,7 +33,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-pub use self::bounded::OnPark;
+pub use self::bounded::{OnPark, Stopped, blocking};
 pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;

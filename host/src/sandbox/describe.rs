@@ -47,7 +47,7 @@ impl Sandbox {
         let over = match ended {
             Ok(Ok(descriptor)) => return description(descriptor),
             Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
-            Err(stopped) => explain(stopped, &limits, &mut Usage::default()),
+            Err(stopped) => explain(stopped, &limits),
         };
         match over.ended {
             Ended::Failed(failure, _) => Err(NotAPlugin(format!(

@@ -13,7 +13,7 @@ use super::contract::{Guest, checked_media_type};
 use super::files::Full;
 use super::meter::Exceeded;
 use super::run::{Limits, Result};
-use super::scratch::NotKept;
+use super::scratch::{NotKept, NotPrepared};
 use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
 
@@ -107,18 +107,21 @@ pub(super) fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Re
 }
 
 /// What a bound that fired means for the job.
-pub(super) fn explain(stopped: Stopped, limits: &Limits, usage: &mut Usage) -> Over {
-    match stopped {
-        Stopped::Deadline => {
-            let message = format!("stopped after {} ms, the job's time limit", limits.timeout.as_millis());
-            Over::failed(Code::DeadlineExceeded, message, Some(Bound::Deadline))
-        }
-        Stopped::Asked(reason) => {
-            usage.bound = Some(match reason {
-                Stop::Cancelled => Bound::Cancelled,
-                Stop::Interrupted => Bound::Interrupted,
-            });
-            Over { ended: Ended::Interrupted, bound: None }
+pub(super) fn explain(stopped: Stopped, limits: &Limits) -> Over {
+    let (ended, bound) = stopped.outcome(limits.timeout);
+    Over { ended, bound: Some(bound) }
+}
+
+impl Stopped {
+    /// How an attempt with this time limit ends that was stopped so, and which bound that was.
+    pub fn outcome(self, timeout: Duration) -> (Ended, Bound) {
+        match self {
+            Self::Deadline => {
+                let message = format!("stopped after {} ms, the job's time limit", timeout.as_millis());
+                (Ended::Failed(Failure::new(Code::DeadlineExceeded, message), None), Bound::Deadline)
+            }
+            Self::Asked(Stop::Cancelled) => (Ended::Interrupted, Bound::Cancelled),
+            Self::Asked(Stop::Interrupted) => (Ended::Interrupted, Bound::Interrupted),
         }
     }
 }
@@ -182,11 +185,28 @@ fn over_memory(limits: &Limits) -> Over {
     Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
 }
 
-pub(super) fn not_kept(reason: NotKept) -> Over {
+pub(super) fn not_prepared(reason: NotPrepared, limits: &Limits) -> Over {
+    match reason {
+        NotPrepared::TooLarge { bytes, bytes_max } => Over::failed(
+            Code::InvalidInput,
+            format!(
+                "the input and what it names have {bytes} bytes together; /in holds {bytes_max} (scratch_in_bytes)"
+            ),
+            None,
+        ),
+        NotPrepared::Disk(error) => {
+            Over::failed(Code::Internal, format!("the host could not prepare /in and /out: {error}"), None)
+        }
+        NotPrepared::Stopped(stopped) => explain(stopped, limits),
+    }
+}
+
+pub(super) fn not_kept(reason: NotKept, limits: &Limits) -> Over {
     match reason {
         NotKept::Name(sentence) => Over::failed(Code::PluginError, sentence, None),
         NotKept::TooLarge => over_output(),
         NotKept::Disk(error) => disk_failed(&error.to_string()),
+        NotKept::Stopped(stopped) => explain(stopped, limits),
     }
 }
 

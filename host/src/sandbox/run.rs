@@ -12,15 +12,14 @@ use super::bounded::{Bounded, OnPark, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload};
 use super::grants::Grants;
-use super::meter::Meter;
-use super::outcome::{InGuest, Over, Returned, conclude, diagnose, disk_failed, explain, not_kept, over};
+use super::outcome::{InGuest, Over, Returned, conclude, diagnose, disk_failed, explain, not_kept, not_prepared, over};
 use super::pace::BeforeCalls;
-use super::scratch::{self, ScratchWish};
+use super::scratch::{self, Folders, ScratchWish};
 use super::streams::{Draft, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, FUEL_SLICE, Linked, Program, Sandbox};
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::running::Running;
-use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
+use crate::store::{Content, Mark, Options, Payload, Upload};
 use crate::time::Time;
 
 /// What one attempt may use.
@@ -113,9 +112,12 @@ impl Sandbox {
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let scratch = match prepared(&call.on_park, call.scratch.take()).await {
+        let scratch = match scratch::prepare(call.scratch.take(), &call.running, &call.on_park).await {
             Ok(scratch) => scratch,
-            Err(error) => return Report::not_started(format!("the host could not prepare /in and /out: {error}")),
+            Err(reason) => {
+                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, ..Usage::default() };
+                return Report::over(not_prepared(reason, &limits), usage);
+            }
         };
         let start = match start_of(program, &call, scratch.clone()) {
             Ok(start) => start,
@@ -154,7 +156,6 @@ impl Sandbox {
         let mut usage = Usage {
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
             cpu_ms: milliseconds(times.cpu),
-            wall_ms: milliseconds(started.elapsed()),
             parked_ms: milliseconds(times.parked),
             memory_bytes_peak: store.data().memory.peak_bytes(),
             bytes_in,
@@ -162,12 +163,12 @@ impl Sandbox {
         };
         let finished = match ended {
             Ok(Ok(returned)) => conclude(store.data_mut(), returned),
-            Ok(Err(_)) if call.running.is_over() => Err(explain(over(&call.running), &limits, &mut usage)),
+            Ok(Err(_)) if call.running.is_over() => Err(explain(over(&call.running), &limits)),
             Ok(Err(error)) => match store.data().meter.disk_error() {
                 Some(cause) => Err(disk_failed(&cause)),
                 None => Err(diagnose(&error, &limits, &mut usage)),
             },
-            Err(stopped) => Err(explain(stopped, &limits, &mut usage)),
+            Err(stopped) => Err(explain(stopped, &limits)),
         };
         let mut guest = store.into_data();
         usage.log = guest.log.last();
@@ -176,10 +177,11 @@ impl Sandbox {
         // Streams the guest left open still hold their drafts, and files of its folders; they go with the guest.
         drop(guest);
         let mut drafts = unshare(drafts);
-        let left = emptied(&call.on_park, scratch, finished.is_ok(), &meter).await;
+        let left = scratch::empty(scratch, finished.is_ok(), &meter, &call.running, &call.on_park).await;
         usage.bytes_out = meter.output_bytes();
+        usage.wall_ms = milliseconds(started.elapsed());
         let finished = finished.and_then(|output| {
-            drafts.extend(left?);
+            drafts.extend(left.map_err(|reason| not_kept(reason, &limits))?);
             Ok(output)
         });
         match finished {
@@ -206,44 +208,6 @@ impl Sandbox {
         }
         store
     }
-}
-
-/// The folders of an attempt and the quota of the second one.
-type Folders = Option<(Arc<Scratch>, u64)>;
-
-async fn prepared(on_park: &OnPark, wish: Option<ScratchWish>) -> std::io::Result<Folders> {
-    let Some(wish) = wish else { return Ok(None) };
-    let bytes_max = wish.bytes_max;
-    let scratch = blocking(on_park, move || wish.prepare()).await?;
-    Ok(Some((Arc::new(scratch), bytes_max)))
-}
-
-/// Takes what the guest has left, if it has succeeded, and removes the folders.
-async fn emptied(
-    on_park: &OnPark,
-    folders: Folders,
-    has_succeeded: bool,
-    meter: &Arc<Meter>,
-) -> std::result::Result<Vec<Draft>, Over> {
-    // The guest is gone, and with it every other handle.
-    let Some(scratch) = folders.and_then(|(scratch, _)| Arc::into_inner(scratch)) else { return Ok(Vec::new()) };
-    let meter = Arc::clone(meter);
-    let work = move || Ok(if has_succeeded { scratch::collect(scratch, &meter) } else { Ok(Vec::new()) });
-    match blocking(on_park, work).await {
-        Ok(collected) => collected.map_err(not_kept),
-        Err(error) => Err(disk_failed(&error.to_string())),
-    }
-}
-
-/// Does what blocks on the disk on a thread made for that; other jobs have this one meanwhile.
-async fn blocking<T: Send + 'static>(
-    on_park: &OnPark,
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    on_park(true);
-    let done = tokio::task::spawn_blocking(work).await;
-    on_park(false);
-    done.unwrap_or_else(|_| Err(std::io::Error::other("the thread that worked on its files panicked")))
 }
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
