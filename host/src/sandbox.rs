@@ -15,6 +15,7 @@ mod files;
 mod grants;
 mod http;
 mod meter;
+mod names;
 mod outcome;
 mod pace;
 mod reach;

@@ -64,7 +64,7 @@ impl Workers {
             let work = move || {
                 priority::lower();
                 LocalSet::new().block_on(&runtime, run(place, stop));
-                // Of a job that was stopped a file or a name may still be waited for; every job's end is recorded already.
+                // Of a job that was stopped a file may still be waited for; every job's end is recorded already.
                 runtime.shutdown_background();
             };
             workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
