@@ -109,7 +109,7 @@ impl Store {
     pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
         // Said at once, and not only when the writer, which may be waiting for room, comes to it. A key that was used before
         // still gets its answer there, as long as the writer does not wait.
-        if self.disk.space.room() > Room::Scarce {
+        if self.is_out_of_room() {
             return Err(StoreError::DiskFull);
         }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await

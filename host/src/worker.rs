@@ -10,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
@@ -21,14 +22,17 @@ use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
+use crate::running::Running;
 use crate::sandbox::{
-    Call, Checkpoints, Draft, NewUpload, OnTurn, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
+    Call, Checkpoints, Draft, NewUpload, OnTurn, Output, Report, Sandbox, SaveCheckpoint, ScratchWish, blocking,
 };
 use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
 
 /// Artifacts of one job kept in the database together; the others get files of their own, however small.
 const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
+/// The most that lies in `/in`, unless a kind's settings say otherwise. All of it is read before the attempt begins.
+const IN_BYTES_MAX: u64 = 4 << 30;
 /// The file in `/in` that is the job's input.
 const PAYLOAD_NAME: &str = "input";
 
@@ -62,7 +66,7 @@ impl Workers {
             let work = move || {
                 priority::lower();
                 LocalSet::new().block_on(&runtime, run(place, stop));
-                // Of a job that was stopped a file or a name may still be waited for; every job's end is recorded already.
+                // Of a job that was stopped a file may still be waited for; every job's end is recorded already.
                 runtime.shutdown_background();
             };
             workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
@@ -145,10 +149,11 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>) -
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
     let call = call(place, assignment, input, options, &plugin, Rc::clone(&share));
+    let timeout = call.limits.timeout;
     let report = place.sandbox.run(&plugin.program, call).await;
     // Its files are made durable on another thread; this one takes the next job.
     drop(share);
-    let mut finished = keep(report).await;
+    let mut finished = keep(report, &assignment.running, timeout).await;
     finished.usage.plugin_digest.clone_from(&plugin.digest);
     if let Ended::Failed(failure, _) = &mut finished.ended {
         failure.retryable |= plugin.settings.retries(failure.code);
@@ -171,6 +176,7 @@ fn call<'a>(
     let scratch = plugin.settings.scratch.then(|| ScratchWish {
         blobs: blobs.clone(),
         files: in_files(&input, &claimed.blobs),
+        in_bytes_max: plugin.settings.scratch_in_bytes.unwrap_or(IN_BYTES_MAX),
         bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
     });
     let new_upload: NewUpload = Box::new(move || blobs.upload());
@@ -217,33 +223,50 @@ fn in_files(input: &Payload, blobs: &[Content]) -> Vec<(String, Content)> {
     named.chain([(PAYLOAD_NAME.to_owned(), input.content.clone())]).collect()
 }
 
-/// Makes what a guest wrote durable, so that its record can name it.
-async fn keep(report: Report) -> Finished {
-    let Report { ended, usage, output, drafts } = report;
+/// Makes what a guest wrote durable, so that its record can name it. That is still part of the attempt: its time limit holds, and it can
+/// be cancelled.
+async fn keep(report: Report, running: &Arc<Running>, timeout: Duration) -> Finished {
+    let began = Instant::now();
+    let Report { ended, mut usage, output, drafts } = report;
     let result_bytes = match &output {
         Some(Output::Bytes(_, upload)) => upload.size(),
         _ => 0,
     };
     let bytes = result_bytes + drafts.iter().map(|draft| draft.upload.size()).sum::<u64>();
     let kept = if bytes > Content::INLINE_BYTES_MAX as u64 {
+        let goes_on = Arc::clone(running);
         // Syncing files takes milliseconds each; other jobs of this thread go on meanwhile.
-        let kept = tokio::task::spawn_blocking(move || keep_files(output, drafts)).await;
-        kept.unwrap_or_else(|_| Err(std::io::Error::other("the thread that stores files panicked")))
+        let no_load: OnTurn = Box::new(|_| {});
+        blocking(running, &no_load, move || keep_files(output, drafts, || goes_on.go_on())).await
     } else {
-        keep_files(output, drafts)
+        Ok(keep_files(output, drafts, || Ok(())))
     };
+    usage.wall_ms += u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     match kept {
-        Ok((output, artifacts)) => Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() },
-        Err(error) => {
+        Ok(Ok((output, artifacts))) => {
+            Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() }
+        }
+        Err(stopped) => {
+            let (ended, bound) = stopped.outcome(timeout);
+            usage.bound = Some(bound);
+            Finished { ended, usage, ..interrupted() }
+        }
+        Ok(Err(error)) => {
             Finished { usage, ..host_failure(&format!("the host could not store the job's output: {error}")) }
         }
     }
 }
 
-fn keep_files(output: Option<Output>, drafts: Vec<Draft>) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
+/// Asks `go_on` before each file.
+fn keep_files(
+    output: Option<Output>,
+    drafts: Vec<Draft>,
+    go_on: impl Fn() -> std::io::Result<()>,
+) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
     let mut artifacts = Vec::with_capacity(drafts.len());
     let mut inline_bytes = 0;
     for Draft { name, media_type, upload } in drafts {
+        go_on()?;
         // All that is inline goes into one commit, which others wait for.
         inline_bytes += upload.size();
         let content =

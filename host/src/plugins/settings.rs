@@ -91,6 +91,8 @@ pub struct KindSettings {
     pub scratch: bool,
     /// The most that may lie in `/out`, in bytes. As much as the output by default.
     pub scratch_bytes: Option<u64>,
+    /// The most that may lie in `/in`, in bytes. 4 GiB by default.
+    pub scratch_in_bytes: Option<u64>,
 }
 
 impl KindSettings {
@@ -138,6 +140,7 @@ impl KindSettings {
             ("media_type", self.media_type.is_some()),
             ("scratch", self.scratch),
             ("scratch_bytes", self.scratch_bytes.is_some()),
+            ("scratch_in_bytes", self.scratch_in_bytes.is_some()),
         ];
         match keys.iter().find(|(_, is_set)| *is_set) {
             Some((key, _)) => Err(format!("{key}: it is for programs, and this is a job component; leave it out")),
@@ -172,6 +175,7 @@ impl KindSettings {
         number_within("memory_bytes", self.memory_bytes, 1, most.memory_bytes, "the host's own memory_bytes_max")?;
         number_within("output_bytes", self.output_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
         number_within("scratch_bytes", self.scratch_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
+        number_within("scratch_in_bytes", self.scratch_in_bytes, 0, i64::MAX as u64, "a number of this format")?;
         number_within("fuel_per_ms", self.fuel_per_ms, 1, i64::MAX as u64, "a number of this format")?;
         number_within("queue_max", self.queue_max, 1, i64::MAX as u64, "a number of this format")?;
         let concurrency = self.concurrency.map(u64::from);

@@ -6,7 +6,8 @@
 //! within a few, and a waiting one at once.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -33,11 +34,27 @@ pub enum Turn {
 /// Tells the thread's scheduler of each turn.
 pub type OnTurn = Box<dyn Fn(Turn)>;
 
-/// Why a future was stopped before it was ready.
+/// Why an attempt was stopped before it was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub enum Stopped {
+    /// Its time is over.
     Deadline,
+    /// Somebody asked for it.
     Asked(Stop),
+}
+
+/// Does what blocks on the disk on a thread made for that, within the bounds of the attempt; other jobs have this one meanwhile. Work that
+/// is given up goes on until it asks [`Running::go_on`], which it is to do before each piece.
+pub async fn blocking<T: Send + 'static>(
+    running: &Running,
+    on_turn: &OnTurn,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<io::Result<T>, Stopped> {
+    let work = pin!(tokio::task::spawn_blocking(work));
+    let deadline = running.deadline().expect("an attempt is started before it does anything");
+    let (mark, mut times) = (Mark::none(), Times::default());
+    let done = Bounded::new(work, deadline, running, on_turn, &mark, &mut times).await?;
+    Ok(done.unwrap_or_else(|_| Err(io::Error::other("the thread that worked on its files panicked"))))
 }
 
 /// Time measured while driving.
@@ -164,7 +181,6 @@ fn thread_cpu_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::pin::pin;
     use std::rc::Rc;
 
     use super::*;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::grants::{HostName, is_public};
+use super::names;
 use super::streams::Log;
 
 /// Connections an attempt may hold at a time, requests and sockets together.
@@ -31,7 +32,8 @@ pub(super) async fn resolve(host: &HostName, port: u16, private: bool) -> io::Re
         HostName::Address(address) => return Ok(Resolved::Addresses(vec![SocketAddr::new(*address, port)])),
         HostName::Name(name) => name,
     };
-    Ok(granted(tokio::net::lookup_host((name.as_str(), port)).await?, private))
+    let found = names::look_up(name).await?;
+    Ok(granted(found.into_iter().map(|address| SocketAddr::new(address, port)), private))
 }
 
 /// Of what a name was found to stand for, what may be connected to. Whoever answers for a name decides what stands there, so
