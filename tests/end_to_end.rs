@@ -36,6 +36,8 @@ mod hostile;
 mod http;
 #[path = "end_to_end/jobs.rs"]
 mod jobs;
+#[path = "end_to_end/keeping.rs"]
+mod keeping;
 #[path = "end_to_end/lists.rs"]
 mod lists;
 #[path = "end_to_end/logs.rs"]

@@ -11,7 +11,7 @@ mod kept;
 mod schema;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -26,7 +26,7 @@ pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
 use crate::queue::Runnable;
 use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
-use crate::store::Blobs;
+use crate::store::{Blobs, Retention};
 
 /// Attempts of a job, unless the job or its kind's settings say otherwise.
 const MAX_ATTEMPTS: u32 = 3;
@@ -207,6 +207,14 @@ impl Plugins {
     /// The kinds that can run now.
     pub fn kinds(&self) -> watch::Receiver<Arc<[Runnable]>> {
         self.kinds.subscribe()
+    }
+
+    /// The kinds whose finished jobs are kept in a way of their own; nothing before every file has been looked at once.
+    pub fn retention(&self, host: Retention) -> Option<HashMap<Kind, Retention>> {
+        self.read(|table| {
+            let own = table.serving.values().filter(|plugin| plugin.settings.has_retention());
+            table.scanned.then(|| own.map(|plugin| (plugin.kind.clone(), plugin.settings.retention(host))).collect())
+        })
     }
 
     /// Whether every file has been looked at once.

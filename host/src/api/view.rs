@@ -91,6 +91,7 @@ impl JobView {
 pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let about = &plugin.description;
     let backoff = plugin.settings.backoff(queue.backoff());
+    let retention = plugin.settings.retention(queue.retention());
     let examples = about.examples.iter().map(|Example { title, input, parameters }| {
         let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let parameters: serde_json::Map<String, Value> =
@@ -127,6 +128,9 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "retry_on": plugin.settings.retry_on,
             "retry_pause_ms": u64::try_from(backoff.first.as_millis()).unwrap_or(u64::MAX),
             "retry_pause_ms_max": u64::try_from(backoff.longest.as_millis()).unwrap_or(u64::MAX),
+            "keep_ms": u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX),
+            "keep_jobs_max": plugin.settings.keep_jobs_max,
+            "keep_bytes_max": plugin.settings.keep_bytes_max,
         },
         "paused": queue.is_paused(&plugin.kind),
         "counts": counts(&plugin.kind, queue),
