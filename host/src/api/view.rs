@@ -1,5 +1,7 @@
 //! Jobs, kinds and files as clients see them.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -9,6 +11,9 @@ use crate::queue::Queue;
 use crate::sandbox::Example;
 use crate::store::StoreError;
 use crate::time::Time;
+
+/// Files named at a time that are the same as one.
+const TWINS_MAX: usize = 10;
 
 /// A job in JSON. The field names are a promise.
 #[derive(Debug, Serialize)]
@@ -144,12 +149,33 @@ pub(super) fn counts(kind: &Kind, queue: &Queue) -> Value {
     State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect()
 }
 
-/// A file of the plugin folder.
-pub(super) fn file(report: &FileReport) -> Value {
+/// Files of the plugin folder, each with up to ten of them that have the same content: it may be meant, and may be a mistake.
+pub(super) fn files(reports: &[&FileReport]) -> Vec<Value> {
+    let mut of_content: HashMap<&str, Vec<&str>> = HashMap::new();
+    for report in reports {
+        if let Some(digest) = &report.digest {
+            of_content.entry(digest).or_default().push(&report.file);
+        }
+    }
+    let same = |report: &FileReport| {
+        let files = report.digest.as_deref().and_then(|digest| of_content.get(digest)).into_iter().flatten();
+        files.filter(|file| **file != report.file).take(TWINS_MAX).copied().collect::<Vec<_>>()
+    };
+    reports.iter().map(|report| file(report, &same(report))).collect()
+}
+
+fn file(report: &FileReport, same_as: &[&str]) -> Value {
     let state = match report.state {
         FileState::Compiling => "compiling",
         FileState::Serving => "serving",
         FileState::Rejected => "rejected",
     };
-    json!({"file": report.file, "kind": report.kind, "state": state, "reason": report.reason, "digest": report.digest})
+    json!({
+        "file": report.file,
+        "kind": report.kind,
+        "state": state,
+        "reason": report.reason,
+        "digest": report.digest,
+        "same_as": same_as,
+    })
 }

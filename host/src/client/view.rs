@@ -162,6 +162,9 @@ pub struct PluginFileView {
     pub state: String,
     /// Why it was rejected.
     pub reason: Option<String>,
+    /// Other files with the same content.
+    #[serde(default)]
+    pub same_as: Vec<String>,
 }
 
 /// Why a job is not running.
