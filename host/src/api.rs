@@ -151,7 +151,11 @@ pub fn router(api: Api) -> Router {
 async fn plugins(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
     let files = api.plugins.files();
     let visible: Vec<&FileReport> = files.iter().filter(|file| caller.may_see_file(file.kind.as_ref())).collect();
-    Json(json!({"plugins": view::files(&visible)}))
+    let mut list = json!({"plugins": view::files(&visible)});
+    if let Some(reason) = api.plugins.folder_reason() {
+        list["reason"] = reason.into();
+    }
+    Json(list)
 }
 
 async fn healthz() -> Json<Value> {

@@ -8,6 +8,7 @@ mod check;
 mod checker;
 mod folder;
 mod kept;
+mod look;
 mod schema;
 mod settings;
 
@@ -162,6 +163,7 @@ struct Table {
     files: BTreeMap<String, FileReport>,
     serving: BTreeMap<Kind, Arc<Plugin>>,
     scanned: bool,
+    folder_reason: Option<String>,
 }
 
 /// The table, kept up to date until dropped.
@@ -202,6 +204,11 @@ impl Plugins {
     /// Every file of the folder.
     pub fn files(&self) -> Vec<FileReport> {
         self.read(|table| table.files.values().cloned().collect())
+    }
+
+    /// Why it is not known what lies in the folder, while it is not. What serves goes on serving then.
+    pub fn folder_reason(&self) -> Option<String> {
+        self.read(|table| table.folder_reason.clone())
     }
 
     /// The kinds that can run now.

@@ -60,7 +60,7 @@ impl Plugins {
             say(&answer)?;
             return Ok(Exit::Success);
         }
-        let files = client.parse::<PluginFiles>(&answer)?.plugins;
+        let PluginFiles { plugins: files, reason } = client.parse(&answer)?;
         let rows: Vec<Vec<String>> = files
             .iter()
             .map(|file| {
@@ -74,7 +74,8 @@ impl Plugins {
                 ]
             })
             .collect();
-        say(&table(&["FILE", "STATE", "REASON"], &rows))?;
+        let about_folder = reason.map(|reason| format!("{}\n", style(printable(&reason)).red())).unwrap_or_default();
+        say(&(table(&["FILE", "STATE", "REASON"], &rows) + &about_folder))?;
         Ok(Exit::Success)
     }
 }

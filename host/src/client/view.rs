@@ -151,6 +151,8 @@ pub struct KindView {
 pub struct PluginFiles {
     /// By name.
     pub plugins: Vec<PluginFileView>,
+    /// Why it is not known what lies in the folder, while it is not.
+    pub reason: Option<String>,
 }
 
 /// A plugin file.

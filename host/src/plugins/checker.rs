@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use super::folder::{Found, Stamp};
 use super::kept::{Kept, Version};
+use super::look::{Found, Stamp};
 use super::schema::Schema;
 use super::{KindSettings, Plugin, Settings, settings};
 use crate::job::Kind;
