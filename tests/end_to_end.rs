@@ -62,6 +62,8 @@ mod readme;
 mod refusals;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
+#[path = "end_to_end/secrets.rs"]
+mod secrets;
 #[path = "end_to_end/serve.rs"]
 mod serve;
 #[path = "end_to_end/settings.rs"]

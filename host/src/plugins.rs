@@ -71,8 +71,7 @@ pub struct Plugin {
     pub limits: Limits,
     /// What the operator says about it.
     pub settings: KindSettings,
-    /// What its guests may reach.
-    pub grants: Arc<Grants>,
+    grants: RwLock<Arc<Grants>>,
     fuel_per_ms: u64,
     timeout_max: Duration,
 }
@@ -82,6 +81,16 @@ impl Plugin {
     fn runnable(&self) -> Runnable {
         let concurrency_max = self.settings.concurrency.map_or(usize::MAX, |most| most as usize);
         Runnable { kind: self.kind.clone(), concurrency_max }
+    }
+
+    /// What the guests of an attempt that begins now may reach, and the secrets they get.
+    pub fn grants(&self) -> Arc<Grants> {
+        Arc::clone(&self.grants.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces what guests may reach from the next attempt on.
+    fn grant(&self, grants: Grants) {
+        *self.grants.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(grants);
     }
 
     /// Whether the plugin reads JSON first of all; then its input is checked before a job is accepted.

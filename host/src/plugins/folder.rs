@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ const QUICK_BYTES_MAX: u64 = 8 << 20;
 
 struct Seen {
     stamps: Stamps,
+    /// The files of the secrets that its settings named when they were read last; in the stamps they have the same order.
+    secrets: Vec<PathBuf>,
     /// When it was first seen like this.
     since: Instant,
     checked: bool,
@@ -116,7 +119,9 @@ impl Watcher {
     /// What the folder holds, or why that is not known.
     fn look(&mut self) -> Result<Look, String> {
         let folder = &self.checker.settings.folder;
-        let look = Look::at(folder).map_err(|error| format!("the plugin folder cannot be read: {error}"))?;
+        let secrets_of = |name: &str| self.seen.get(name).map_or(&[][..], |seen| &seen.secrets);
+        let look =
+            Look::at(folder, secrets_of).map_err(|error| format!("the plugin folder cannot be read: {error}"))?;
         // Where a disk was unmounted there is an empty folder: it does not say that anybody removed the files.
         let is_another = self.identity.is_some_and(|before| before != look.identity);
         if is_another && look.is_empty() && !self.seen.is_empty() {
@@ -151,7 +156,8 @@ impl Watcher {
                 Some(seen) => (false, now, seen.ticket),
                 None => (first_scan && found.have_rested(), now, 0),
             };
-            self.seen.insert(name.clone(), Seen { stamps, since, checked: settled, ticket });
+            let secrets = self.seen.remove(name).map(|seen| seen.secrets).unwrap_or_default();
+            self.seen.insert(name.clone(), Seen { stamps, secrets, since, checked: settled, ticket });
             if settled {
                 self.enqueue(plugins, name, found);
             } else {
@@ -192,9 +198,9 @@ impl Watcher {
             Err(reason) => return reject(plugins, report, reason, None),
         };
         plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
-        let wants_fall_back = plugins.serving(&kind).is_none();
+        let serving = plugins.serving(&kind);
         let (name, found, ticket) = (name.to_owned(), found.clone(), self.tickets);
-        self.waiting.push(Task { name, kind, found, wants_fall_back, ticket });
+        self.waiting.push(Task { name, kind, found, serving, ticket });
     }
 
     /// Starts as many checks as there may be, the smallest files first.
@@ -226,7 +232,7 @@ impl Watcher {
 
     /// Swaps in what was checked, or says why not, unless the file has changed or gone meanwhile.
     fn take(&mut self, checked: Checked) {
-        let Checked { name, ticket, digest, result, fall_back, took_ms } = checked;
+        let Checked { name, ticket, learnt, result, fall_back, took_ms } = checked;
         metrics::note_load(Duration::from_millis(took_ms));
         self.under_way.retain(|task| task.ticket != ticket);
         let Some(plugins) = self.plugins.upgrade() else { return };
@@ -238,7 +244,9 @@ impl Watcher {
             return;
         }
         let Some(mut report) = plugins.files().into_iter().find(|report| report.file == name) else { return };
-        report.digest = digest;
+        report.digest = learnt.digest;
+        // As they were before they were read: one that has changed since is found changed at the next look.
+        (seen.secrets, seen.stamps.secrets) = learnt.secrets.into_iter().unzip();
         match result {
             Ok(plugin) => serve(&plugins, report, plugin, took_ms),
             Err(Rejection::NotUsable(reason)) => reject(&plugins, report, reason, fall_back),

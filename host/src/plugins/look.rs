@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// At the first look, a file untouched for so long counts as complete.
@@ -31,31 +31,41 @@ impl Stamp {
             changed_ns: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// Of the file at `path` now, if it can be looked at.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
 }
 
-/// A kind's two files: `NAME.wasm`, and `NAME.toml` if there is one. A version is both of them together.
+/// A kind's files: `NAME.wasm`, `NAME.toml` if there is one, and the secrets that it names. A version is all of them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamps {
     wasm: Stamp,
     toml: Option<Stamp>,
+    /// Nothing for one that cannot be looked at.
+    pub(super) secrets: Vec<Option<Stamp>>,
 }
 
-/// Both files as they are found.
+/// The files as they are found.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) wasm: Metadata,
     pub(super) toml: Option<Metadata>,
+    secrets: Vec<Option<Metadata>>,
 }
 
 impl Found {
-    /// Looks at a file and the settings beside it; nothing if there is no such file.
-    pub(super) fn at(path: &Path) -> io::Result<Option<Self>> {
+    /// Looks at a file, the settings beside it and the secrets that these are known to name; nothing if there is no such file.
+    pub(super) fn at(path: &Path, secrets: &[PathBuf]) -> io::Result<Option<Self>> {
         let Some(wasm) = look_at(path)? else { return Ok(None) };
-        Ok(Some(Self { wasm, toml: look_at(&path.with_extension("toml"))? }))
+        let secrets = secrets.iter().map(|secret| fs::metadata(secret).ok()).collect();
+        Ok(Some(Self { wasm, toml: look_at(&path.with_extension("toml"))?, secrets }))
     }
 
     pub(super) fn stamps(&self) -> Stamps {
-        Stamps { wasm: Stamp::of(&self.wasm), toml: self.toml.as_ref().map(Stamp::of) }
+        let of = |file: &Option<Metadata>| file.as_ref().map(Stamp::of);
+        Stamps { wasm: Stamp::of(&self.wasm), toml: of(&self.toml), secrets: self.secrets.iter().map(of).collect() }
     }
 
     /// Whether nothing has happened to them for a while.
@@ -66,7 +76,7 @@ impl Found {
     /// Whether something happened to each after its last byte was written.
     pub(super) fn were_moved_here(&self) -> bool {
         let was_moved = |file: &Metadata| (file.ctime(), file.ctime_nsec()) != (file.mtime(), file.mtime_nsec());
-        was_moved(&self.wasm) && self.toml.as_ref().is_none_or(was_moved)
+        was_moved(&self.wasm) && self.toml.iter().chain(self.secrets.iter().flatten()).all(was_moved)
     }
 }
 
@@ -90,8 +100,8 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Looks at a folder.
-    pub(super) fn at(folder: &Path) -> io::Result<Self> {
+    /// Looks at a folder. `secrets_of` knows the secrets of a file of this name.
+    pub(super) fn at<'a>(folder: &Path, secrets_of: impl Fn(&str) -> &'a [PathBuf]) -> io::Result<Self> {
         let identity = identity_of(folder)?;
         let mut look = Self { identity, files: BTreeMap::new(), unknown: BTreeSet::new(), reason: None };
         for entry in fs::read_dir(folder)? {
@@ -100,7 +110,7 @@ impl Look {
             if !name.ends_with(".wasm") || name.starts_with('.') {
                 continue;
             }
-            match Found::at(&path) {
+            match Found::at(&path, secrets_of(&name)) {
                 Ok(Some(found)) => drop(look.files.insert(name, found)),
                 // A file that has just been removed is simply not there.
                 Ok(None) => {}

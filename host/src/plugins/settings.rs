@@ -7,7 +7,7 @@ mod mistakes;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
@@ -135,6 +135,11 @@ impl KindSettings {
             grants.folders.push(FolderGrant { host, guest: folder.guest.clone() });
         }
         Ok(grants)
+    }
+
+    /// Where those secrets lie that are in files; relative paths begin at `base`.
+    pub(super) fn secret_files(&self, base: &Path) -> Vec<PathBuf> {
+        self.secrets.values().filter_map(|source| source.path(base)).collect()
     }
 
     /// For a job component: says which keys are of no use to it.
