@@ -30,6 +30,7 @@ mod verify;
 mod writer;
 mod writes;
 
+use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -147,11 +148,17 @@ impl Store {
         self.change(|reply| Change::Delete { id, reply }).await
     }
 
-    /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more.
-    pub async fn retain(&self, retention: &Retention, now: Time) -> Result<bool, StoreError> {
+    /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more. `of_kinds` has the
+    /// kinds that are kept in a way of their own; what `retention` says of count and size holds for all together.
+    pub async fn retain(
+        &self,
+        retention: &Retention,
+        of_kinds: &HashMap<Kind, Retention>,
+        now: Time,
+    ) -> Result<bool, StoreError> {
         let (overdue, names) = {
             let retained = &mut self.disk.index().retained;
-            (retained.overdue(retention, now, RETAIN_MAX), retained.take_overdue_keys(now, RETAIN_MAX))
+            (retained.overdue(retention, of_kinds, now, RETAIN_MAX), retained.take_overdue_keys(now, RETAIN_MAX))
         };
         let more =
             overdue.jobs.len() == RETAIN_MAX || overdue.contents.len() == RETAIN_MAX || names.len() == RETAIN_MAX;

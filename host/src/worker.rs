@@ -189,7 +189,7 @@ fn call<'a>(
         options,
         command: plugin.command_settings(),
         scratch,
-        grants: Arc::clone(&plugin.grants),
+        grants: plugin.grants(),
         blobs: claimed.blobs.clone(),
         limits,
         running: Arc::clone(&assignment.running),

@@ -7,7 +7,7 @@ mod mistakes;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use self::secrets::SecretSource;
 use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
+use crate::store::Retention;
 use crate::time::Span;
 
 /// Larger files are refused.
@@ -67,6 +68,12 @@ pub struct KindSettings {
     pub retry_pause: Option<Span>,
     /// The longest pause between attempts.
     pub retry_pause_max: Option<Span>,
+    /// How long results are kept; the records of their jobs stay as long again.
+    pub keep: Option<Span>,
+    /// Finished jobs kept at most.
+    pub keep_jobs_max: Option<u64>,
+    /// Inputs, results and artifacts of finished jobs kept at most, in bytes.
+    pub keep_bytes_max: Option<u64>,
     /// Values the plugin can ask for by name.
     pub config: BTreeMap<String, String>,
     /// Environment variables.
@@ -132,6 +139,11 @@ impl KindSettings {
         Ok(grants)
     }
 
+    /// Where those secrets lie that are in files; relative paths begin at `base`.
+    pub(super) fn secret_files(&self, base: &Path) -> Vec<PathBuf> {
+        self.secrets.values().filter_map(|source| source.path(base)).collect()
+    }
+
     /// For a job component: says which keys are of no use to it.
     pub(super) fn check_no_command(&self) -> Result<(), String> {
         let keys = [
@@ -154,6 +166,21 @@ impl KindSettings {
         // Whoever sets only the first pause means it.
         let longest = self.retry_pause_max.map_or(host.longest.max(first), |span| span.0);
         Backoff { first: first.min(longest), longest }
+    }
+
+    /// Whether finished jobs of this kind are kept in a way of their own.
+    pub(super) fn has_retention(&self) -> bool {
+        self.keep.is_some() || self.keep_jobs_max.is_some() || self.keep_bytes_max.is_some()
+    }
+
+    /// What is left of finished jobs of this kind. Their number and size have no limit of their own by default: the host's
+    /// counts them among all the others.
+    pub fn retention(&self, host: Retention) -> Retention {
+        Retention {
+            age: self.keep.map_or(host.age, |span| span.0),
+            jobs_max: self.keep_jobs_max.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX),
+            bytes_max: self.keep_bytes_max.unwrap_or(u64::MAX),
+        }
     }
 
     /// Whether such a failure is tried again while attempts are left.

@@ -87,7 +87,7 @@ impl Index {
             self.remove(before.job.id);
             if let Some(at) = finish_time(&before.job) {
                 self.count(&before.job.kind, before.job.state, -1);
-                self.retained.remove(before.job.id, at);
+                self.retained.remove(&before.job.kind, before.job.id, at);
             }
         }
         if let Some(after) = after {
@@ -100,7 +100,7 @@ impl Index {
         self.count(&job.kind, job.state, 1);
         if let Some(at) = finish_time(job) {
             let bytes = (!record.content_gone).then_some(record.bytes);
-            return self.retained.add(job.id, at, bytes);
+            return self.retained.add(&job.kind, job.id, at, bytes);
         }
         let due = job.run_at.unwrap_or(job.created_at);
         let place = match job.state {

@@ -20,6 +20,11 @@ pub(super) struct SecretSource {
 }
 
 impl SecretSource {
+    /// The file it lies in, if that is where it comes from.
+    pub(super) fn path(&self, base: &Path) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| base.join(file))
+    }
+
     /// The secret. What is said of a failure names the place, never the content.
     pub(super) fn read(&self, base: &Path) -> Result<String, String> {
         let secret = match (&self.file, &self.variable) {
