@@ -36,6 +36,8 @@
 //! | [`events`] | tell what happens to jobs to those who listen, and remember the newest of it | hold anybody up |
 //! | [`running`] | what an attempt and its watchers share: progress, log, the request to stop | outlive the attempt |
 //! | [`metrics`] | count and time, and write it down for Prometheus | decide anything |
+//! | [`outbound`] | look up, judge and connect to what operators allow, for guests and webhooks alike | know what is said there |
+//! | [`secrets`] | read secrets from where a setting says they are | show one |
 //! | [`priority`] | put a thread behind those that serve | raise one |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
 //! | [`time`], [`rate`] | moments, durations and rates as they travel | measure deadlines |
@@ -55,12 +57,14 @@ pub mod events;
 pub mod job;
 pub mod logging;
 pub mod metrics;
+pub mod outbound;
 pub mod plugins;
 pub mod priority;
 pub mod queue;
 pub mod rate;
 pub mod running;
 pub mod sandbox;
+pub mod secrets;
 pub mod server;
 pub mod store;
 pub mod time;
