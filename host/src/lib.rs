@@ -28,6 +28,7 @@
 //! | [`logging`] | start the log, for people or for machines | decides what is worth a line |
 //! | [`api`] | speak HTTP, a file per resource; map refusals to statuses | touch disk or guests |
 //! | [`tokens`] | who may come in, and to what: made, listed and revoked in a file beside the data | know what is asked |
+//! | [`webhooks`] | say where webhooks may go, sign them, deliver what is due | decide what is owed |
 //! | [`worker`] | one thread's loop: claim, execute, finish | let a panic past a job |
 //! | [`plugins`] | the plugin folder as a table of kinds: watch, check, swap | serve a file it has not checked |
 //! | [`sandbox`] | run one call under limits and name what went wrong | keep anything between calls |
@@ -69,4 +70,5 @@ pub mod server;
 pub mod store;
 pub mod time;
 pub mod tokens;
+pub mod webhooks;
 pub mod worker;

@@ -10,6 +10,7 @@ pub(crate) mod command;
 pub(crate) mod guest;
 mod process;
 pub(crate) mod program;
+pub(crate) mod receiver;
 pub(crate) mod server;
 mod setup;
 pub(crate) mod sse;

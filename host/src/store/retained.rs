@@ -36,9 +36,12 @@ pub(super) struct Retained {
 }
 
 impl Retained {
-    /// Takes up a job that has ended, with the size of its content if that is still there.
-    pub(super) fn add(&mut self, id: JobId, at: Time, bytes: Option<u64>) {
-        self.finished.insert((at, id));
+    /// Takes up a job that has ended, with the size of its content if that is still there. Of one that `stays` only the content
+    /// may be taken.
+    pub(super) fn add(&mut self, id: JobId, at: Time, bytes: Option<u64>, stays: bool) {
+        if !stays {
+            self.finished.insert((at, id));
+        }
         if let Some(bytes) = bytes {
             self.contents.insert((at, id), bytes);
             self.content_bytes += bytes;
@@ -89,7 +92,7 @@ mod tests {
     #[test]
     fn retention_takes_the_oldest_by_age_count_and_bytes() {
         let mut retained = Retained::default();
-        (1..=4).for_each(|number| retained.add(JobId::from_u128(number), Time(number as i64 * 1_000), Some(10)));
+        (1..=4).for_each(|number| retained.add(JobId::from_u128(number), Time(number as i64 * 1_000), Some(10), false));
         let overdue = |age_ms, jobs_max, bytes_max| {
             let retention = Retention { age: Duration::from_millis(age_ms), jobs_max, bytes_max };
             let Overdue { jobs, contents } = retained.overdue(&retention, Time(5_000), 100);
@@ -100,5 +103,17 @@ mod tests {
         assert_eq!(overdue(2_000, 100, 100), (vec![1], vec![2, 3]));
         assert_eq!(overdue(1_000_000, 3, 100), (vec![1], vec![]));
         assert_eq!(overdue(1_000_000, 100, 25), (vec![], vec![1, 2]));
+    }
+
+    #[test]
+    fn of_a_job_that_stays_only_the_content_goes() {
+        let mut retained = Retained::default();
+        retained.add(JobId::from_u128(1), Time(1), Some(10), true);
+        retained.add(JobId::from_u128(2), Time(2), Some(10), false);
+        let retention = Retention { age: Duration::from_millis(1), jobs_max: 0, bytes_max: 0 };
+        let overdue = retained.overdue(&retention, Time(5_000), 100);
+        assert_eq!((overdue.jobs, overdue.contents), (vec![JobId::from_u128(2)], vec![JobId::from_u128(1)]));
+        retained.remove(JobId::from_u128(1), Time(1));
+        assert_eq!(retained.content_bytes, 10);
     }
 }
