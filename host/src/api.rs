@@ -46,10 +46,12 @@ use self::access::{Caller, Door};
 pub use self::origins::Origins;
 use self::problem::Problem;
 pub use self::problem::refusal_of_a_connection;
+use crate::job::Job;
 use crate::plugins::{FileReport, Plugins};
 use crate::queue::Queue;
 use crate::rate::Rate;
 use crate::tokens::Tokens;
+use crate::webhooks::Webhooks;
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +80,8 @@ pub struct Api {
     pub tokens: Arc<Tokens>,
     /// How often each may ask, if that is limited.
     pub rate_limit: Option<Rate>,
+    /// Who may be told how jobs end.
+    pub webhooks: Arc<Webhooks>,
     /// Which pages of other origins may talk to this host.
     pub origins: Origins,
     /// Bounds of a request.
@@ -102,6 +106,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
             Err(_) => Err(Problem::not_found(parts.uri.path())),
         }
     }
+}
+
+/// A job as clients see it as it moves, for those who are told of it elsewhere.
+pub fn job_as_json(job: Job) -> Value {
+    json!(view::JobView::without_usage(job))
 }
 
 /// Every route of the host.

@@ -6,6 +6,7 @@
 mod failure;
 mod sight;
 mod usage;
+mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use uuid::Uuid as JobId;
 pub use self::failure::{Code, Failure, Fault, printable, shorten};
 pub use self::sight::{Owner, Sight};
 pub use self::usage::{Bound, Usage};
+pub use self::webhook::{Persistence, Standing, Tried, WEBHOOK_URL_BYTES_MAX, Webhook};
 use crate::time::Time;
 
 /// A plugin cannot put its next attempt off for longer.

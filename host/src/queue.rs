@@ -35,8 +35,8 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
-    StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload,
+    Retention, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -77,6 +77,8 @@ pub struct Submission {
     pub options: Options,
     /// The blobs the input names, each once.
     pub blobs: Vec<Payload>,
+    /// Who is to be told how it ended.
+    pub webhook: Option<NewWebhook>,
     /// 0 to 9.
     pub priority: u8,
     /// The most attempts.
@@ -179,7 +181,8 @@ impl Queue {
             owner: wanted.owner,
             ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
-        let new = NewJob { job, input: wanted.input, options: wanted.options, blobs: wanted.blobs };
+        let Submission { input, options, blobs, webhook, .. } = wanted;
+        let new = NewJob { job, input, options, blobs, webhook };
         let kept_until = now.after(self.settings.keys_kept);
         let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
         let queue_max = wanted.queue_max.unwrap_or(self.settings.queue_max);

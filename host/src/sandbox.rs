@@ -15,7 +15,6 @@ mod files;
 mod grants;
 mod http;
 mod meter;
-mod names;
 mod outcome;
 mod pace;
 mod reach;

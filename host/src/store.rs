@@ -27,6 +27,7 @@ mod transfer;
 mod untouched;
 mod uploads;
 mod verify;
+mod webhooks;
 mod writer;
 mod writes;
 
@@ -60,6 +61,7 @@ use self::space::Room;
 pub use self::transfer::TransferError;
 pub use self::uploads::UPLOADS_MAX;
 pub use self::verify::{Verdict, verify};
+pub use self::webhooks::{NewWebhook, WebhookCounts, WebhookTry};
 use self::writer::Change;
 use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
 use crate::time::Time;

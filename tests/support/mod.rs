@@ -8,8 +8,9 @@
 pub(crate) mod answer;
 pub(crate) mod command;
 pub(crate) mod guest;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod receiver;
 pub(crate) mod server;
 mod setup;
 pub(crate) mod sse;
@@ -24,7 +25,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use self::answer::{Answer, client};
-pub(crate) use self::process::{Exit, Process, can_change_name_server};
+pub(crate) use self::process::{Exit, Process};
 pub(crate) use self::setup::Setup;
 
 /// Longer than anything takes on a busy machine; a test that waits for so long has failed.

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::process::{self, Exit, Process};
+use super::receiver::{Receiver, SECRET};
 use super::{Host, shipped};
 
 /// A folder with data, plugins and settings, before a host runs in it.
@@ -64,6 +65,24 @@ impl Setup {
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Lets the host tell these how jobs ended, and gives it the secret to do so. It waits for a moment only before it tries again.
+    pub(crate) fn telling(self, receivers: &[&Receiver]) -> Self {
+        let allowed = receivers.iter().map(|receiver| {
+            let port = receiver.port();
+            format!("{{scheme=\"http\",host=\"127.0.0.1\",port={port}}}")
+        });
+        let allowed = allowed.collect::<Vec<_>>().join(",");
+        self.set("webhooks", format!("[{allowed}]"))
+            .with_secret()
+            .set("webhook_pause", "10ms")
+            .set("webhook_pause_max", "50ms")
+    }
+
+    /// Gives the host a secret to sign webhooks with.
+    pub(crate) fn with_secret(self) -> Self {
+        self.with_variable("WEBHOOK_SECRET", SECRET).set("webhook_secrets", "[{variable=\"WEBHOOK_SECRET\"}]")
     }
 
     /// Lets the host have so many files open at a time, and no more.

@@ -30,7 +30,7 @@ struct JsonJob<'a> {
     #[serde(default)]
     tags: Vec<String>,
     after: Option<Value>,
-    webhook: Option<Value>,
+    webhook: Option<String>,
 }
 
 /// A job as it was asked for.
@@ -52,11 +52,9 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
         }
     })?;
     json.end().map_err(|error| Problem::malformed(format!("the body goes on after the JSON: {error}")))?;
-    for (name, given) in [("after", &job.after), ("webhook", &job.webhook)] {
-        if given.is_some() {
-            let detail = format!("{name} is not supported yet by this version; leave it out");
-            return Err(Problem::invalid_option(detail.clone()).at(format!("/{name}"), detail));
-        }
+    if job.after.is_some() {
+        let detail = "after is not supported yet by this version; leave it out";
+        return Err(Problem::invalid_option(detail).at("/after", detail));
     }
     let options = JobOptions {
         parameters: job.parameters.into_iter().map(parameter).collect::<Result<Vec<_>, _>>()?.concat(),
@@ -68,6 +66,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
         max_attempts: job.max_attempts,
         expires_in: job.expires_in.map(|span| span.0),
         tags: job.tags,
+        webhook: job.webhook,
         cancel_on_timeout: false,
     };
     let input = job.input.map_or("null", RawValue::get).as_bytes().to_vec();

@@ -16,7 +16,10 @@ use crate::time::Time;
 /// `GET /metrics`
 pub(super) async fn get(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let store = api.queue.store();
-    let mut standing = Standing { listeners: api.queue.events().listening(), ..Standing::default() };
+    let counts = store.webhook_counts();
+    let webhooks = vec![("waiting", counts.waiting), ("due", counts.due), ("in_flight", counts.taken)];
+    let listeners = api.queue.events().listening();
+    let mut standing = Standing { listeners, webhooks, ..Standing::default() };
     for (kind, counts) in store.all_counts() {
         standing.jobs.extend(JobState::ALL.map(|state| (kind.clone(), state.as_str(), counts.of(state))));
     }

@@ -42,6 +42,8 @@ pub(super) struct JobOptions {
     #[serde(skip_serializing_if = "is_default")]
     pub(super) tags: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
+    pub(super) webhook: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) cancel_on_timeout: bool,
 }
 
@@ -77,7 +79,8 @@ impl JobOptions {
                     "cancel" => options.cancel_on_timeout = true,
                     _ => return Err(wrong("cancel, the only choice")),
                 },
-                "after" | "webhook" => return Err(wrong("supported yet by this version; leave it out")),
+                "webhook" => options.webhook = Some(value.into_owned()),
+                "after" => return Err(wrong("supported yet by this version; leave it out")),
                 _ => options.parameters.push((name.into_owned(), value.into_owned())),
             }
         }
@@ -153,6 +156,7 @@ impl JobOptions {
             input,
             options: Options { parameters: self.parameters, arguments: self.args, traceparent: None },
             blobs: Vec::new(),
+            webhook: None,
             priority: u8::try_from(priority).unwrap_or(9),
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             run_at: self.delay.map(|delay| Time::now().after(delay)).or(self.run_at),

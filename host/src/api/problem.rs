@@ -335,6 +335,13 @@ impl From<StoreError> for Problem {
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail).retry_after(5)
             }
+            StoreError::TooManyWebhooks { .. } => {
+                let detail = format!(
+                    "{error}, the most this host keeps for one receiver; submit without webhook, or try again later"
+                );
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_webhooks", "Too many webhooks", detail)
+                    .retry_after(60)
+            }
             StoreError::TooManyUploads => {
                 let detail = "as many uploads are kept here as may be; those that no job names go after a while";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", "Too many uploads", detail)

@@ -18,7 +18,7 @@ use super::{Api, Segments, blobs, body, content, explain, json_job, trace};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
-use crate::store::{Payload, StoreError};
+use crate::store::{NewWebhook, Payload, StoreError};
 
 /// Larger inputs are checked off the serving threads.
 const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
@@ -53,14 +53,15 @@ pub(super) struct Wanted {
     payload: Payload,
     /// What the input names.
     blobs: Vec<Payload>,
+    webhook: Option<NewWebhook>,
 }
 
 impl Wanted {
     /// What is to be accepted, under a client's key if it gave one.
     pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
-        let Self { owner, plugin, options, payload, blobs } = self;
+        let Self { owner, plugin, options, payload, blobs, webhook } = self;
         let key = key.map(|name| (key_of(owner, name), options.digest(&plugin.kind, &payload)));
-        Ok(Submission { owner, key, blobs, ..options.into_submission(&plugin, payload)? })
+        Ok(Submission { owner, key, blobs, webhook, ..options.into_submission(&plugin, payload)? })
     }
 }
 
@@ -74,11 +75,22 @@ pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wan
             format!("{} reads {reads}; send the file as the body of POST /v1/kinds/{}/jobs", plugin.kind, plugin.kind);
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
+    let webhook = webhook(api, &job.options, |problem, detail| problem.at("/webhook", detail))?;
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
     let blobs = blobs::named_in(api, caller, &input, "/input")?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs })
+    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs, webhook })
+}
+
+/// Who is to be told, if somebody is and may be. `place` says where in the request it stands.
+fn webhook(
+    api: &Api,
+    options: &JobOptions,
+    place: impl Fn(Problem, String) -> Problem,
+) -> Result<Option<NewWebhook>, Problem> {
+    let wanted = options.webhook.as_deref().map(|url| api.webhooks.wanted(url)).transpose();
+    wanted.map_err(|why| place(Problem::invalid_option(format!("webhook: {why}")), why))
 }
 
 /// A job whose input is the request's body.
@@ -92,6 +104,7 @@ pub(super) async fn raw(
 ) -> Result<Response, Problem> {
     let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
+    let webhook = webhook(&api, &options, |problem, detail| problem.in_parameter("webhook", detail))?;
     let mut named = Vec::new();
     let payload = if plugin.reads_json() {
         let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
@@ -103,7 +116,8 @@ pub(super) async fn raw(
         let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
         body::finish(upload, body::media_type(&headers)?).await?
     };
-    submit(&api, &headers, Wanted { owner: caller.owner(), plugin, options, payload, blobs: named }).await
+    let wanted = Wanted { owner: caller.owner(), plugin, options, payload, blobs: named, webhook };
+    submit(&api, &headers, wanted).await
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::job::{Failure, Job, JobId, Kind, Progress, State, Usage};
+use crate::job::{Failure, Job, JobId, Kind, Progress, Standing, State, Usage, Webhook};
 use crate::plugins::{FileReport, FileState, Plugin};
 use crate::queue::Queue;
 use crate::sandbox::Example;
@@ -31,12 +31,46 @@ pub(super) struct JobView {
     // Left out where a job is told of as it moves.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Vec<Usage>>,
+    // Only of jobs that have one, and where usage is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<WebhookView>,
     tags: Vec<String>,
     created_at: Time,
     run_at: Option<Time>,
     started_at: Option<Time>,
     finished_at: Option<Time>,
     links: Links,
+}
+
+/// Whom the job's end is told, and how far that has come.
+#[derive(Debug, Serialize)]
+struct WebhookView {
+    url: String,
+    state: &'static str,
+    tries: u32,
+    next_try_at: Option<Time>,
+    delivered_at: Option<Time>,
+    given_up_at: Option<Time>,
+    last_error: Option<String>,
+}
+
+impl WebhookView {
+    fn new(webhook: Webhook) -> Self {
+        // What stands in the query is often a secret between the client and the receiver; who may look at a job need not know it.
+        let url = match webhook.url.split_once('?') {
+            Some((path, _)) => format!("{path}?…"),
+            None => webhook.url,
+        };
+        let (tries, last_error) = (webhook.tries, webhook.last_error);
+        let (next_try_at, delivered_at, given_up_at) = (None, None, None);
+        let view = Self { url, state: "waiting", tries, next_try_at, delivered_at, given_up_at, last_error };
+        match webhook.standing {
+            Standing::Waiting => view,
+            Standing::Due { next_try_at, .. } => Self { state: "due", next_try_at: Some(next_try_at), ..view },
+            Standing::Delivered { at } => Self { state: "delivered", delivered_at: Some(at), ..view },
+            Standing::GivenUp { at } => Self { state: "given_up", given_up_at: Some(at), ..view },
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +87,8 @@ impl JobView {
     /// A job with the reports of its attempts.
     pub(super) fn with_usage(job: Job, queue: &Queue) -> Result<Self, StoreError> {
         let usage = queue.store().usage(job.id)?;
-        Ok(Self::new(job, Some(usage)))
+        let webhook = queue.store().webhook(job.id)?;
+        Ok(Self { webhook: webhook.map(WebhookView::new), ..Self::new(job, Some(usage)) })
     }
 
     /// A job in the middle of its life.
@@ -83,6 +118,7 @@ impl JobView {
             progress: job.progress,
             failure: job.failure,
             usage,
+            webhook: None,
             tags: job.tags,
             created_at: job.created_at,
             run_at: job.run_at,

@@ -91,5 +91,5 @@ pub(super) fn job() -> anyhow::Result<NewJob> {
     let job = Job::new(JobId::now_v7(), kind, Time::now());
     let content = Content::Inline(NO_OP_INPUT.into());
     let input = Payload { media_type: "application/json".to_owned(), content };
-    Ok(NewJob { job, input, options: Options::default(), blobs: Vec::new() })
+    Ok(NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None })
 }

@@ -4,7 +4,6 @@
 //! names the key, what was found and what is expected, and never repeats a value that could be a secret.
 
 mod mistakes;
-mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,9 +13,9 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Deserialize;
 
-use self::secrets::SecretSource;
 use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
+use crate::secrets::SecretSource;
 use crate::store::Retention;
 use crate::time::Span;
 
@@ -78,7 +77,8 @@ pub struct KindSettings {
     pub config: BTreeMap<String, String>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Values from elsewhere: environment variables that `config` of the contract answers as well.
+    /// Values from elsewhere: environment variables that `config` of the contract answers as well. Relative paths begin at the
+    /// plugin folder.
     secrets: BTreeMap<String, SecretSource>,
     /// Requests it may send.
     pub http: Vec<HttpGrant>,

@@ -19,8 +19,9 @@ use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
 
 use super::contract::Guest;
-use super::grants::{Grants, HostName, TcpGrant, is_public};
+use super::grants::{Grants, TcpGrant};
 use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
+use crate::outbound::{HostName, is_public};
 
 /// Addresses of granted names that an attempt may connect to; a server may give others each time it is asked.
 const FOUND_MAX: usize = 1_024;

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::blobs::{self, Blobs};
 use super::compact;
@@ -65,6 +65,8 @@ pub(super) struct Disk {
     pub(super) closing: AtomicBool,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
+    /// Told when webhooks become due.
+    pub(super) webhooks_due: Notify,
     /// Who is told how jobs move.
     pub(super) observer: OnceLock<Observer>,
     index: Mutex<Index>,
@@ -128,6 +130,7 @@ impl Disk {
             blobs,
             closing: AtomicBool::new(false),
             failed: watch::Sender::new(None),
+            webhooks_due: Notify::new(),
             observer: OnceLock::new(),
             index: Mutex::new(Index::new(opens)),
             commits,

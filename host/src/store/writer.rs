@@ -27,9 +27,10 @@ use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
 use super::uploads::{UploadName, UploadRecord};
+use super::webhooks::WebhookTry;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
-use crate::job::{Job, JobId, Kind, Progress};
+use crate::job::{Job, JobId, Kind, Progress, Webhook};
 use crate::metrics;
 use crate::time::Time;
 
@@ -57,6 +58,7 @@ pub(super) enum Change {
     KeepUpload { upload: Payload, owner: String, kept_until: Time, reply: Reply<()> },
     DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
+    WebhookTried { id: JobId, a_try: Box<WebhookTry>, reply: Reply<Option<Webhook>> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
 
@@ -135,6 +137,10 @@ pub(super) struct Group<'a> {
     pub(super) checkpoints: HashMap<JobId, Option<StoredCheckpoint>>,
     /// Uploads as this group leaves them; nothing for one that goes.
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
+    /// Webhooks as this group leaves them; nothing for one that goes.
+    pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
+    /// Webhooks that the group promises, by their receivers.
+    pub(super) promised: HashMap<String, usize>,
     released: Vec<[u8; 32]>,
     answers: Vec<Answer>,
 }
@@ -143,6 +149,7 @@ pub(super) struct Group<'a> {
 enum Answer {
     Job(Reply<Job>, Box<Job>),
     Done(Reply<()>),
+    Webhook(Reply<Option<Webhook>>, Option<Webhook>),
 }
 
 impl<'a> Group<'a> {
@@ -157,6 +164,8 @@ impl<'a> Group<'a> {
             keys: HashMap::new(),
             checkpoints: HashMap::new(),
             uploads: HashMap::new(),
+            webhooks: HashMap::new(),
+            promised: HashMap::new(),
             released: Vec::new(),
             answers: Vec::new(),
         }
@@ -189,6 +198,12 @@ impl<'a> Group<'a> {
             Change::DropUploads { overdue, now, reply } => {
                 let done = self.drop_uploads(&overdue, now);
                 return self.answer_done(reply, done);
+            }
+            Change::WebhookTried { id, a_try, reply } => {
+                return match self.webhook_tried(id, *a_try) {
+                    Ok(webhook) => self.answers.push(Answer::Webhook(reply, webhook)),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                };
             }
             Change::DropKeys { names, now, reply } => {
                 names.iter().for_each(|name| self.drop_key(name, now));
@@ -240,8 +255,12 @@ impl<'a> Group<'a> {
         let id = record.job.id;
         writes.job(&record)?;
         self.remember(id)?;
+        let webhook = self.moved_webhook(&record, &mut writes)?;
         if record.job.state.is_terminal() {
             self.remove_checkpoint(id, &mut writes)?;
+        }
+        if webhook.is_some() {
+            self.webhooks.insert(id, webhook);
         }
         self.writes.append(writes);
         for blob in blobs {
@@ -271,9 +290,27 @@ impl<'a> Group<'a> {
         let id = record.job.id;
         self.remember(id)?;
         writes.remove(&record::job_key(id));
+        if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
+            writes.remove(&record::webhook_key(id));
+            self.webhooks.insert(id, None);
+        }
         self.writes.append(writes);
         self.after.insert(id, None);
         Ok(record.job)
+    }
+
+    /// Has the index look at a job again that stays as it is, if it is there and can be read.
+    pub(super) fn touch(&mut self, id: JobId) -> Result<(), StoreError> {
+        match self.load(id) {
+            Ok(record) => {
+                self.remember(id)?;
+                self.after.insert(id, Some(record));
+                Ok(())
+            }
+            // Said at open, and by `dropforge verify`.
+            Err(StoreError::NotFound | StoreError::Damaged(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lets go of blobs once the commit is durable.
@@ -298,6 +335,11 @@ impl<'a> Group<'a> {
             self.disk.commit(std::mem::take(&mut self.writes))?;
             metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
+            // Before the jobs: whether retention may have one depends on it.
+            self.webhooks.iter().for_each(|(id, webhook)| index.webhooks.set(*id, webhook.as_ref()));
+            if !self.webhooks.is_empty() {
+                self.disk.webhooks_due.notify_one();
+            }
             for (id, before) in std::mem::take(&mut index.in_flight) {
                 if let Some(after) = self.after.get(&id) {
                     // Before the index lets a worker have the job: what happens to it next is told next.
@@ -324,6 +366,7 @@ impl<'a> Group<'a> {
             match answer {
                 Answer::Job(reply, job) => drop(reply.send(Ok(*job))),
                 Answer::Done(reply) => drop(reply.send(Ok(()))),
+                Answer::Webhook(reply, webhook) => drop(reply.send(Ok(webhook))),
             }
         }
         Ok(())

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{Attack, TIMEOUT};
 use crate::support::guest::Guest;
+use crate::support::process::can_change_name_server;
 use crate::support::server::Server;
-use crate::support::{can_change_name_server, guest, program};
+use crate::support::{guest, program};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const HOUR_NS: u64 = 3_600_000_000_000;

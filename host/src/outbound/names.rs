@@ -1,4 +1,4 @@
-//! Looks names up for all guests of the process.
+//! Looks names up for all of the process.
 //!
 //! The system's resolver blocks its thread for as long as a server does not answer, and cannot be told to stop. So it has a few threads of
 //! its own, and no guest ever waits for one of them: it waits for an answer, and may go at any moment. A name is asked for once at a time,
