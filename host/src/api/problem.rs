@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
@@ -18,13 +19,21 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) struct Problem(Box<Members>);
 
-#[derive(Debug, Serialize)]
-struct Members {
+/// Why a request was refused (RFC 9457). More members may follow, such as `failure` and `job`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Members {
+    /// `urn:dropforge:problem:` and the code.
     r#type: String,
     title: &'static str,
+    /// As in the answer's status line.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What was wrong, and what to do.
     detail: String,
+    /// What was wrong, for programs.
     code: &'static str,
+    /// Each mistake and its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
     #[serde(flatten)]
@@ -34,14 +43,18 @@ struct Members {
 }
 
 /// One mistake and where it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProblemPlace)]
 struct Place {
     /// JSON Pointer into the request's body, or empty for the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pointer: Option<String>,
     /// Name of the query parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     parameter: Option<String>,
+    /// What is wrong there.
     detail: String,
 }
 
@@ -267,9 +280,14 @@ impl Problem {
         self
     }
 
-    /// The refusal as a line among others: its status, and what would be the body.
-    pub(super) fn into_line(self) -> Value {
-        json!({"status": self.0.status, "problem": *self.0})
+    /// The status it is answered with.
+    pub(super) fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// What would be the body, for an answer that holds it.
+    pub(super) fn into_members(self) -> Members {
+        *self.0
     }
 
     fn about(self, job: &Job) -> Self {

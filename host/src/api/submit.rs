@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, IntoResponses};
 
 use super::access::Caller;
 use super::options::JobOptions;
 use super::problem::Problem;
+use super::trace::{self, Traced};
 use super::view::JobView;
-use super::wait::{self, Wait};
-use super::{Api, Segments, blobs, body, content, explain, json_job, trace};
+use super::wait::{self, OnTimeout, Patience, Wait};
+use super::{Api, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
@@ -28,7 +30,61 @@ const LOOK_AGAIN_AT_PAUSED: u32 = 60;
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
 
-/// A job as JSON.
+/// The field [`idempotency_key`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Keyed {
+    /// The same key and request is the same job, also across restarts; bare or in double quotes.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
+/// What [`submit`] answers, and [`serving`] refuses.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers and is never made")]
+enum Submitted {
+    /// With `Prefer: wait`, if the job ended in time: its result, with the media type the plugin gave it.
+    #[response(status = 200, content_type = "*/*", headers(("ETag")))]
+    Ended(Vec<u8>),
+    /// The job is on disk, and will end.
+    #[response(status = 202, headers(("Retry-After")))]
+    Accepted(JobView),
+    /// The request is malformed.
+    #[response(status = 400)]
+    Malformed,
+    /// No plugin serves this kind.
+    #[response(status = 404)]
+    UnknownKind,
+    /// With `Prefer: wait`: the job ended without a result; `failure` says why.
+    #[response(status = 409)]
+    NoResult,
+    /// With `Prefer: wait` and a key that was used before: the result is no longer kept.
+    #[response(status = 410)]
+    Gone,
+    /// The body is larger than is accepted.
+    #[response(status = 413)]
+    TooLarge,
+    /// Input, parameters or options do not fit; or the key came with another request before.
+    #[response(status = 422)]
+    Invalid,
+    /// With `Prefer: wait` and `on_timeout=cancel`: the job took too long and was cancelled.
+    #[response(status = 504)]
+    TookTooLong,
+    /// The disk has no room for new jobs.
+    #[response(status = 507)]
+    DiskFull,
+}
+
+/// Submit a job as JSON.
+///
+/// With `Prefer: wait=N` the answer is the result, if the job ends in time.
+#[utoipa::path(
+    post, path = "/v1/jobs", operation_id = "submitJob", tag = "submit",
+    params(OnTimeout, Patience, Keyed, Traced),
+    request_body = json_job::JsonJob,
+    responses(Submitted)
+)]
 pub(super) async fn json(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -93,7 +149,15 @@ fn webhook(
     wanted.map_err(|why| place(Problem::invalid_option(format!("webhook: {why}")), why))
 }
 
-/// A job whose input is the request's body.
+/// Submit a job whose input is the body, as it is.
+///
+/// Options stand in the query; every other name there is a parameter of the kind.
+#[utoipa::path(
+    post, path = "/v1/kinds/{kind}/jobs", operation_id = "submitInput", tag = "submit",
+    params(JobOptions, Patience, Keyed, Traced),
+    request_body(content = [u8], content_type = "*/*", description = "The input; its Content-Type reaches the plugin"),
+    responses(Submitted)
+)]
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
     caller: Caller,
