@@ -58,6 +58,8 @@ mod rates;
 mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
+#[path = "end_to_end/run.rs"]
+mod run;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
 #[path = "end_to_end/serve.rs"]

@@ -46,6 +46,7 @@ use self::access::{Caller, Door};
 pub use self::origins::Origins;
 use self::problem::Problem;
 pub use self::problem::refusal_of_a_connection;
+pub use self::submit::check_without_host;
 use crate::plugins::Plugins;
 use crate::queue::Queue;
 use crate::rate::Rate;

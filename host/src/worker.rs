@@ -4,31 +4,26 @@
 //! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
 //! the next one. There is no prefetch: a thread claims a job only when it would run it at once.
 
+pub(crate) mod attempt;
+
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
-use crate::job::{Code, Ended, Failure, Usage};
+use self::attempt::{Work, host_failure, interrupted};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
-use crate::sandbox::{
-    Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
-};
-use crate::store::{Artifact, Content, Options, Payload};
+use crate::sandbox::{Checkpoints, Sandbox, SaveCheckpoint};
 use crate::time::Time;
-
-/// Artifacts of one job kept in the database together; the others get files of their own, however small.
-const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
-/// The file in `/in` that is the job's input.
-const PAYLOAD_NAME: &str = "input";
 
 /// The threads that run jobs, until stopped.
 pub struct Workers {
@@ -147,7 +142,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        jobs.spawn_local(attempt(place.clone(), assignment, Computing::new(&load)));
+        jobs.spawn_local(run_one(place.clone(), assignment, Computing::new(&load)));
         // Ended ones are let go as they come; their results are recorded already.
         while jobs.try_join_next().is_some() {}
     }
@@ -157,7 +152,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 }
 
 /// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
-async fn attempt(place: Workplace, assignment: Assignment, computing: Computing) {
+async fn run_one(place: Workplace, assignment: Assignment, computing: Computing) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
@@ -185,54 +180,22 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
-    let call = call(place, assignment, input, options, &plugin, Rc::clone(&computing.0));
-    let report = place.sandbox.run(&plugin.program, call).await;
-    // Its files are made durable on another thread; this one takes the next job.
-    drop(computing);
-    let mut finished = keep(report).await;
-    finished.usage.plugin_digest.clone_from(&plugin.digest);
-    if let Ended::Failed(failure, _) = &mut finished.ended {
-        failure.retryable |= plugin.settings.retries(failure.code);
-    }
-    finished.backoff = Some(plugin.settings.backoff(place.queue.backoff()));
-    finished
-}
-
-fn call<'a>(
-    place: &Workplace,
-    assignment: &'a Assignment,
-    input: Payload,
-    options: Options,
-    plugin: &Plugin,
-    load: Rc<Load>,
-) -> Call<'a> {
-    let claimed = &assignment.claimed;
-    let blobs = place.queue.store().blobs();
-    let limits = plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis));
-    let scratch = plugin.settings.scratch.then(|| ScratchWish {
-        blobs: blobs.clone(),
-        files: in_files(&input, &claimed.blobs),
-        bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
-    });
-    let new_upload: NewUpload = Box::new(move || blobs.upload());
-    let on_park: OnPark = Box::new(move |parked| load.parked(parked));
-    Call {
-        id: claimed.job.id.to_string(),
-        kind: claimed.job.kind.to_string(),
+    let load = Rc::clone(&computing.0);
+    let work = Work {
+        id: claimed.job.id,
         attempt: claimed.job.attempts + 1,
+        timeout: claimed.job.timeout_ms.map(Duration::from_millis),
         input,
         options,
-        command: plugin.command_settings(),
-        scratch,
-        grants: Arc::clone(&plugin.grants),
         blobs: claimed.blobs.clone(),
-        limits,
         running: Arc::clone(&assignment.running),
-        new_upload,
-        checkpoints: checkpoints(place, assignment, plugin),
-        on_park,
+        checkpoints: checkpoints(place, assignment, &plugin),
+        on_park: Box::new(move |parked| load.parked(parked)),
         mark: &claimed.mark,
-    }
+    };
+    let mut finished = attempt::perform(&place.sandbox, &place.queue.store().blobs(), &plugin, work, computing).await;
+    finished.backoff = Some(plugin.settings.backoff(place.queue.backoff()));
+    finished
 }
 
 /// What earlier attempts left for this one. State that the disk does not give back costs the time to compute it again and
@@ -250,72 +213,4 @@ fn checkpoints(place: &Workplace, Assignment { claimed, running, .. }: &Assignme
         async move { queue.save_checkpoint(id, token, digest, data).await.map_err(|error| error.to_string()) }.boxed()
     });
     Checkpoints::new(newest, save)
-}
-
-/// What lies in `/in`, by name: the input, and each blob it names under the digits of its address.
-fn in_files(input: &Payload, blobs: &[Content]) -> Vec<(String, Content)> {
-    let named = blobs.iter().map(|blob| (hex::encode(blob.sha256()), blob.clone()));
-    named.chain([(PAYLOAD_NAME.to_owned(), input.content.clone())]).collect()
-}
-
-/// Makes what a guest wrote durable, so that its record can name it.
-async fn keep(report: Report) -> Finished {
-    let Report { ended, usage, output, drafts } = report;
-    let result_bytes = match &output {
-        Some(Output::Bytes(_, upload)) => upload.size(),
-        _ => 0,
-    };
-    let bytes = result_bytes + drafts.iter().map(|draft| draft.upload.size()).sum::<u64>();
-    let kept = if bytes > Content::INLINE_BYTES_MAX as u64 {
-        // Syncing files takes milliseconds each; other jobs of this thread go on meanwhile.
-        let kept = tokio::task::spawn_blocking(move || keep_files(output, drafts)).await;
-        kept.unwrap_or_else(|_| Err(std::io::Error::other("the thread that stores files panicked")))
-    } else {
-        keep_files(output, drafts)
-    };
-    match kept {
-        Ok((output, artifacts)) => Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() },
-        Err(error) => {
-            Finished { usage, ..host_failure(&format!("the host could not store the job's output: {error}")) }
-        }
-    }
-}
-
-fn keep_files(output: Option<Output>, drafts: Vec<Draft>) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
-    let mut artifacts = Vec::with_capacity(drafts.len());
-    let mut inline_bytes = 0;
-    for Draft { name, media_type, upload } in drafts {
-        // All that is inline goes into one commit, which others wait for.
-        inline_bytes += upload.size();
-        let content =
-            if inline_bytes > INLINE_BYTES_PER_JOB_MAX { upload.finish_as_blob()? } else { upload.finish()? };
-        artifacts.push(Artifact { name, sha256: content.sha256(), payload: Payload { media_type, content } });
-    }
-    let output = match output {
-        None => None,
-        Some(Output::Bytes(media_type, upload)) => Some(Payload { media_type, content: upload.finish()? }),
-        Some(Output::Artifact(name, media_type)) => {
-            let artifact = artifacts.iter().find(|artifact| artifact.name == name);
-            let payload = artifact.map(|artifact| artifact.payload.clone());
-            let mut payload = payload.ok_or_else(|| std::io::Error::other("the result's artifact is missing"))?;
-            payload.media_type = media_type.unwrap_or(payload.media_type);
-            Some(payload)
-        }
-    };
-    Ok((output, artifacts))
-}
-
-fn host_failure(message: &str) -> Finished {
-    Finished { ended: Ended::Failed(Failure::new(Code::Internal, message), None), ..interrupted() }
-}
-
-fn interrupted() -> Finished {
-    Finished {
-        ended: Ended::Interrupted,
-        usage: Usage::default(),
-        output: None,
-        artifacts: Vec::new(),
-        backoff: None,
-        started_at: Time::now(),
-    }
 }

@@ -113,7 +113,8 @@ impl Checker {
     fn take_through(&self, task: &Task, digest: &mut Option<String>) -> Result<Arc<Plugin>, Rejection> {
         let wasm = self.read(&task.name, &task.found.wasm)?;
         let digest = digest.insert(hex::encode(Sha256::digest(&wasm)));
-        let version = Version { wasm, toml: self.read_toml(&task.kind, &task.found)? };
+        let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref())?;
+        let version = Version { wasm, toml };
         let plugin = self.prepare(task.kind.clone(), &version, digest)?;
         if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
@@ -122,10 +123,9 @@ impl Checker {
     }
 
     /// The settings beside a file, or none.
-    pub(super) fn read_toml(&self, kind: &Kind, found: &Found) -> Result<String, Rejection> {
-        let Some(metadata) = &found.toml else { return Ok(String::new()) };
-        let name = format!("{kind}.toml");
-        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, &name, metadata) {
+    pub(super) fn read_toml(&self, name: &str, metadata: Option<&Metadata>) -> Result<String, Rejection> {
+        let Some(metadata) = metadata else { return Ok(String::new()) };
+        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, name, metadata) {
             Err(Rejection::NotUsable(reason)) => return Err(format!("{name}: {reason}").into()),
             read => read?,
         };
