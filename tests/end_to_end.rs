@@ -44,6 +44,8 @@ mod logs;
 mod metrics;
 #[path = "end_to_end/network.rs"]
 mod network;
+#[path = "end_to_end/new.rs"]
+mod new;
 #[path = "end_to_end/origins.rs"]
 mod origins;
 #[path = "end_to_end/pausing.rs"]

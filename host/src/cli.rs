@@ -8,6 +8,7 @@ mod jobs;
 mod kinds;
 mod list;
 mod logs;
+mod new;
 mod remote;
 mod result;
 mod run;
@@ -70,6 +71,8 @@ enum Command {
     /// Let the jobs of a paused kind start again
     Resume(kinds::OneKind),
 
+    /// Begin a plugin: a folder with one that works, its test, and how to build it
+    New(new::New),
     /// Run one job of a plugin file here and now, without a host
     Run(Box<run::Run>),
     /// Say whether a plugin file can be used, what it is, and if not, what to do
@@ -121,6 +124,7 @@ impl Cli {
             Command::Plugins(plugins) => return plugins.run().await,
             Command::Pause(kind) => return kind.post("pause").await,
             Command::Resume(kind) => return kind.post("resume").await,
+            Command::New(new) => new.run()?,
             Command::Run(run) => return run.run().await,
             Command::Check(check) => check.run().await?,
             Command::Verify(verify) => verify.run()?,

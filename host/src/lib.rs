@@ -22,6 +22,7 @@
 //! | [`demo`] | show a real host at work, as a client of it | uses anything but HTTP to do so |
 //! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
+//! | [`scaffold`] | write a plugin project to begin with | fetch or build anything |
 //! | [`trial`] | run one job of a plugin file here and now, without a host | go another way than a host would |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
 //! | [`connections`] | take connections in, with TLS or without, and let go of those that are too slow | know routes |
@@ -62,6 +63,7 @@ pub mod queue;
 pub mod rate;
 pub mod running;
 pub mod sandbox;
+pub mod scaffold;
 pub mod server;
 pub mod store;
 pub mod time;

@@ -124,6 +124,15 @@ fn the_line_that_checks_a_plugin_works_as_printed() {
 }
 
 #[test]
+fn the_line_that_begins_a_plugin_works_as_printed() {
+    let setup = Host::prepare();
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge new ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    run(&lines[0].replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1), setup.folder());
+    assert!(setup.folder().join("word-count/test").is_file());
+}
+
+#[test]
 fn the_line_that_runs_a_plugin_works_as_printed() {
     let setup = Host::prepare().with_plugin("integrate");
     let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge run ")).collect();
