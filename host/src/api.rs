@@ -47,6 +47,7 @@ use self::document::Documents;
 pub use self::origins::Origins;
 use self::problem::Problem;
 pub use self::problem::refusal_of_a_connection;
+pub use self::submit::check_without_host;
 use crate::job::Job;
 use crate::plugins::Plugins;
 use crate::queue::Queue;

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
-pub use self::check::{Verdict, check};
+pub use self::check::{Bench, Verdict, check, check_at};
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;

@@ -173,7 +173,7 @@ impl Server {
     }
 }
 
-fn api_limits(config: &Config) -> api::Limits {
+pub(crate) fn api_limits(config: &Config) -> api::Limits {
     api::Limits {
         json_bytes_max: config.json_bytes_max,
         body_bytes_max: config.body_bytes_max,

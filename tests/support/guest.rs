@@ -201,6 +201,13 @@ impl Guest<'_> {
 
     /// The component, as it would lie in the plugin folder.
     pub(crate) fn component(&self) -> Vec<u8> {
+        let module = self.module_with_world();
+        let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module fits the world");
+        encoder.reject_legacy_names(false).encode().expect("the module becomes a component")
+    }
+
+    /// The same before it becomes a component: the core module, and in it the world that it is to be one of.
+    pub(crate) fn module_with_world(&self) -> Vec<u8> {
         let mut module = wat::parse_str(self.module()).expect("the guest's text is valid");
         let mut resolve = Resolve::default();
         let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/0.1.0");
@@ -213,8 +220,7 @@ impl Guest<'_> {
         let world = resolve.select_world(&[package], Some("guest")).expect("the world is there");
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .expect("the world can be embedded");
-        let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module fits the world");
-        encoder.reject_legacy_names(false).encode().expect("the module becomes a component")
+        module
     }
 
     /// The core module in text form. Its memory: the descriptor at 16, results at 512, scratch from 800, texts from 4096.

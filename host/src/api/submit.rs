@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, IntoResponses};
@@ -16,11 +17,11 @@ use super::problem::Problem;
 use super::trace::{self, Traced};
 use super::view::JobView;
 use super::wait::{self, OnTimeout, Patience, Wait};
-use super::{Api, Segments, blobs, body, content, explain, json_job};
+use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
-use crate::store::{NewWebhook, Payload, StoreError};
+use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
 /// Larger inputs are checked off the serving threads.
 const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
@@ -169,19 +170,54 @@ pub(super) async fn raw(
     let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
     let webhook = webhook(&api, &options, |problem, detail| problem.in_parameter("webhook", detail))?;
-    let mut named = Vec::new();
-    let payload = if plugin.reads_json() {
-        let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
-        let input = check_json(&plugin, input, "").await?;
-        named = blobs::named_in(&api, &caller, &input, "")?;
-        let upload = body::write(api.queue.upload(), input).await?;
-        body::finish(upload, JSON.to_owned()).await?
-    } else {
-        let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
-        body::finish(upload, body::media_type(&headers)?).await?
-    };
+    let (payload, text) = take_in(&plugin, api.queue.upload(), &api.limits, &headers, request).await?;
+    let named = blobs::named_in(&api, &caller, &text, "")?;
     let wanted = Wanted { owner: caller.owner(), plugin, options, payload, blobs: named, webhook };
     submit(&api, &headers, wanted).await
+}
+
+/// Takes a body in and checks it, and answers its text where the plugin reads JSON.
+async fn take_in(
+    plugin: &Arc<Plugin>,
+    upload: Upload,
+    limits: &Limits,
+    headers: &HeaderMap,
+    request: Body,
+) -> Result<(Payload, Bytes), Problem> {
+    if plugin.reads_json() {
+        let input = body::read_whole(request, headers, limits.json_bytes_max, "").await?;
+        let input = check_json(plugin, input, "").await?;
+        let upload = body::write(upload, input.clone()).await?;
+        return Ok((body::finish(upload, JSON.to_owned()).await?, input));
+    }
+    let upload = body::stream(upload, request, headers, limits.body_bytes_max).await?;
+    Ok((body::finish(upload, body::media_type(headers)?).await?, Bytes::new()))
+}
+
+/// A job as `POST /v1/kinds/{kind}/jobs` takes it, checked in the same way, for one who has no host. It can name no blobs. The
+/// error is the problem document.
+pub async fn check_without_host(
+    plugin: &Arc<Plugin>,
+    upload: Upload,
+    limits: &Limits,
+    query: &str,
+    media_type: Option<&str>,
+    input: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+) -> Result<Submission, Vec<u8>> {
+    let check = async {
+        let options = JobOptions::from_query(query)?;
+        let mut headers = HeaderMap::new();
+        if let Some(media_type) = media_type {
+            let value = HeaderValue::try_from(media_type).map_err(|_| {
+                let detail = "a media type is visible ASCII such as application/pdf";
+                Problem::invalid_option(detail).in_parameter("Content-Type", detail)
+            })?;
+            headers.insert(header::CONTENT_TYPE, value);
+        }
+        let (payload, _) = take_in(plugin, upload, limits, &headers, Body::from_stream(input)).await?;
+        options.into_submission(plugin, payload)
+    };
+    check.await.map_err(|problem: Problem| problem.document())
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.

@@ -15,6 +15,7 @@ use wasmtime::Engine;
 use wit_parser::decoding::{DecodedWasm, decode};
 use wit_parser::{Function, InterfaceId, Resolve, WorldId, WorldItem, WorldKey};
 
+pub(super) use self::module::wanted_of;
 pub use self::needs::Needs;
 use self::signature::{Signature, differences};
 
