@@ -8,7 +8,7 @@
 pub(crate) mod answer;
 pub(crate) mod command;
 pub(crate) mod guest;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod server;
 mod setup;
@@ -24,7 +24,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use self::answer::{Answer, client};
-pub(crate) use self::process::{Exit, Process, can_change_name_server};
+pub(crate) use self::process::{Exit, Process};
 pub(crate) use self::setup::Setup;
 
 /// Longer than anything takes on a busy machine; a test that waits for so long has failed.
