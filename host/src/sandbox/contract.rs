@@ -115,7 +115,7 @@ impl Guest {
         });
         wasi.max_random_size(RANDOM_BYTES_MAX);
         let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
-        let traffic = Arc::new(Traffic::new(grants.network_bytes));
+        let traffic = Arc::new(Traffic::new(grants.network_bytes, Arc::clone(&denials)));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let sockets =
             Sockets::new(Arc::clone(grants), Arc::clone(&denials), Arc::clone(&traffic), Arc::clone(&connections));
