@@ -103,6 +103,10 @@ pub struct Config {
     pub keep_keys: Span,
     /// How long an uploaded blob is kept that no job names. `24h`
     pub keep_uploads: Span,
+    /// Uploads kept at a time of each token, or of all clients without one together. `10000`
+    pub uploads_max: u64,
+    /// What these uploads may have together, in bytes. 10 GiB
+    pub upload_bytes_max: u64,
     /// Room on the disk, in bytes, kept for the outcomes of accepted jobs: with less, nothing new is accepted. 256 MiB
     pub disk_reserve_bytes: u64,
     /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
@@ -152,6 +156,8 @@ impl Default for Config {
             keep_bytes_max: 10 * 1024 * MIB,
             keep_keys: seconds(24 * 3_600),
             keep_uploads: seconds(24 * 3_600),
+            uploads_max: 10_000,
+            upload_bytes_max: 10 * 1024 * MIB,
             disk_reserve_bytes: 256 * MIB,
             log: "info".to_owned(),
         }

@@ -32,8 +32,8 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
-    StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Share,
+    Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -57,6 +57,8 @@ pub struct Settings {
     pub keys_kept: Duration,
     /// How long an upload that no job names is kept.
     pub uploads_kept: Duration,
+    /// What one who uploads may keep at a time.
+    pub uploads_share: Share,
     /// Clients that may follow events at a time.
     pub listeners_max: usize,
     /// Threads that run jobs.
@@ -415,7 +417,7 @@ impl Queue {
     /// Keeps an upload of this owner for as long as uploads are kept, and answers until when.
     pub async fn keep_upload(&self, upload: Payload, owner: &str) -> Result<Time, StoreError> {
         let until = Time::now().after(self.settings.uploads_kept);
-        self.store.keep_upload(upload, owner, until).await?;
+        self.store.keep_upload(upload, owner, until, self.settings.uploads_share).await?;
         Ok(until)
     }
 

@@ -51,7 +51,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Ok(UploadRecord { owner, stored, kept_until }) => {
                 if let Some(sha256) = stored.blob {
                     disk.blobs.retain(sha256);
-                    index.uploads.keep((sha256, owner), kept_until);
+                    index.uploads.keep((sha256, owner), stored.size, kept_until);
                 }
             }
             Err(error) => complain("an upload's record", None, &error),

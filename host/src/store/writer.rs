@@ -26,7 +26,7 @@ use super::checkpoint::{Checkpoint, StoredCheckpoint};
 use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
-use super::uploads::{UploadName, UploadRecord};
+use super::uploads::{Share, UploadName, UploadRecord};
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress};
@@ -52,7 +52,7 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
-    KeepUpload { upload: Payload, owner: String, kept_until: Time, reply: Reply<()> },
+    KeepUpload { upload: Payload, owner: String, kept_until: Time, share: Share, reply: Reply<()> },
     DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
@@ -160,8 +160,8 @@ impl<'a> Group<'a> {
                 let result = self.save_checkpoint(id, token, *checkpoint);
                 return self.answer_done(reply, result);
             }
-            Change::KeepUpload { upload, owner, kept_until, reply } => {
-                let done = self.keep_upload(&upload, owner, kept_until);
+            Change::KeepUpload { upload, owner, kept_until, share, reply } => {
+                let done = self.keep_upload(&upload, owner, kept_until, share);
                 return self.answer_done(reply, done);
             }
             Change::DropUploads { overdue, now, reply } => {
