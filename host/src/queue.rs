@@ -187,9 +187,8 @@ impl Queue {
         Ok(job)
     }
 
-    /// Judges how the last process ended, and learns which kinds are paused. To be called once, before the first claim.
+    /// Judges how the last process ended. To be called once, before the first claim.
     pub async fn recover(&self) -> Result<(), StoreError> {
-        self.held.set(self.store.paused()?);
         for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
             let (id, crashes) = (job.id, job.crashes);
             tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
@@ -202,7 +201,7 @@ impl Queue {
         let mut kinds = kinds.clone();
         loop {
             let known = kinds.borrow_and_update().clone();
-            if let Some(assignment) = self.try_claim(&self.held.without(&known)) {
+            if let Some(assignment) = self.try_claim(&self.claimable(&known)) {
                 return assignment;
             }
             tokio::select! {

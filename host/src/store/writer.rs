@@ -102,6 +102,8 @@ pub(super) struct Group<'a> {
     pub(super) checkpoints: HashMap<JobId, Option<StoredCheckpoint>>,
     /// Uploads as this group leaves them; nothing for one that goes.
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
+    /// Kinds that the group pauses or resumes, in this order.
+    pub(super) paused: Vec<(Kind, bool)>,
     released: Vec<[u8; 32]>,
     /// Whether every change so far makes room.
     only_frees: bool,
@@ -126,6 +128,7 @@ impl<'a> Group<'a> {
             keys: HashMap::new(),
             checkpoints: HashMap::new(),
             uploads: HashMap::new(),
+            paused: Vec::new(),
             released: Vec::new(),
             only_frees: true,
             answers: Vec::new(),
@@ -153,7 +156,7 @@ impl<'a> Group<'a> {
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
-                let result = self.pause(&kind, paused);
+                let result = self.pause(kind, paused);
                 return self.answer_done(reply, result);
             }
             Change::Checkpoint { id, token, checkpoint, reply } => {
@@ -301,6 +304,7 @@ impl<'a> Group<'a> {
             }
             self.keys.iter().for_each(|(name, key)| index.retained.keep_key(*name, key.kept_until));
             drop(index);
+            self.disk.set_paused(std::mem::take(&mut self.paused));
             self.released.iter().for_each(|sha256| self.disk.blobs.release(sha256));
         }
         for answer in self.answers {
