@@ -63,7 +63,7 @@ pub struct Config {
     pub idle_timeout: Span,
     /// Longest `Prefer: wait`. `5m`
     pub wait_max: Span,
-    /// Clients that may follow events, logs or a WebSocket at a time. `20000`
+    /// Clients that may follow events or logs at a time, each open WebSocket included. `20000`
     pub listeners_max: usize,
     /// How long a host that is told to stop waits for running jobs before it hands them back. `10s`
     pub grace: Span,
@@ -97,7 +97,7 @@ pub struct Config {
     pub keep: Span,
     /// Finished jobs kept at most. `100000`
     pub keep_jobs_max: usize,
-    /// Inputs, results and artifacts of finished jobs kept at most, in bytes. 10 GiB
+    /// Inputs, the blobs they name, results and artifacts of finished jobs kept at most, in bytes. 10 GiB
     pub keep_bytes_max: u64,
     /// How long an idempotency key is remembered. `24h`
     pub keep_keys: Span,

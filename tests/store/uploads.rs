@@ -1,7 +1,10 @@
 //! Uploads: kept for a while, and for as long as a job names them, each for its owner and its bytes once for all.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use dropforge::job::State;
-use dropforge::store::{NewJob, Payload, Share, StoreError};
+use dropforge::store::{NewJob, Payload, Retention, Share, StoreError};
 use dropforge::time::Time;
 
 use crate::parts::{NOW, assert_refused, at, bytes_of, job, no_limit, noise};
@@ -183,4 +186,23 @@ async fn each_keeps_as_many_uploads_and_bytes_as_its_share_has() {
     place.sweep_uploads(at(12)).await.expect("the disk works");
     keep(5, 400).await.expect("there is room again");
     assert_eq!(frees_at(keep(6, 1).await), Some(at(20)));
+}
+
+/// Fault: the disk fills with files that finished jobs name, as only their own bytes count.
+#[tokio::test]
+async fn blobs_that_an_input_names_count_among_the_bytes_that_finished_jobs_hold() {
+    let place = Place::new().await;
+    let sha256 = kept(&place, &noise(1, 100_000), OURS, 10).await;
+    let id = place.add(job_naming(&place, sha256)).await;
+    place.cancel(id, None, NOW).await.expect("it can be cancelled");
+    let tidy = async |place: &Place, bytes_max: u64| {
+        let retention = Retention { age: Duration::MAX, jobs_max: usize::MAX, bytes_max };
+        place.retain(&retention, &HashMap::new(), NOW).await.expect("the disk works");
+        place.sweep_uploads(at(2_000)).await.expect("the disk works");
+    };
+    tidy(&place, 100_100).await;
+    assert!(has(&place, sha256, OURS));
+    let place = place.reopened().await;
+    tidy(&place, 99_999).await;
+    assert!(!has(&place, sha256, OURS), "its job's content has gone");
 }
