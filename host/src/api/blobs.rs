@@ -95,8 +95,17 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let sha256 = parse_address(&address).ok_or_else(Problem::unknown_blob)?;
-    let blob = api.queue.store().uploaded(sha256, &caller.uploader())?.ok_or_else(Problem::unknown_blob)?;
+    let blob = uploaded(&api, &caller, sha256)?.ok_or_else(Problem::unknown_blob)?;
     content::answer(blob, &Wanted::by(&method, &headers))
+}
+
+/// An upload, if it is kept and they may see it.
+fn uploaded(api: &Api, caller: &Caller, sha256: [u8; 32]) -> Result<Option<Payload>, StoreError> {
+    let store = api.queue.store();
+    match store.uploaded(sha256, &caller.uploader())? {
+        None if caller.sees_all_uploads() => store.uploaded_by_anybody(sha256),
+        own => Ok(own),
+    }
 }
 
 /// The blobs an input names, each once. `prefix` is where the input stands in the body.
@@ -106,7 +115,7 @@ pub(super) fn named_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -
         return Ok(Vec::new());
     }
     let Ok(value) = serde_json::from_slice::<Value>(input) else { return Ok(Vec::new()) };
-    let (owner, mut blobs) = (caller.uploader(), BTreeMap::new());
+    let mut blobs = BTreeMap::new();
     let mut way = vec![prefix.to_owned()];
     each_reference(&value, &mut way, &mut |way, reference| {
         // Put together for a refusal alone: for every reference it would cost the host far more than the client.
@@ -120,7 +129,7 @@ pub(super) fn named_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -
         if blobs.contains_key(&sha256) {
             return Ok(());
         }
-        match api.queue.store().uploaded(sha256, &owner)? {
+        match uploaded(api, caller, sha256)? {
             Some(blob) => blobs.insert(sha256, blob),
             None => return refuse(format!("the blob {reference} is not kept here; POST /v1/blobs keeps it")),
         };

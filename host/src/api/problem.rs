@@ -13,7 +13,11 @@ use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
 use crate::plugins::Violation;
 use crate::rate::Rate;
-use crate::store::StoreError;
+use crate::store::{Share, StoreError};
+use crate::time::Time;
+
+/// Nobody is told to wait for longer, in seconds: more may have changed by then.
+const RETRY_MAX: u32 = 3600;
 
 /// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
 #[derive(Debug)]
@@ -229,6 +233,23 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, "The job failed", failure.message.clone()).with("failure", json!(failure))
     }
 
+    /// Not `413`: the next upload may be smaller and still not fit, until something goes.
+    fn share_full(share: Share, frees_at: Option<Time>) -> Self {
+        let Share { uploads_max, bytes_max } = share;
+        let detail = format!(
+            "one token keeps at most {uploads_max} uploads (uploads_max) of {bytes_max} bytes together (upload_bytes_max), as do all \
+             clients without a token; an upload goes when keep_uploads is over and no job names it, so delete jobs that name one, wait, \
+             or ask the operator for more"
+        );
+        let problem =
+            Self::new(StatusCode::INSUFFICIENT_STORAGE, "uploads_full", "The share of uploads is used up", detail);
+        match frees_at {
+            Some(at) => problem
+                .retry_after(u32::try_from(at.since(Time::now()).as_secs() + 1).unwrap_or(RETRY_MAX).min(RETRY_MAX)),
+            None => problem,
+        }
+    }
+
     fn disk_full() -> Self {
         let detail = "the host's disk has no room for new jobs; what was accepted goes on, try again later";
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full", detail).retry_after(30)
@@ -372,6 +393,7 @@ impl From<StoreError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", "Too many uploads", detail)
                     .retry_after(600)
             }
+            StoreError::ShareFull { share, frees_at } => Self::share_full(share, frees_at),
             StoreError::KeyReused => {
                 let detail = "this Idempotency-Key came with another request before; take a new key for a new request";
                 Self::new(
