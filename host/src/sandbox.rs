@@ -259,7 +259,9 @@ fn shape_of(bytes: &[u8], component: &Component) -> Shape {
 
 fn config(capacity: Capacity) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    let core_instances = capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT);
+    // Also where there is room for one guest alone, as for a check, it may be of many parts.
+    let core_instances =
+        capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX);
     pool.total_component_instances(capacity.guests_max)
         .total_core_instances(core_instances)
         // Nobody's component may take the place of the others'.
