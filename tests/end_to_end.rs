@@ -36,6 +36,8 @@ mod hostile;
 mod http;
 #[path = "end_to_end/jobs.rs"]
 mod jobs;
+#[path = "end_to_end/keeping.rs"]
+mod keeping;
 #[path = "end_to_end/lists.rs"]
 mod lists;
 #[path = "end_to_end/logs.rs"]
@@ -60,6 +62,8 @@ mod readme;
 mod refusals;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
+#[path = "end_to_end/secrets.rs"]
+mod secrets;
 #[path = "end_to_end/serve.rs"]
 mod serve;
 #[path = "end_to_end/settings.rs"]

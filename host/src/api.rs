@@ -47,7 +47,7 @@ pub use self::origins::Origins;
 use self::problem::Problem;
 pub use self::problem::refusal_of_a_connection;
 use crate::job::Job;
-use crate::plugins::Plugins;
+use crate::plugins::{FileReport, Plugins};
 use crate::queue::Queue;
 use crate::rate::Rate;
 use crate::tokens::Tokens;
@@ -159,9 +159,12 @@ pub fn router(api: Api) -> Router {
 
 async fn plugins(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
     let files = api.plugins.files();
-    let visible = files.iter().filter(|file| caller.may_see_file(file.kind.as_ref()));
-    let files: Vec<Value> = visible.map(view::file).collect();
-    Json(json!({"plugins": files}))
+    let visible: Vec<&FileReport> = files.iter().filter(|file| caller.may_see_file(file.kind.as_ref())).collect();
+    let mut list = json!({"plugins": view::files(&visible)});
+    if let Some(reason) = api.plugins.folder_reason() {
+        list["reason"] = reason.into();
+    }
+    Json(list)
 }
 
 async fn healthz() -> Json<Value> {

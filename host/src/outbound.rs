@@ -6,6 +6,7 @@
 
 mod connect;
 mod host;
+mod names;
 mod place;
 
 pub(crate) use self::connect::{Connection, Resolved, Unreachable, connect, resolve};

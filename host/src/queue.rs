@@ -12,8 +12,11 @@ mod telling;
 mod waiters;
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -263,10 +266,21 @@ impl Queue {
         }
     }
 
-    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
+    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds, and does not wait for the disk.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let progress = self.running().get(&id).map(|under_way| under_way.attempt.progress());
-        let job = self.store.cancel(id, progress, Time::now()).await?;
+        let under_way = self.running().get(&id).cloned();
+        let progress = under_way.as_ref().map(|under_way| under_way.attempt.progress());
+        let mut recorded = pin!(self.store.cancel(id, progress, Time::now()));
+        // Handed in before the attempt is stopped, and so recorded before its end. Were the process to die in between, the job would
+        // run again, as if nobody had asked; nobody was answered either.
+        let at_once = poll_fn(|context| Poll::Ready(recorded.as_mut().poll(context))).await;
+        if let Some(under_way) = under_way {
+            under_way.attempt.stop(Stop::Cancelled);
+        }
+        let job = match at_once {
+            Poll::Ready(recorded) => recorded?,
+            Poll::Pending => recorded.await?,
+        };
         // Looked up again: it may have been claimed in between.
         let under_way = self.running().get(&id).cloned();
         if let Some(under_way) = under_way.filter(|_| job.state == State::Cancelled) {
@@ -340,6 +354,11 @@ impl Queue {
         self.settings.backoff
     }
 
+    /// What is left of finished jobs of a kind whose settings say nothing about it.
+    pub fn retention(&self) -> Retention {
+        self.settings.retention
+    }
+
     /// How many jobs of a kind are in workers' hands.
     pub fn running_of(&self, kind: &Kind) -> usize {
         self.places.count(kind)
@@ -356,8 +375,8 @@ impl Queue {
     }
 
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
-    /// kept for too long. Never returns.
-    pub async fn keep_time(&self) {
+    /// kept for too long. `of_kinds` answers which kinds are kept in a way of their own, once that is known. Never returns.
+    pub async fn keep_time(&self, of_kinds: impl Fn() -> Option<HashMap<Kind, Retention>>) {
         let mut clock = Clock::new(Time::now(), std::time::Instant::now());
         loop {
             let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
@@ -372,7 +391,7 @@ impl Queue {
             if self.store.promote(now) {
                 self.work.notify_waiters();
             }
-            if let Err(error) = self.tidy(now, clock.is_trusted(steady)).await {
+            if let Err(error) = self.tidy(now, of_kinds(), clock.is_trusted(steady)).await {
                 tracing::error!(%error, "could not take away what is over");
             }
             // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
@@ -380,7 +399,12 @@ impl Queue {
         }
     }
 
-    async fn tidy(&self, now: Time, clock_is_trusted: bool) -> Result<(), StoreError> {
+    async fn tidy(
+        &self,
+        now: Time,
+        of_kinds: Option<HashMap<Kind, Retention>>,
+        clock_is_trusted: bool,
+    ) -> Result<(), StoreError> {
         for job in self.store.expire(now).await? {
             // Claimed while its end was being written: nothing it does counts any more.
             if let Some(under_way) = self.running().get(&job.id) {
@@ -389,8 +413,11 @@ impl Queue {
             self.waiters.wake(job.id);
         }
         let rounds = if clock_is_trusted { RETAIN_ROUNDS_MAX } else { 0 };
+        // A kind may be kept for longer than others. Before that is known nothing goes for its age, but count and size hold.
+        let age = of_kinds.as_ref().map_or(Duration::MAX, |_| self.settings.retention.age);
+        let (retention, of_kinds) = (Retention { age, ..self.settings.retention }, of_kinds.unwrap_or_default());
         for _ in 0..rounds {
-            if !self.store.retain(&self.settings.retention, now).await? {
+            if !self.store.retain(&retention, &of_kinds, now).await? {
                 break;
             }
         }

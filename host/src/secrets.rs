@@ -22,6 +22,11 @@ pub struct SecretSource {
 }
 
 impl SecretSource {
+    /// The file it lies in, if that is where it comes from.
+    pub(crate) fn path(&self, base: &Path) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| base.join(file))
+    }
+
     /// The secret; a relative path begins at `base`. What is said of a failure names the place, never the content.
     pub(crate) fn read(&self, base: &Path) -> Result<String, String> {
         let secret = match (&self.file, &self.variable) {

@@ -76,11 +76,11 @@ impl Server {
             jobs_per_thread_max: jobs_per_thread(config),
         };
         let workers = Workers::start(config.worker_count(), &place)?;
-        let (timekeeper, watched) = (Arc::clone(&queue), Arc::clone(&tokens));
+        let (timekeeper, watched, kinds) = (Arc::clone(&queue), Arc::clone(&tokens), Arc::clone(&plugins));
         let time = tokio::spawn(async move {
             // None of them ever returns.
             tokio::join!(
-                timekeeper.keep_time(),
+                timekeeper.keep_time(|| kinds.retention(timekeeper.retention())),
                 timekeeper.keep_telling(),
                 timekeeper.events().hand_out(),
                 watched.keep_reading(),

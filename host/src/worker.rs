@@ -2,31 +2,37 @@
 //!
 //! Each worker is a dedicated thread with an executor of its own, apart from the threads that serve HTTP. A job that
 //! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
-//! the next one. There is no prefetch: a thread claims a job only when it would run it at once.
+//! the next one. There is no prefetch: a thread claims a job only when it would run it at once; `load` decides when that is.
 
-use std::cell::Cell;
+mod load;
+
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
+use self::load::{Load, Share};
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
+use crate::running::Running;
 use crate::sandbox::{
-    Call, Checkpoints, Draft, NewUpload, OnPark, Output, Report, Sandbox, SaveCheckpoint, ScratchWish,
+    Call, Checkpoints, Draft, NewUpload, OnTurn, Output, Report, Sandbox, SaveCheckpoint, ScratchWish, blocking,
 };
 use crate::store::{Artifact, Content, Options, Payload};
 use crate::time::Time;
 
 /// Artifacts of one job kept in the database together; the others get files of their own, however small.
 const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
+/// The most that lies in `/in`, unless a kind's settings say otherwise. All of it is read before the attempt begins.
+const IN_BYTES_MAX: u64 = 4 << 30;
 /// The file in `/in` that is the job's input.
 const PAYLOAD_NAME: &str = "input";
 
@@ -60,7 +66,7 @@ impl Workers {
             let work = move || {
                 priority::lower();
                 LocalSet::new().block_on(&runtime, run(place, stop));
-                // Of a job that was stopped a file or a name may still be waited for; every job's end is recorded already.
+                // Of a job that was stopped a file may still be waited for; every job's end is recorded already.
                 runtime.shutdown_background();
             };
             workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
@@ -80,49 +86,6 @@ impl Workers {
     }
 }
 
-/// How many jobs of this thread want its processor now.
-#[derive(Default)]
-struct Load {
-    computing: Cell<usize>,
-    changed: Notify,
-}
-
-impl Load {
-    fn parked(&self, parked: bool) {
-        let computing = self.computing.get();
-        self.computing.set(if parked { computing.saturating_sub(1) } else { computing + 1 });
-        self.changed.notify_one();
-    }
-
-    async fn until_idle(&self) {
-        while self.computing.get() > 0 {
-            self.changed.notified().await;
-        }
-    }
-
-    async fn until_busy(&self) {
-        while self.computing.get() == 0 {
-            self.changed.notified().await;
-        }
-    }
-}
-
-/// A job counted as wanting the processor, until dropped.
-struct Computing(Rc<Load>);
-
-impl Computing {
-    fn new(load: &Rc<Load>) -> Self {
-        load.parked(false);
-        Self(Rc::clone(load))
-    }
-}
-
-impl Drop for Computing {
-    fn drop(&mut self) {
-        self.0.parked(true);
-    }
-}
-
 async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
     let load = Rc::new(Load::default());
     let kinds = place.plugins.kinds();
@@ -133,11 +96,11 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
                 jobs.join_next().await;
             }
             loop {
-                load.until_idle().await;
+                load.until_room().await;
                 // A job that was waiting may want the processor while this thread waits for another.
                 tokio::select! {
                     biased;
-                    () = load.until_busy() => {}
+                    () = load.until_full() => {}
                     assignment = place.queue.claim(&kinds) => return assignment,
                 }
             }
@@ -147,7 +110,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        jobs.spawn_local(attempt(place.clone(), assignment, Computing::new(&load)));
+        jobs.spawn_local(attempt(place.clone(), assignment, Rc::new(Share::new(&load))));
         // Ended ones are let go as they come; their results are recorded already.
         while jobs.try_join_next().is_some() {}
     }
@@ -157,12 +120,12 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 }
 
 /// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
-async fn attempt(place: Workplace, assignment: Assignment, computing: Computing) {
+async fn attempt(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
     let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind();
+    let executed = AssertUnwindSafe(execute(&place, &assignment, share)).catch_unwind();
     let executed = executed.instrument(span.clone()).await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
@@ -175,7 +138,7 @@ async fn attempt(place: Workplace, assignment: Assignment, computing: Computing)
     place.queue.finish(assignment, finished).await;
 }
 
-async fn execute(place: &Workplace, assignment: &Assignment, computing: Computing) -> Finished {
+async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>) -> Finished {
     let claimed = &assignment.claimed;
     // Claimed a moment ago for a kind that served then; the file may be gone since.
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
@@ -185,11 +148,12 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
-    let call = call(place, assignment, input, options, &plugin, Rc::clone(&computing.0));
+    let call = call(place, assignment, input, options, &plugin, Rc::clone(&share));
+    let timeout = call.limits.timeout;
     let report = place.sandbox.run(&plugin.program, call).await;
     // Its files are made durable on another thread; this one takes the next job.
-    drop(computing);
-    let mut finished = keep(report).await;
+    drop(share);
+    let mut finished = keep(report, &assignment.running, timeout).await;
     finished.usage.plugin_digest.clone_from(&plugin.digest);
     if let Ended::Failed(failure, _) = &mut finished.ended {
         failure.retryable |= plugin.settings.retries(failure.code);
@@ -204,7 +168,7 @@ fn call<'a>(
     input: Payload,
     options: Options,
     plugin: &Plugin,
-    load: Rc<Load>,
+    share: Rc<Share>,
 ) -> Call<'a> {
     let claimed = &assignment.claimed;
     let blobs = place.queue.store().blobs();
@@ -212,10 +176,11 @@ fn call<'a>(
     let scratch = plugin.settings.scratch.then(|| ScratchWish {
         blobs: blobs.clone(),
         files: in_files(&input, &claimed.blobs),
+        in_bytes_max: plugin.settings.scratch_in_bytes.unwrap_or(IN_BYTES_MAX),
         bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
     });
     let new_upload: NewUpload = Box::new(move || blobs.upload());
-    let on_park: OnPark = Box::new(move |parked| load.parked(parked));
+    let on_turn: OnTurn = Box::new(move |turn| share.turn(turn));
     Call {
         id: claimed.job.id.to_string(),
         kind: claimed.job.kind.to_string(),
@@ -224,13 +189,13 @@ fn call<'a>(
         options,
         command: plugin.command_settings(),
         scratch,
-        grants: Arc::clone(&plugin.grants),
+        grants: plugin.grants(),
         blobs: claimed.blobs.clone(),
         limits,
         running: Arc::clone(&assignment.running),
         new_upload,
         checkpoints: checkpoints(place, assignment, plugin),
-        on_park,
+        on_turn,
         mark: &claimed.mark,
     }
 }
@@ -258,33 +223,50 @@ fn in_files(input: &Payload, blobs: &[Content]) -> Vec<(String, Content)> {
     named.chain([(PAYLOAD_NAME.to_owned(), input.content.clone())]).collect()
 }
 
-/// Makes what a guest wrote durable, so that its record can name it.
-async fn keep(report: Report) -> Finished {
-    let Report { ended, usage, output, drafts } = report;
+/// Makes what a guest wrote durable, so that its record can name it. That is still part of the attempt: its time limit holds, and it can
+/// be cancelled.
+async fn keep(report: Report, running: &Arc<Running>, timeout: Duration) -> Finished {
+    let began = Instant::now();
+    let Report { ended, mut usage, output, drafts } = report;
     let result_bytes = match &output {
         Some(Output::Bytes(_, upload)) => upload.size(),
         _ => 0,
     };
     let bytes = result_bytes + drafts.iter().map(|draft| draft.upload.size()).sum::<u64>();
     let kept = if bytes > Content::INLINE_BYTES_MAX as u64 {
+        let goes_on = Arc::clone(running);
         // Syncing files takes milliseconds each; other jobs of this thread go on meanwhile.
-        let kept = tokio::task::spawn_blocking(move || keep_files(output, drafts)).await;
-        kept.unwrap_or_else(|_| Err(std::io::Error::other("the thread that stores files panicked")))
+        let no_load: OnTurn = Box::new(|_| {});
+        blocking(running, &no_load, move || keep_files(output, drafts, || goes_on.go_on())).await
     } else {
-        keep_files(output, drafts)
+        Ok(keep_files(output, drafts, || Ok(())))
     };
+    usage.wall_ms += u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     match kept {
-        Ok((output, artifacts)) => Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() },
-        Err(error) => {
+        Ok(Ok((output, artifacts))) => {
+            Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() }
+        }
+        Err(stopped) => {
+            let (ended, bound) = stopped.outcome(timeout);
+            usage.bound = Some(bound);
+            Finished { ended, usage, ..interrupted() }
+        }
+        Ok(Err(error)) => {
             Finished { usage, ..host_failure(&format!("the host could not store the job's output: {error}")) }
         }
     }
 }
 
-fn keep_files(output: Option<Output>, drafts: Vec<Draft>) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
+/// Asks `go_on` before each file.
+fn keep_files(
+    output: Option<Output>,
+    drafts: Vec<Draft>,
+    go_on: impl Fn() -> std::io::Result<()>,
+) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
     let mut artifacts = Vec::with_capacity(drafts.len());
     let mut inline_bytes = 0;
     for Draft { name, media_type, upload } in drafts {
+        go_on()?;
         // All that is inline goes into one commit, which others wait for.
         inline_bytes += upload.size();
         let content =

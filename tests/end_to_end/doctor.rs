@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::guest::Guest;
-use crate::support::{Host, Setup, guest};
+use crate::support::{Host, Setup, eventually, guest};
 
 /// What `dropforge check --json` says, which also has to be what its exit code says.
 fn check(setup: &Setup, file: &str) -> Value {
@@ -226,6 +226,17 @@ fn a_duplicate_is_named() {
         (&host.file("one.wasm")["state"], &host.file("two.wasm")["state"]),
         (&json!("serving"), &json!("serving"))
     );
+    let twins = |host: &Host| ["one", "two", "other"].map(|name| host.file(&format!("{name}.wasm"))["same_as"].clone());
+    assert_eq!(twins(&host), [json!(["two.wasm"]), json!(["one.wasm"]), json!([])]);
+    let listed = host.says(&["plugins"]).ended_with(0).text();
+    let line = |file: &str| listed.lines().find(|line| line.starts_with(file)).unwrap_or_default().to_owned();
+    assert!(line("one.wasm").contains("the same file as: two.wasm"), "{listed}");
+    assert!(!line("other.wasm").contains("the same"), "{listed}");
+    // Also where neither can be used.
+    host.drop_file("one.wasm", "nonsense");
+    host.drop_file("other.wasm", "nonsense");
+    let expected = [json!(["other.wasm"]), json!([]), json!(["one.wasm"])];
+    eventually("the new twins are named", || (twins(&host) == expected).then_some(()));
 }
 
 /// What `describe` may take and return, just inside and just outside.

@@ -8,7 +8,7 @@
 pub(crate) mod answer;
 pub(crate) mod command;
 pub(crate) mod guest;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod server;

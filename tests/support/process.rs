@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,37 @@ pub(super) fn dropforge(open_files_max: Option<u32>) -> Command {
         }
     }
     command
+}
+
+/// Whether a process can be given a name server of its own here, which takes root; says so if not.
+pub(crate) fn can_change_name_server() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "mount", "--bind", "/etc/hosts", "/etc/resolv.conf"]).output();
+    let can = tried.is_ok_and(|output| output.status.success());
+    if !can {
+        eprintln!("skipped: a name server of the host's own needs root, unshare and mount");
+    }
+    can
+}
+
+/// The same command in mounts of its own, in which names that are not in the machine's own list are asked for at this address.
+pub(super) fn asking(command: &Command, name_server: IpAddr, folder: &Path) -> Command {
+    let (resolver, order) = (folder.join("resolv.conf"), folder.join("nsswitch.conf"));
+    // Longer than any test has patience.
+    let text = format!("nameserver {name_server}\noptions timeout:30 attempts:5\n");
+    std::fs::write(&resolver, text).expect("the folder can be written");
+    std::fs::write(&order, "hosts: files dns\n").expect("the folder can be written");
+    let script = "mount --bind \"$1\" /etc/resolv.conf && { ! test -e /etc/nsswitch.conf || mount --bind \"$2\" /etc/nsswitch.conf; } \
+        && shift 2 && exec \"$@\"";
+    let mut apart = Command::new("unshare");
+    apart.args(["--mount", "sh", "-c", script, "sh"]).arg(resolver).arg(order);
+    apart.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => apart.env(name, value),
+            None => apart.env_remove(name),
+        };
+    }
+    apart
 }
 
 /// How a process ended and what it wrote.

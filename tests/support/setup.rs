@@ -1,6 +1,7 @@
 //! The folder a host runs in, and the settings it gets.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -16,6 +17,8 @@ pub(crate) struct Setup {
     folder: TempDir,
     environment: Vec<(String, String)>,
     open_files_max: Option<u32>,
+    /// Who answers for names that do not stand in the machine's own list.
+    name_server: Option<IpAddr>,
 }
 
 impl Setup {
@@ -23,7 +26,7 @@ impl Setup {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join("plugins")).expect("it can be written");
-        Self { folder, environment: Vec::new(), open_files_max: None }
+        Self { folder, environment: Vec::new(), open_files_max: None, name_server: None }
     }
 
     /// Puts a shipped plugin into the plugin folder.
@@ -85,6 +88,12 @@ impl Setup {
     /// Lets the host have so many files open at a time, and no more.
     pub(crate) fn with_open_files_max(mut self, count: u32) -> Self {
         self.open_files_max = Some(count);
+        self
+    }
+
+    /// Has the host, and nobody else on this machine, ask this server for names. See [`process::can_change_name_server`].
+    pub(crate) fn with_name_server(mut self, address: IpAddr) -> Self {
+        self.name_server = Some(address);
         self
     }
 
@@ -178,7 +187,11 @@ impl Setup {
     /// Runs `dropforge serve` with exactly these flags.
     pub(crate) fn serve(&self, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Process {
         let mut command = process::dropforge(self.open_files_max);
-        command.arg("serve").args(flags).current_dir(self.folder());
+        command.arg("serve").args(flags);
+        if let Some(address) = self.name_server {
+            command = process::asking(&command, address, self.folder());
+        }
+        command.current_dir(self.folder());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start(command, self.folder())
     }

@@ -1,5 +1,7 @@
 //! Jobs, kinds and files as clients see them.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -9,6 +11,9 @@ use crate::queue::Queue;
 use crate::sandbox::Example;
 use crate::store::StoreError;
 use crate::time::Time;
+
+/// Files named at a time that are the same as one.
+const TWINS_MAX: usize = 10;
 
 /// A job in JSON. The field names are a promise.
 #[derive(Debug, Serialize)]
@@ -127,6 +132,7 @@ impl JobView {
 pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
     let about = &plugin.description;
     let backoff = plugin.settings.backoff(queue.backoff());
+    let retention = plugin.settings.retention(queue.retention());
     let examples = about.examples.iter().map(|Example { title, input, parameters }| {
         let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let parameters: serde_json::Map<String, Value> =
@@ -163,6 +169,9 @@ pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
             "retry_on": plugin.settings.retry_on,
             "retry_pause_ms": u64::try_from(backoff.first.as_millis()).unwrap_or(u64::MAX),
             "retry_pause_ms_max": u64::try_from(backoff.longest.as_millis()).unwrap_or(u64::MAX),
+            "keep_ms": u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX),
+            "keep_jobs_max": plugin.settings.keep_jobs_max,
+            "keep_bytes_max": plugin.settings.keep_bytes_max,
         },
         "paused": queue.is_paused(&plugin.kind),
         "counts": counts(&plugin.kind, queue),
@@ -176,12 +185,33 @@ pub(super) fn counts(kind: &Kind, queue: &Queue) -> Value {
     State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect()
 }
 
-/// A file of the plugin folder.
-pub(super) fn file(report: &FileReport) -> Value {
+/// Files of the plugin folder, each with up to ten of them that have the same content: it may be meant, and may be a mistake.
+pub(super) fn files(reports: &[&FileReport]) -> Vec<Value> {
+    let mut of_content: HashMap<&str, Vec<&str>> = HashMap::new();
+    for report in reports {
+        if let Some(digest) = &report.digest {
+            of_content.entry(digest).or_default().push(&report.file);
+        }
+    }
+    let same = |report: &FileReport| {
+        let files = report.digest.as_deref().and_then(|digest| of_content.get(digest)).into_iter().flatten();
+        files.filter(|file| **file != report.file).take(TWINS_MAX).copied().collect::<Vec<_>>()
+    };
+    reports.iter().map(|report| file(report, &same(report))).collect()
+}
+
+fn file(report: &FileReport, same_as: &[&str]) -> Value {
     let state = match report.state {
         FileState::Compiling => "compiling",
         FileState::Serving => "serving",
         FileState::Rejected => "rejected",
     };
-    json!({"file": report.file, "kind": report.kind, "state": state, "reason": report.reason, "digest": report.digest})
+    json!({
+        "file": report.file,
+        "kind": report.kind,
+        "state": state,
+        "reason": report.reason,
+        "digest": report.digest,
+        "same_as": same_as,
+    })
 }

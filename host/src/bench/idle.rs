@@ -1,26 +1,24 @@
 //! How many idle streams of events a host holds at once, and what each costs it.
-//!
-//! The host is a process of its own, so that its memory and its open files are not mixed with those of the clients here.
 
-use std::path::Path;
-use std::process::Stdio;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use super::{NO_OP, NO_OP_INPUT};
+use super::NO_OP_INPUT;
+use super::host::Host;
+use super::load::Connection;
 use crate::server;
 
 /// Steps in which connections are opened; after each the host's memory is looked at.
 const STEPS: usize = 10;
 /// Connections being opened at a time: fewer than wait at an address before they are turned away.
 const AT_ONCE: usize = 64;
-/// How long the host, a connection or an event may take.
+/// How long a connection or an event may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A head or an event is never longer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -64,7 +62,7 @@ async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
         let begun = Instant::now();
         while streams.len() < wanted * step / STEPS && report.stopped_by.is_none() {
             let more = (wanted * step / STEPS - streams.len()).min(AT_ONCE);
-            let mut opening: JoinSet<_> = (0..more).map(|_| listen(host.address.clone())).collect();
+            let mut opening: JoinSet<_> = (0..more).map(|_| listen(host.address)).collect();
             while let Some(opened) = opening.join_next().await {
                 match opened? {
                     Ok(stream) => streams.push(stream),
@@ -86,7 +84,7 @@ async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
     report.reached = streams.len();
     let mut hearing: JoinSet<_> = streams.into_iter().map(hear).collect();
     let submitted = Instant::now();
-    host.submit().await.context("cannot submit a job")?;
+    submit(host).await.context("cannot submit a job")?;
     while let Some(heard) = hearing.join_next().await {
         report.told += usize::from(heard?.is_ok());
     }
@@ -122,9 +120,9 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 }
 
 /// Opens a stream of all events and reads until the host has said that it listens.
-async fn listen(address: String) -> anyhow::Result<TcpStream> {
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let opened = async {
-        let mut stream = TcpStream::connect(&address).await.context("cannot connect")?;
+        let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
         stream.write_all(format!("GET /v1/events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
         let answer = read_until(&mut stream, "listening").await?;
         if !answer.starts_with("HTTP/1.1 200 ") {
@@ -157,51 +155,11 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> anyhow::Result<String>
     }
 }
 
-/// A host in a process of its own. Dropped, it is killed.
-struct Host {
-    address: String,
-    process: Child,
-}
-
-impl Host {
-    async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let plugins = folder.join("plugins");
-        std::fs::create_dir(&plugins)?;
-        std::fs::write(plugins.join("message.wasm"), NO_OP)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
-        command.arg("--plugins").arg(plugins).env("DROPFORGE_LOG", "error");
-        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = process.stdout.take().context("its output is piped")?;
-        let mut lines = BufReader::new(output).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??.context("the host did not start")?;
-        let address = line.strip_prefix("listening on http://").context("the host says where it listens")?.to_owned();
-        let load = super::Load { address: address.parse()?, connections: 1, duration: Duration::ZERO };
-        load.until_ready().await?;
-        Ok(Self { address, process })
-    }
-
-    /// Memory that is the process's own, in bytes.
-    fn memory_bytes(&self) -> anyhow::Result<u64> {
-        let id = self.process.id().context("the host has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("the system says how much")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes * 1024)
-    }
-
-    async fn submit(&self) -> anyhow::Result<()> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        let body = format!(r#"{{"kind":"message","input":{NO_OP_INPUT}}}"#);
-        let head =
-            format!("POST /v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.address, body.len());
-        stream.write_all((head + &body).as_bytes()).await?;
-        let answer = read_until(&mut stream, "\r\n\r\n").await?;
-        if !answer.starts_with("HTTP/1.1 202 ") {
-            bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
-        }
-        Ok(())
-    }
+/// Submits a job.
+async fn submit(host: &Host) -> anyhow::Result<()> {
+    let mut connection = Connection::open(host.address).await?;
+    connection.submit("/v1/kinds/message/jobs", NO_OP_INPUT).await?;
+    Ok(())
 }
 
 fn milliseconds(duration: Duration) -> u64 {

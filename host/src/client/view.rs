@@ -167,6 +167,8 @@ pub struct KindView {
 pub struct PluginFiles {
     /// By name.
     pub plugins: Vec<PluginFileView>,
+    /// Why it is not known what lies in the folder, while it is not.
+    pub reason: Option<String>,
 }
 
 /// A plugin file.
@@ -178,6 +180,9 @@ pub struct PluginFileView {
     pub state: String,
     /// Why it was rejected.
     pub reason: Option<String>,
+    /// Other files with the same content.
+    #[serde(default)]
+    pub same_as: Vec<String>,
 }
 
 /// Why a job is not running.

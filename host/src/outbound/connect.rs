@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::names;
 use super::{HostName, Place, Scheme, is_public};
 
 /// Addresses of a name that are tried.
@@ -57,7 +58,8 @@ pub(crate) async fn resolve(host: &HostName, port: u16, private: bool) -> io::Re
         HostName::Address(address) => return Ok(Resolved::Addresses(vec![SocketAddr::new(*address, port)])),
         HostName::Name(name) => name,
     };
-    Ok(allowed(tokio::net::lookup_host((name.as_str(), port)).await?, private))
+    let found = names::look_up(name).await?;
+    Ok(allowed(found.into_iter().map(|address| SocketAddr::new(address, port)), private))
 }
 
 /// Connects to a place. There is no limit of time here; the caller has one.

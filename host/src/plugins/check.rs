@@ -9,8 +9,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::checker::{Checker, Rejection};
-use super::folder::{Found, kind_of};
+use super::folder::kind_of;
 use super::kept::{Kept, Version};
+use super::look::Found;
 use super::{Plugin, Settings};
 use crate::job::Kind;
 use crate::sandbox::{Capacity, Examination, Sandbox, examine};
@@ -34,8 +35,7 @@ pub struct Verdict {
 /// not looked at.
 pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let found =
-        Found::at(path).ok_or_else(|| fs::metadata(path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))?;
+    let found = Found::at(path, &[])?.ok_or(io::ErrorKind::NotFound)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let scratch = tempfile::tempdir()?;
     let capacity = Capacity { guests_max: 1, memory_bytes_max: settings.limits_max.memory_bytes };

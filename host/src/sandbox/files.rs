@@ -143,16 +143,13 @@ fn borrow(descriptor: &Resource<Descriptor>) -> Resource<Descriptor> {
     Resource::new_borrow(descriptor.rep())
 }
 
-/// What the guest is told of a write that failed. If it was the host's disk that failed, the attempt must not count as a success.
+/// What the guest is told of a write that failed. If it was the host's disk that failed, it is told nothing any more: whatever it did
+/// next, the attempt could not count as a success.
 fn failed(meter: &Meter, error: std::io::Error) -> FsError {
-    stream::note_disk_error(meter, &error);
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => ErrorCode::InsufficientSpace.into(),
-        _ => error.into(),
-    }
+    if stream::is_disk_error(meter, &error) { FsError::trap(error) } else { error.into() }
 }
 
-/// The same of what may not be written at all; over its quota, the guest is not told anything any more.
+/// The same of what may not be written at all.
 fn stopped(meter: &Meter, refusal: Refusal) -> FsError {
     match refusal {
         Refusal::Full(full) => FsError::trap(full),
@@ -215,7 +212,7 @@ impl HostDescriptor for Guest {
         let key = key_of(&open)?;
         let out = self.out()?;
         let end = offset.saturating_add(bytes.len() as u64);
-        out.check_grown(key, end).map_err(|error| stopped(&self.meter, error))?;
+        out.check_write(key, end, bytes.len() as u64).map_err(|error| stopped(&self.meter, error))?;
         let written = open.write_at(&bytes, offset);
         out.is_now(key, &open);
         Ok(written.map_err(|error| failed(&self.meter, error))? as u64)
@@ -245,7 +242,7 @@ impl HostDescriptor for Guest {
             return self.filesystem().set_size(file, size).await;
         };
         let key = key_of(&open)?;
-        self.out()?.check_grown(key, size).map_err(|error| stopped(&self.meter, error))?;
+        self.out()?.check_write(key, size, 0).map_err(|error| stopped(&self.meter, error))?;
         let done = self.filesystem().set_size(file, size).await;
         self.out()?.is_now(key, &open);
         done

@@ -90,7 +90,7 @@ impl Index {
             self.remove(before.job.id);
             if let Some(at) = finish_time(&before.job) {
                 self.count(&before.job.kind, before.job.state, -1);
-                self.retained.remove(before.job.id, at);
+                self.retained.remove(&before.job.kind, before.job.id, at);
             }
         }
         if let Some(after) = after {
@@ -105,7 +105,7 @@ impl Index {
             let bytes = (!record.content_gone).then_some(record.bytes);
             // Whoever is told of a job should be able to look at it.
             let stays = self.webhooks.is_owed(job.id);
-            return self.retained.add(job.id, at, bytes, stays);
+            return self.retained.add(&job.kind, job.id, at, bytes, stays);
         }
         let due = job.run_at.unwrap_or(job.created_at);
         let place = match job.state {

@@ -13,7 +13,7 @@
 //! wait for that guess, and everything that could leave the host meanwhile would need a gate. Under load the flush is shared
 //! with others anyway: `dropforge bench` counts 2 flushes a job at one in flight, and fewer than one for 20 jobs at 256.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -38,6 +38,8 @@ use crate::time::Time;
 const GROUP_MAX: usize = 256;
 /// How often a full disk is looked at again.
 const ROOM_EVERY: Duration = Duration::from_millis(100);
+/// Changes that wait for room while others go before them; more wait where they come from.
+const HELD_MAX: usize = 4_096;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -62,22 +64,20 @@ pub(super) enum Change {
 
 /// Runs until every sender is gone, or until a commit failed.
 pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
-    while let Some(first) = changes.blocking_recv() {
-        let mut group = Group::new(disk);
-        group.add(first);
-        while group.size < GROUP_MAX
-            && let Ok(change) = changes.try_recv()
-        {
-            group.add(change);
+    let mut held = VecDeque::new();
+    loop {
+        if held.is_empty() {
+            let Some(first) = changes.blocking_recv() else { return };
+            held.push_back(first);
         }
-        // sled cannot go on after a write that found no room, so no write is started without. What was accepted
-        // waits here; new submissions are refused before they come this far.
-        while !group.fits(disk.space.room()) && !disk.closing.load(Ordering::Relaxed) {
+        let group = gather(disk, &mut held, &mut changes);
+        if group.size == 0 {
+            if disk.closing.load(Ordering::Relaxed) {
+                tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
+                return;
+            }
             thread::sleep(ROOM_EVERY);
-        }
-        if !group.fits(disk.space.room()) {
-            tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
-            return;
+            continue;
         }
         if let Err(error) = group.commit() {
             // What sled holds in memory and what the disk holds may differ now, and a second flush could
@@ -85,6 +85,39 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
             tracing::error!(%error, "a commit failed; the store is closed to keep what is on disk as it is");
             disk.failed.send_replace(Some(error.to_string()));
             return;
+        }
+    }
+}
+
+/// Takes up the changes there is room for. sled cannot go on after a write that found no room, so no write is started without. The others
+/// are held: what was accepted waits there for room, and what makes room goes before it.
+fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::Receiver<Change>) -> Group<'a> {
+    let room = disk.space.room();
+    let mut group = Group::new(disk);
+    for change in std::mem::take(held) {
+        if group.size < GROUP_MAX && change.fits(room) { group.add(change) } else { held.push_back(change) }
+    }
+    while group.size < GROUP_MAX
+        && held.len() < HELD_MAX
+        && let Ok(change) = changes.try_recv()
+    {
+        if change.fits(room) { group.add(change) } else { held.push_back(change) }
+    }
+    group
+}
+
+impl Change {
+    /// Whether it may be written with so much room.
+    fn fits(&self, room: Room) -> bool {
+        match self {
+            // Refuses itself where there is no room for new jobs, and writes nothing then.
+            Self::Submit { .. } => true,
+            Self::Cancel { .. }
+            | Self::DropContent { .. }
+            | Self::Delete { .. }
+            | Self::DropKeys { .. }
+            | Self::DropUploads { .. } => room < Room::None,
+            _ => room < Room::Freeing,
         }
     }
 }
@@ -109,8 +142,6 @@ pub(super) struct Group<'a> {
     /// Webhooks that the group promises, by their receivers.
     pub(super) promised: HashMap<String, usize>,
     released: Vec<[u8; 32]>,
-    /// Whether every change so far makes room.
-    only_frees: bool,
     answers: Vec<Answer>,
 }
 
@@ -136,21 +167,12 @@ impl<'a> Group<'a> {
             webhooks: HashMap::new(),
             promised: HashMap::new(),
             released: Vec::new(),
-            only_frees: true,
             answers: Vec::new(),
         }
     }
 
     fn add(&mut self, change: Change) {
         self.size += 1;
-        self.only_frees &= matches!(
-            change,
-            Change::DropContent { .. }
-                | Change::Delete { .. }
-                | Change::DropKeys { .. }
-                | Change::DropUploads { .. }
-                | Change::Submit { .. }
-        );
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
             Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
@@ -193,12 +215,6 @@ impl<'a> Group<'a> {
             // Nothing was changed, so there is nothing to wait for. If the caller has gone, nobody needs to know.
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
-    }
-
-    /// Whether there is room to write the group. Its submissions do not count: with so little room they were refused.
-    fn fits(&self, room: Room) -> bool {
-        let limit = if self.only_frees { Room::None } else { Room::Freeing };
-        self.writes.is_empty() || room < limit
     }
 
     fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {

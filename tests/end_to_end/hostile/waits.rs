@@ -1,9 +1,11 @@
 //! Waiting: in every call of the host that can block, for a thousand things, past the deadline, and against its own end.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use super::{Attack, TIMEOUT};
 use crate::support::guest::Guest;
+use crate::support::process::can_change_name_server;
 use crate::support::server::Server;
 use crate::support::{guest, program};
 
@@ -156,4 +158,34 @@ fn an_answer_without_end_is_stopped() {
     let line = format!("count http 127.0.0.1:{} /endless", server.port());
     let toml = format!("network_bytes = 1000000000000\n{}", granting(&server));
     Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
+}
+
+/// Fault: the system's resolver cannot be told to stop, so a guest that waits for a name server that never answers holds a thread, and
+/// enough of them hold all those that read and write the files of others.
+#[test]
+fn waiting_for_a_name_is_stopped_and_takes_no_thread_from_others() {
+    if !can_change_name_server() {
+        return;
+    }
+    // Of this process's own among the addresses of loopback.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let silent = UdpSocket::bind((Ipv4Addr::new(127, 53, high, low.max(1)), 53)).expect("root may listen there");
+    silent.set_read_timeout(Some(Duration::from_secs(60))).expect("it can be set");
+    let address = silent.local_addr().expect("it has one").ip();
+    let toml = "[[tcp]]\nhost = \"dead.example\"\nport = 80\n[[http]]\nscheme = \"http\"\nhost = \"dead.example\"\n";
+    for line in ["resolve dead.example", "http GET http dead.example /"] {
+        let attack = Attack { input: line.into(), ..Attack::by(guest::probe()).granted(toml) };
+        let setup = attack.setup.with_name_server(address).with_guest("echo", guest::echo());
+        let host = Attack { setup, ..attack }.stops();
+        assert!(silent.recv(&mut [0; 512]).is_ok(), "it was asked");
+        // More of them at once than any pool of threads holds; the other job's input is a file.
+        let waiting: Vec<String> = (0..600).map(|_| host.submit_raw("attack", line)).collect();
+        host.wait_for(&waiting[599], "running");
+        let large = vec![b'x'; 200_000];
+        assert!(host.output(&host.submit_raw("echo", large.clone())) == large);
+        let threads = format!("/proc/{}/task", host.process().id());
+        let threads = std::fs::read_dir(threads).expect("Linux has it").count();
+        assert!(threads < 100, "{threads} threads");
+        host.still_works();
+    }
 }
