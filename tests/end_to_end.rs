@@ -46,6 +46,10 @@ mod logs;
 mod metrics;
 #[path = "end_to_end/network.rs"]
 mod network;
+#[path = "end_to_end/new.rs"]
+mod new;
+#[path = "end_to_end/openapi.rs"]
+mod openapi;
 #[path = "end_to_end/origins.rs"]
 mod origins;
 #[path = "end_to_end/pausing.rs"]
@@ -60,6 +64,8 @@ mod rates;
 mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
+#[path = "end_to_end/run.rs"]
+mod run;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
 #[path = "end_to_end/secrets.rs"]

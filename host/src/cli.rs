@@ -3,12 +3,15 @@
 mod check;
 mod data;
 pub mod exit;
+mod input;
 mod jobs;
 mod kinds;
 mod list;
 mod logs;
+mod new;
 mod remote;
 mod result;
+mod run;
 mod serve;
 mod submit;
 mod text;
@@ -68,6 +71,10 @@ enum Command {
     /// Let the jobs of a paused kind start again
     Resume(kinds::OneKind),
 
+    /// Begin a plugin: a folder with one that works, its test, and how to build it
+    New(new::New),
+    /// Run one job of a plugin file here and now, without a host
+    Run(Box<run::Run>),
     /// Say whether a plugin file can be used, what it is, and if not, what to do
     Check(check::Check),
     /// Check a data folder that no host is using: every record, reference and blob
@@ -117,6 +124,8 @@ impl Cli {
             Command::Plugins(plugins) => return plugins.run().await,
             Command::Pause(kind) => return kind.post("pause").await,
             Command::Resume(kind) => return kind.post("resume").await,
+            Command::New(new) => new.run()?,
+            Command::Run(run) => return run.run().await,
             Command::Check(check) => check.run().await?,
             Command::Verify(verify) => verify.run()?,
             Command::Export(export) => export.run()?,

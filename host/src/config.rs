@@ -69,7 +69,7 @@ pub struct Config {
     pub idle_timeout: Span,
     /// Longest `Prefer: wait`. `5m`
     pub wait_max: Span,
-    /// Clients that may follow events, logs or a WebSocket at a time. `20000`
+    /// Clients that may follow events or logs at a time, each open WebSocket included. `20000`
     pub listeners_max: usize,
     /// How long a host that is told to stop waits for running jobs before it hands them back. `10s`
     pub grace: Span,
@@ -103,12 +103,16 @@ pub struct Config {
     pub keep: Span,
     /// Finished jobs kept at most. `100000`
     pub keep_jobs_max: usize,
-    /// Inputs, results and artifacts of finished jobs kept at most, in bytes. 10 GiB
+    /// Inputs, the blobs they name, results and artifacts of finished jobs kept at most, in bytes. 10 GiB
     pub keep_bytes_max: u64,
     /// How long an idempotency key is remembered. `24h`
     pub keep_keys: Span,
     /// How long an uploaded blob is kept that no job names. `24h`
     pub keep_uploads: Span,
+    /// Uploads kept at a time of each token, or of all clients without one together. `10000`
+    pub uploads_max: u64,
+    /// What these uploads may have together, in bytes. 10 GiB
+    pub upload_bytes_max: u64,
     /// Room on the disk, in bytes, kept for the outcomes of accepted jobs: with less, nothing new is accepted. 256 MiB
     pub disk_reserve_bytes: u64,
     /// Who may be told how jobs end, such as `[{host = "hooks.example.org"}]`. None
@@ -172,6 +176,8 @@ impl Default for Config {
             keep_bytes_max: 10 * 1024 * MIB,
             keep_keys: seconds(24 * 3_600),
             keep_uploads: seconds(24 * 3_600),
+            uploads_max: 10_000,
+            upload_bytes_max: 10 * 1024 * MIB,
             disk_reserve_bytes: 256 * MIB,
             webhooks: Vec::new(),
             webhook_secrets: Vec::new(),

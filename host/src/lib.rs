@@ -22,9 +22,11 @@
 //! | [`demo`] | show a real host at work, as a client of it | uses anything but HTTP to do so |
 //! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
+//! | [`scaffold`] | write a plugin project to begin with | fetch or build anything |
+//! | [`trial`] | run one job of a plugin file here and now, without a host | go another way than a host would |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
 //! | [`connections`] | take connections in, with TLS or without, and let go of those that are too slow | know routes |
-//! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo` and `server` |
+//! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo`, `trial` and `server` |
 //! | [`logging`] | start the log, for people or for machines | decides what is worth a line |
 //! | [`api`] | speak HTTP, a file per resource; map refusals to statuses | touch disk or guests |
 //! | [`tokens`] | who may come in, and to what: made, listed and revoked in a file beside the data | know what is asked |
@@ -65,10 +67,12 @@ pub mod queue;
 pub mod rate;
 pub mod running;
 pub mod sandbox;
+pub mod scaffold;
 pub mod secrets;
 pub mod server;
 pub mod store;
 pub mod time;
 pub mod tokens;
+pub mod trial;
 pub mod webhooks;
 pub mod worker;

@@ -36,7 +36,7 @@ use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
     Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload,
-    Retention, Store, StoreError, Upload,
+    Retention, Share, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -60,6 +60,8 @@ pub struct Settings {
     pub keys_kept: Duration,
     /// How long an upload that no job names is kept.
     pub uploads_kept: Duration,
+    /// What one who uploads may keep at a time.
+    pub uploads_share: Share,
     /// Clients that may follow events at a time.
     pub listeners_max: usize,
     /// Threads that run jobs.
@@ -191,9 +193,8 @@ impl Queue {
         Ok(job)
     }
 
-    /// Judges how the last process ended, and learns which kinds are paused. To be called once, before the first claim.
+    /// Judges how the last process ended. To be called once, before the first claim.
     pub async fn recover(&self) -> Result<(), StoreError> {
-        self.held.set(self.store.paused()?);
         for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
             let (id, crashes) = (job.id, job.crashes);
             tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
@@ -206,7 +207,7 @@ impl Queue {
         let mut kinds = kinds.clone();
         loop {
             let known = kinds.borrow_and_update().clone();
-            if let Some(assignment) = self.try_claim(&self.held.without(&known)) {
+            if let Some(assignment) = self.try_claim(&self.claimable(&known)) {
                 return assignment;
             }
             tokio::select! {
@@ -432,7 +433,7 @@ impl Queue {
     /// Keeps an upload of this owner for as long as uploads are kept, and answers until when.
     pub async fn keep_upload(&self, upload: Payload, owner: &str) -> Result<Time, StoreError> {
         let until = Time::now().after(self.settings.uploads_kept);
-        self.store.keep_upload(upload, owner, until).await?;
+        self.store.keep_upload(upload, owner, until, self.settings.uploads_share).await?;
         Ok(until)
     }
 

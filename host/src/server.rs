@@ -19,7 +19,7 @@ use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
 use crate::sandbox::{Capacity, Limits, Sandbox};
 use crate::secrets::SecretSource;
-use crate::store::{self, Retention, Store};
+use crate::store::{self, Retention, Share, Store};
 use crate::tokens::Tokens;
 use crate::webhooks::{self, Secret, Webhooks};
 use crate::worker::{Workers, Workplace};
@@ -173,7 +173,7 @@ impl Server {
     }
 }
 
-fn api_limits(config: &Config) -> api::Limits {
+pub(crate) fn api_limits(config: &Config) -> api::Limits {
     api::Limits {
         json_bytes_max: config.json_bytes_max,
         body_bytes_max: config.body_bytes_max,
@@ -254,6 +254,7 @@ fn queue_settings(config: &Config) -> queue::Settings {
         retention,
         keys_kept: config.keep_keys.0,
         uploads_kept: config.keep_uploads.0,
+        uploads_share: Share { uploads_max: config.uploads_max, bytes_max: config.upload_bytes_max },
         listeners_max: config.listeners_max,
         workers: config.worker_count(),
     }

@@ -59,7 +59,7 @@ use self::record::{Part, Record, Stored, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;
 pub use self::transfer::TransferError;
-pub use self::uploads::UPLOADS_MAX;
+pub use self::uploads::{Share, UPLOADS_MAX};
 pub use self::verify::{Verdict, verify};
 pub use self::webhooks::{NewWebhook, WebhookCounts, WebhookTry};
 use self::writer::Change;

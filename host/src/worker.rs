@@ -4,37 +4,26 @@
 //! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
 //! the next one. There is no prefetch: a thread claims a job only when it would run it at once; `load` decides when that is.
 
+pub(crate) mod attempt;
 mod load;
-
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
+use self::attempt::{Work, host_failure, interrupted};
 use self::load::{Load, Share};
-use crate::job::{Code, Ended, Failure, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
-use crate::running::Running;
-use crate::sandbox::{
-    Call, Checkpoints, Draft, NewUpload, OnTurn, Output, Report, Sandbox, SaveCheckpoint, ScratchWish, blocking,
-};
-use crate::store::{Artifact, Content, Options, Payload};
+use crate::sandbox::{Checkpoints, Sandbox, SaveCheckpoint};
 use crate::time::Time;
-
-/// Artifacts of one job kept in the database together; the others get files of their own, however small.
-const INLINE_BYTES_PER_JOB_MAX: u64 = 256 * 1024;
-/// The most that lies in `/in`, unless a kind's settings say otherwise. All of it is read before the attempt begins.
-const IN_BYTES_MAX: u64 = 4 << 30;
-/// The file in `/in` that is the job's input.
-const PAYLOAD_NAME: &str = "input";
 
 /// The threads that run jobs, until stopped.
 pub struct Workers {
@@ -110,7 +99,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        jobs.spawn_local(attempt(place.clone(), assignment, Rc::new(Share::new(&load))));
+        jobs.spawn_local(run_one(place.clone(), assignment, Rc::new(Share::new(&load))));
         // Ended ones are let go as they come; their results are recorded already.
         while jobs.try_join_next().is_some() {}
     }
@@ -120,7 +109,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 }
 
 /// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
-async fn attempt(place: Workplace, assignment: Assignment, share: Rc<Share>) {
+async fn run_one(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
@@ -148,56 +137,22 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>) -
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
-    let call = call(place, assignment, input, options, &plugin, Rc::clone(&share));
-    let timeout = call.limits.timeout;
-    let report = place.sandbox.run(&plugin.program, call).await;
-    // Its files are made durable on another thread; this one takes the next job.
-    drop(share);
-    let mut finished = keep(report, &assignment.running, timeout).await;
-    finished.usage.plugin_digest.clone_from(&plugin.digest);
-    if let Ended::Failed(failure, _) = &mut finished.ended {
-        failure.retryable |= plugin.settings.retries(failure.code);
-    }
-    finished.backoff = Some(plugin.settings.backoff(place.queue.backoff()));
-    finished
-}
-
-fn call<'a>(
-    place: &Workplace,
-    assignment: &'a Assignment,
-    input: Payload,
-    options: Options,
-    plugin: &Plugin,
-    share: Rc<Share>,
-) -> Call<'a> {
-    let claimed = &assignment.claimed;
-    let blobs = place.queue.store().blobs();
-    let limits = plugin.limits_for(claimed.job.timeout_ms.map(std::time::Duration::from_millis));
-    let scratch = plugin.settings.scratch.then(|| ScratchWish {
-        blobs: blobs.clone(),
-        files: in_files(&input, &claimed.blobs),
-        in_bytes_max: plugin.settings.scratch_in_bytes.unwrap_or(IN_BYTES_MAX),
-        bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
-    });
-    let new_upload: NewUpload = Box::new(move || blobs.upload());
-    let on_turn: OnTurn = Box::new(move |turn| share.turn(turn));
-    Call {
-        id: claimed.job.id.to_string(),
-        kind: claimed.job.kind.to_string(),
+    let turns = Rc::clone(&share);
+    let work = Work {
+        id: claimed.job.id,
         attempt: claimed.job.attempts + 1,
+        timeout: claimed.job.timeout_ms.map(Duration::from_millis),
         input,
         options,
-        command: plugin.command_settings(),
-        scratch,
-        grants: plugin.grants(),
         blobs: claimed.blobs.clone(),
-        limits,
         running: Arc::clone(&assignment.running),
-        new_upload,
-        checkpoints: checkpoints(place, assignment, plugin),
-        on_turn,
+        checkpoints: checkpoints(place, assignment, &plugin),
+        on_turn: Box::new(move |turn| turns.turn(turn)),
         mark: &claimed.mark,
-    }
+    };
+    let mut finished = attempt::perform(&place.sandbox, &place.queue.store().blobs(), &plugin, work, share).await;
+    finished.backoff = Some(plugin.settings.backoff(place.queue.backoff()));
+    finished
 }
 
 /// What earlier attempts left for this one. State that the disk does not give back costs the time to compute it again and
@@ -215,89 +170,4 @@ fn checkpoints(place: &Workplace, Assignment { claimed, running, .. }: &Assignme
         async move { queue.save_checkpoint(id, token, digest, data).await.map_err(|error| error.to_string()) }.boxed()
     });
     Checkpoints::new(newest, save)
-}
-
-/// What lies in `/in`, by name: the input, and each blob it names under the digits of its address.
-fn in_files(input: &Payload, blobs: &[Content]) -> Vec<(String, Content)> {
-    let named = blobs.iter().map(|blob| (hex::encode(blob.sha256()), blob.clone()));
-    named.chain([(PAYLOAD_NAME.to_owned(), input.content.clone())]).collect()
-}
-
-/// Makes what a guest wrote durable, so that its record can name it. That is still part of the attempt: its time limit holds, and it can
-/// be cancelled.
-async fn keep(report: Report, running: &Arc<Running>, timeout: Duration) -> Finished {
-    let began = Instant::now();
-    let Report { ended, mut usage, output, drafts } = report;
-    let result_bytes = match &output {
-        Some(Output::Bytes(_, upload)) => upload.size(),
-        _ => 0,
-    };
-    let bytes = result_bytes + drafts.iter().map(|draft| draft.upload.size()).sum::<u64>();
-    let kept = if bytes > Content::INLINE_BYTES_MAX as u64 {
-        let goes_on = Arc::clone(running);
-        // Syncing files takes milliseconds each; other jobs of this thread go on meanwhile.
-        let no_load: OnTurn = Box::new(|_| {});
-        blocking(running, &no_load, move || keep_files(output, drafts, || goes_on.go_on())).await
-    } else {
-        Ok(keep_files(output, drafts, || Ok(())))
-    };
-    usage.wall_ms += u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match kept {
-        Ok(Ok((output, artifacts))) => {
-            Finished { ended, usage, output, artifacts, backoff: None, started_at: Time::now() }
-        }
-        Err(stopped) => {
-            let (ended, bound) = stopped.outcome(timeout);
-            usage.bound = Some(bound);
-            Finished { ended, usage, ..interrupted() }
-        }
-        Ok(Err(error)) => {
-            Finished { usage, ..host_failure(&format!("the host could not store the job's output: {error}")) }
-        }
-    }
-}
-
-/// Asks `go_on` before each file.
-fn keep_files(
-    output: Option<Output>,
-    drafts: Vec<Draft>,
-    go_on: impl Fn() -> std::io::Result<()>,
-) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
-    let mut artifacts = Vec::with_capacity(drafts.len());
-    let mut inline_bytes = 0;
-    for Draft { name, media_type, upload } in drafts {
-        go_on()?;
-        // All that is inline goes into one commit, which others wait for.
-        inline_bytes += upload.size();
-        let content =
-            if inline_bytes > INLINE_BYTES_PER_JOB_MAX { upload.finish_as_blob()? } else { upload.finish()? };
-        artifacts.push(Artifact { name, sha256: content.sha256(), payload: Payload { media_type, content } });
-    }
-    let output = match output {
-        None => None,
-        Some(Output::Bytes(media_type, upload)) => Some(Payload { media_type, content: upload.finish()? }),
-        Some(Output::Artifact(name, media_type)) => {
-            let artifact = artifacts.iter().find(|artifact| artifact.name == name);
-            let payload = artifact.map(|artifact| artifact.payload.clone());
-            let mut payload = payload.ok_or_else(|| std::io::Error::other("the result's artifact is missing"))?;
-            payload.media_type = media_type.unwrap_or(payload.media_type);
-            Some(payload)
-        }
-    };
-    Ok((output, artifacts))
-}
-
-fn host_failure(message: &str) -> Finished {
-    Finished { ended: Ended::Failed(Failure::new(Code::Internal, message), None), ..interrupted() }
-}
-
-fn interrupted() -> Finished {
-    Finished {
-        ended: Ended::Interrupted,
-        usage: Usage::default(),
-        output: None,
-        artifacts: Vec::new(),
-        backoff: None,
-        started_at: Time::now(),
-    }
 }

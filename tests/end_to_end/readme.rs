@@ -125,6 +125,25 @@ fn the_line_that_checks_a_plugin_works_as_printed() {
 }
 
 #[test]
+fn the_line_that_begins_a_plugin_works_as_printed() {
+    let setup = Host::prepare();
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge new ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    run(&lines[0].replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1), setup.folder());
+    assert!(setup.folder().join("word-count/test").is_file());
+}
+
+#[test]
+fn the_line_that_runs_a_plugin_works_as_printed() {
+    let setup = Host::prepare().with_plugin("integrate");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge run ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let caches = format!("XDG_CACHE_HOME=. {} ", env!("CARGO_BIN_EXE_dropforge"));
+    let printed = run(&lines[0].replacen("dropforge ", &caches, 1), setup.folder());
+    assert!(printed.starts_with("{\"result\":3.1"), "{printed}");
+}
+
+#[test]
 fn the_lines_about_tokens_work_as_printed() {
     let is_one = |line: &String| line.starts_with("dropforge token ") || line.contains("$TOKEN");
     let lines: Vec<String> = commands().into_iter().filter(is_one).collect();

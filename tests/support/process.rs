@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,27 +30,20 @@ pub(super) fn dropforge(open_files_max: Option<u32>) -> Command {
     command
 }
 
-/// Whether a process can be given a name server of its own here, which takes root; says so if not.
-pub(crate) fn can_change_name_server() -> bool {
-    let tried = Command::new("unshare").args(["--mount", "mount", "--bind", "/etc/hosts", "/etc/resolv.conf"]).output();
+/// Whether a process can have mounts of its own here, which takes root; says so if not.
+pub(crate) fn can_mount_apart() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "mount", "--bind", "/etc", "/mnt"]).output();
     let can = tried.is_ok_and(|output| output.status.success());
     if !can {
-        eprintln!("skipped: a name server of the host's own needs root, unshare and mount");
+        eprintln!("skipped: mounts of the host's own need root, unshare and mount");
     }
     can
 }
 
-/// The same command in mounts of its own, in which names that are not in the machine's own list are asked for at this address.
-pub(super) fn asking(command: &Command, name_server: IpAddr, folder: &Path) -> Command {
-    let (resolver, order) = (folder.join("resolv.conf"), folder.join("nsswitch.conf"));
-    // Longer than any test has patience.
-    let text = format!("nameserver {name_server}\noptions timeout:30 attempts:5\n");
-    std::fs::write(&resolver, text).expect("the folder can be written");
-    std::fs::write(&order, "hosts: files dns\n").expect("the folder can be written");
-    let script = "mount --bind \"$1\" /etc/resolv.conf && { ! test -e /etc/nsswitch.conf || mount --bind \"$2\" /etc/nsswitch.conf; } \
-        && shift 2 && exec \"$@\"";
+/// The same command, where nobody else sees what this script mounts before.
+pub(super) fn mounting(command: &Command, script: &str) -> Command {
     let mut apart = Command::new("unshare");
-    apart.args(["--mount", "sh", "-c", script, "sh"]).arg(resolver).arg(order);
+    apart.args(["--mount", "sh", "-c", &format!("{{ {script}; }} && exec \"$0\" \"$@\"")]);
     apart.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {

@@ -17,8 +17,8 @@ pub(crate) struct Setup {
     folder: TempDir,
     environment: Vec<(String, String)>,
     open_files_max: Option<u32>,
-    /// Who answers for names that do not stand in the machine's own list.
-    name_server: Option<IpAddr>,
+    /// What is mounted for the host alone.
+    mounts: Option<String>,
 }
 
 impl Setup {
@@ -26,7 +26,7 @@ impl Setup {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join("plugins")).expect("it can be written");
-        Self { folder, environment: Vec::new(), open_files_max: None, name_server: None }
+        Self { folder, environment: Vec::new(), open_files_max: None, mounts: None }
     }
 
     /// Puts a shipped plugin into the plugin folder.
@@ -91,10 +91,21 @@ impl Setup {
         self
     }
 
-    /// Has the host, and nobody else on this machine, ask this server for names. See [`process::can_change_name_server`].
-    pub(crate) fn with_name_server(mut self, address: IpAddr) -> Self {
-        self.name_server = Some(address);
+    /// Runs this script before the host, in its folder; what it mounts nobody else sees. See [`process::can_mount_apart`].
+    pub(crate) fn with_mounts(mut self, script: &str) -> Self {
+        self.mounts = Some(script.to_owned());
         self
+    }
+
+    /// Has the host, and nobody else on this machine, ask this server for names, for longer than any test has patience.
+    pub(crate) fn with_name_server(self, address: IpAddr) -> Self {
+        let text = format!("nameserver {address}\noptions timeout:30 attempts:5\n");
+        std::fs::write(self.folder().join("resolv.conf"), text).expect("the folder can be written");
+        std::fs::write(self.folder().join("nsswitch.conf"), "hosts: files dns\n").expect("the folder can be written");
+        self.with_mounts(
+            "mount --bind resolv.conf /etc/resolv.conf \
+             && { ! test -e /etc/nsswitch.conf || mount --bind nsswitch.conf /etc/nsswitch.conf; }",
+        )
     }
 
     /// The folder of all of it, which is the working folder of the host.
@@ -188,8 +199,8 @@ impl Setup {
     pub(crate) fn serve(&self, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Process {
         let mut command = process::dropforge(self.open_files_max);
         command.arg("serve").args(flags);
-        if let Some(address) = self.name_server {
-            command = process::asking(&command, address, self.folder());
+        if let Some(script) = &self.mounts {
+            command = process::mounting(&command, script);
         }
         command.current_dir(self.folder());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -3,33 +3,53 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::options::JobOptions;
 use super::problem::Problem;
 use crate::plugins::pointer_segment;
 use crate::time::{Span, Time};
 
-/// The body of `POST /v1/jobs`.
-#[derive(Deserialize)]
+/// A job as a client asks for it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Submit)]
 #[serde(deny_unknown_fields)]
-struct JsonJob<'a> {
+pub(super) struct JsonJob<'a> {
+    /// What is to run it; `GET /v1/kinds` lists what there is.
+    #[schema(example = "message")]
     kind: String,
+    /// What it reads; `null` unless given.
     // Kept as the client wrote it: what the plugin reads is exactly what was sent.
     #[serde(borrow)]
+    #[schema(value_type = Value)]
     input: Option<&'a RawValue>,
+    /// Parameters of the kind: strings, numbers, booleans, or lists of those.
     #[serde(default)]
     parameters: Map<String, Value>,
+    /// Arguments, for a program whose kind allows them.
     #[serde(default)]
     args: Vec<String>,
+    /// 9 goes first; 5 unless given.
+    #[schema(maximum = 9)]
     priority: Option<u64>,
+    /// Starts no earlier than so long from now. Not together with `run_at`.
     delay: Option<Span>,
+    /// Starts no earlier than at this moment.
     run_at: Option<Time>,
+    /// Time limit of an attempt, up to what the kind allows.
     timeout: Option<Span>,
+    /// How often it is tried.
+    #[schema(minimum = 1, maximum = 100)]
     max_attempts: Option<u64>,
+    /// It fails if it was not started by then.
     expires_in: Option<Span>,
+    /// Labels of at most 64 bytes.
     #[serde(default)]
+    #[schema(max_items = 16)]
     tags: Vec<String>,
+    #[schema(ignore)]
     after: Option<Value>,
+    /// Who is told how it ends, signed: an address that the operator allows.
     webhook: Option<String>,
 }
 

@@ -13,7 +13,11 @@ use crate::job::State as JobState;
 use crate::metrics::{self, Standing};
 use crate::time::Time;
 
-/// `GET /metrics`
+/// Figures about the host and its jobs, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "getMetrics", tag = "host",
+    responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text"))
+)]
 pub(super) async fn get(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let store = api.queue.store();
     let counts = store.webhook_counts();

@@ -1,6 +1,16 @@
 //! Where a request comes from: W3C Trace Context, kept with the job and handed on.
 
 use axum::http::HeaderMap;
+use utoipa::IntoParams;
+
+/// The field [`parent`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Traced {
+    /// Where the request comes from (W3C Trace Context), kept with the job and handed on; one that is malformed counts as none.
+    traceparent: Option<String>,
+}
 
 /// The `traceparent` field. One that is not well-formed counts as none, as the standard wants.
 pub(super) fn parent(headers: &HeaderMap) -> Option<String> {

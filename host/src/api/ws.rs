@@ -30,7 +30,16 @@ const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes that wait to be taken by the operating system for one client, besides the message being written.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
-/// Turns the request into a session, or says why not.
+/// Submit, follow and cancel many jobs over one WebSocket.
+///
+/// Over HTTP/1.1 with these fields, over HTTP/2 with an extended CONNECT. `GET /v1/ws/schema` describes the messages.
+#[utoipa::path(
+    get, path = "/v1/ws", operation_id = "connectWebSocket", tag = "events",
+    responses(
+        (status = 101, description = "The connection is a WebSocket now"),
+        (status = 400, description = "The request does not begin a WebSocket"),
+    )
+)]
 pub(super) async fn connect(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -50,7 +59,11 @@ pub(super) async fn connect(
     }))
 }
 
-/// `GET /v1/ws/schema`
+/// JSON Schema of each message of the WebSocket.
+#[utoipa::path(
+    get, path = "/v1/ws/schema", operation_id = "getWebSocketSchema", tag = "events",
+    responses((status = 200, description = "The schema", body = Object, content_type = "application/schema+json"))
+)]
 pub(super) async fn schema() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/schema+json")], include_str!("ws/schema.json"))
 }

@@ -142,7 +142,7 @@ fn described(job: &JobView) -> String {
 }
 
 /// The usage report of an attempt.
-fn reported(usage: &UsageView) -> String {
+pub(super) fn reported(usage: &UsageView) -> String {
     let ms = |ms| duration(Duration::from_millis(ms));
     let bound = usage.bound.as_ref().map(|bound| format!(", stopped by {}", printable(bound))).unwrap_or_default();
     let mut lines = format!(

@@ -62,11 +62,16 @@ pub(crate) async fn resolve(host: &HostName, port: u16, private: bool) -> io::Re
     Ok(allowed(found.into_iter().map(|address| SocketAddr::new(address, port)), private))
 }
 
-/// Connects to a place. There is no limit of time here; the caller has one.
-pub(crate) async fn connect(place: &Place, private: bool) -> Result<Box<dyn Connection>, Unreachable> {
+/// Connects to a place, through what `wrap` makes of the connection; TLS is spoken above that. There is no limit of time here; the
+/// caller has one.
+pub(crate) async fn connect<C: Connection + 'static>(
+    place: &Place,
+    private: bool,
+    wrap: impl FnOnce(TcpStream) -> C,
+) -> Result<Box<dyn Connection>, Unreachable> {
     let resolved = resolve(&place.host, place.port, private).await.map_err(Unreachable::UnknownName)?;
     let Resolved::Addresses(addresses) = resolved else { return Err(Unreachable::OnlyPrivate) };
-    let stream = connect_to_any(&addresses).await.map_err(Unreachable::Refused)?;
+    let stream = wrap(connect_to_any(&addresses).await.map_err(Unreachable::Refused)?);
     match place.scheme {
         Scheme::Http => Ok(Box::new(stream)),
         Scheme::Https => {

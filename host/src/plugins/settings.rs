@@ -71,7 +71,7 @@ pub struct KindSettings {
     pub keep: Option<Span>,
     /// Finished jobs kept at most.
     pub keep_jobs_max: Option<u64>,
-    /// Inputs, results and artifacts of finished jobs kept at most, in bytes.
+    /// Inputs, the blobs they name, results and artifacts of finished jobs kept at most, in bytes.
     pub keep_bytes_max: Option<u64>,
     /// Values the plugin can ask for by name.
     pub config: BTreeMap<String, String>,

@@ -28,6 +28,7 @@ use self::out::{Refusal, key_of};
 use self::stream::{CountedInput, OutStream, Place};
 use super::contract::Guest;
 use super::meter::Meter;
+use crate::job::shorten;
 
 /// Files and folders a guest may hold open at a time.
 const OPEN_FILES_MAX: usize = 256;
@@ -107,6 +108,19 @@ impl Guest {
             self.out()?.opened(key_of(&file)?, metadata.len(), &file);
         }
         Ok(())
+    }
+
+    /// Refuses what is neither a file nor a folder. To open a pipe is to wait until somebody writes to it, on a thread that nothing can
+    /// stop, and to open a device may do anything. What cannot be looked at is left to the engine, which says why.
+    async fn check_openable(&mut self, folder: &Resource<Descriptor>, flags: PathFlags, path: &str) -> FsResult<()> {
+        let Ok(found) = self.filesystem().stat_at(borrow(folder), flags, path.to_owned()).await else { return Ok(()) };
+        if matches!(found.type_, DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink)
+        {
+            return Ok(());
+        }
+        let path = shorten(path.to_owned(), 100);
+        self.denials.refuse(&format!("opening {path:?} in a granted folder: it is neither a file nor a folder"));
+        Err(ErrorCode::NotPermitted.into())
     }
 
     /// A stream into a file of `/out`.
@@ -190,6 +204,7 @@ impl HostDescriptor for Guest {
         let is_out = self.step_at(&folder)?;
         self.open.check()?;
         if !is_out {
+            self.check_openable(&folder, path_flags, &path).await?;
             let opened = self.filesystem().open_at(folder, path_flags, path, open_flags, flags).await?;
             self.note_opened(&opened)?;
             return Ok(opened);

@@ -6,6 +6,7 @@
 mod body;
 mod send;
 mod target;
+mod wire;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::streams::Log;
 
@@ -11,21 +11,35 @@ pub(super) const CONNECTIONS_MAX: usize = 32;
 /// Different denials explained per attempt; whoever tries more has understood.
 const DENIALS_MAX: usize = 20;
 /// Bytes sent and received by an attempt, over all of its connections.
-#[derive(Debug)]
 pub(super) struct Traffic {
     bytes: AtomicU64,
     bytes_max: u64,
+    denials: Arc<Denials>,
 }
 
 impl Traffic {
-    pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes: AtomicU64::new(0), bytes_max }
+    pub(super) fn new(bytes_max: u64, denials: Arc<Denials>) -> Self {
+        Self { bytes: AtomicU64::new(0), bytes_max, denials }
     }
 
     /// Counts bytes and says whether they are still within the limit.
     pub(super) fn add(&self, bytes: usize) -> bool {
         let bytes = bytes as u64;
-        self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bytes_max
+        let is_within = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bytes_max;
+        if !is_within {
+            self.denials.refuse(&format!("to send and receive more than {} bytes (network_bytes)", self.bytes_max));
+        }
+        is_within
+    }
+
+    /// How many more there may be.
+    pub(super) fn left(&self) -> u64 {
+        self.bytes_max.saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether there were more than there may be.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.bytes_max
     }
 }
 

@@ -5,7 +5,7 @@ use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::space::Room;
 use super::writer::Group;
 use super::writes::Writes;
-use super::{Admission, Attempt, NewJob, StoreError, Token};
+use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Backoff, Ended, Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
 use crate::time::Time;
 
@@ -41,7 +41,7 @@ impl Group<'_> {
             output: None,
             artifacts: 0,
             usages: 0,
-            bytes: input.content.size() + options.len() as u64,
+            bytes: input.content.size() + options.len() as u64 + named_bytes(&named),
             content_gone: false,
             suspect: false,
             job,
@@ -253,6 +253,11 @@ impl Group<'_> {
         record.content_gone = true;
         Ok(())
     }
+}
+
+/// A blob counts for each job that names it, as equal results do.
+fn named_bytes(named: &[Payload]) -> u64 {
+    named.iter().map(|payload| payload.content.size()).sum()
 }
 
 /// The newest reports stay; each fits into one value, so of a long one the log and the backtrace are shortened.

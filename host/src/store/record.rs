@@ -190,7 +190,7 @@ pub(super) struct Record {
     pub(super) artifacts: u32,
     /// Usage reports written so far; the newest ten are still there.
     pub(super) usages: u32,
-    /// Input, output and artifacts together.
+    /// Input, what it names, output and artifacts together.
     pub(super) bytes: u64,
     /// Retention has taken input, output and artifacts away.
     pub(super) content_gone: bool,

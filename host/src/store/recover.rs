@@ -3,6 +3,7 @@
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::inflight::Left;
+use super::paused;
 use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Stored, StoredArtifact};
 use super::uploads::UploadRecord;
 use super::{Store, StoreError};
@@ -63,7 +64,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Ok(UploadRecord { owner, stored, kept_until }) => {
                 if let Some(sha256) = stored.blob {
                     disk.blobs.retain(sha256);
-                    index.uploads.keep((sha256, owner), kept_until);
+                    index.uploads.keep((sha256, owner), stored.size, kept_until);
                 }
             }
             Err(error) => complain("an upload's record", None, &error),
@@ -87,6 +88,12 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
                 }
             }
             Err(error) => complain("an idempotency key", None, &error),
+        }
+    }
+    for kind in paused::paused(&disk.db) {
+        match kind {
+            Ok(kind) => disk.set_paused([(kind, true)]),
+            Err(error) => complain("the record of a paused kind", None, &error),
         }
     }
     // A damaged record may name any of the files, so all of them stay.

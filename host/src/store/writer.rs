@@ -26,7 +26,7 @@ use super::checkpoint::{Checkpoint, StoredCheckpoint};
 use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
-use super::uploads::{UploadName, UploadRecord};
+use super::uploads::{Share, UploadName, UploadRecord};
 use super::webhooks::WebhookTry;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
@@ -55,7 +55,7 @@ pub(super) enum Change {
     Judged { opens: u64, reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
-    KeepUpload { upload: Payload, owner: String, kept_until: Time, reply: Reply<()> },
+    KeepUpload { upload: Payload, owner: String, kept_until: Time, share: Share, reply: Reply<()> },
     DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
     WebhookTried { id: JobId, a_try: Box<WebhookTry>, reply: Reply<Option<Webhook>> },
@@ -141,6 +141,8 @@ pub(super) struct Group<'a> {
     pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
     /// Webhooks that the group promises, by their receivers.
     pub(super) promised: HashMap<String, usize>,
+    /// Kinds that the group pauses or resumes, in this order.
+    pub(super) paused: Vec<(Kind, bool)>,
     released: Vec<[u8; 32]>,
     answers: Vec<Answer>,
 }
@@ -166,6 +168,7 @@ impl<'a> Group<'a> {
             uploads: HashMap::new(),
             webhooks: HashMap::new(),
             promised: HashMap::new(),
+            paused: Vec::new(),
             released: Vec::new(),
             answers: Vec::new(),
         }
@@ -184,15 +187,15 @@ impl<'a> Group<'a> {
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
-                let result = self.pause(&kind, paused);
+                let result = self.pause(kind, paused);
                 return self.answer_done(reply, result);
             }
             Change::Checkpoint { id, token, checkpoint, reply } => {
                 let result = self.save_checkpoint(id, token, *checkpoint);
                 return self.answer_done(reply, result);
             }
-            Change::KeepUpload { upload, owner, kept_until, reply } => {
-                let done = self.keep_upload(&upload, owner, kept_until);
+            Change::KeepUpload { upload, owner, kept_until, share, reply } => {
+                let done = self.keep_upload(&upload, owner, kept_until, share);
                 return self.answer_done(reply, done);
             }
             Change::DropUploads { overdue, now, reply } => {
@@ -359,6 +362,7 @@ impl<'a> Group<'a> {
             }
             self.keys.iter().for_each(|(name, key)| index.retained.keep_key(*name, key.kept_until));
             drop(index);
+            self.disk.set_paused(std::mem::take(&mut self.paused));
             self.released.iter().for_each(|sha256| self.disk.blobs.release(sha256));
         }
         for answer in self.answers {

@@ -36,7 +36,7 @@ pub(super) struct Message {
 /// Sends it. The caller limits the time.
 pub(super) async fn send(url: &Url, private: bool, message: Message) -> Tried {
     let failed = |why: String| Tried::Failed(why, None);
-    let stream = match outbound::connect(&url.place, private).await {
+    let stream = match outbound::connect(&url.place, private, std::convert::identity).await {
         Ok(stream) => stream,
         Err(unreachable) => return failed(why_unreachable(&unreachable)),
     };

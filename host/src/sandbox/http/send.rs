@@ -14,8 +14,9 @@ use wasmtime_wasi::runtime;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::Sent;
-use super::body::Counted;
+use super::body::Watched;
 use super::target::Target;
+use super::wire::Wire;
 use crate::outbound::{self, Connection, Unreachable};
 use crate::sandbox::grants::HttpGrant;
 use crate::sandbox::reach::{Denials, Traffic};
@@ -38,7 +39,7 @@ pub(super) async fn send(
     held: OwnedSemaphorePermit,
 ) -> Sent {
     let patience = options.connect_timeout.unwrap_or(PATIENCE).min(PATIENCE);
-    let connecting = connect(&target, grant, denials);
+    let connecting = connect(&target, grant, denials, &traffic);
     let stream = timeout(patience, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(FIELDS_MAX)
@@ -53,11 +54,15 @@ pub(super) async fn send(
     });
     let request = rewritten(request, &target, &traffic)?;
     let patience = options.first_byte_timeout.unwrap_or(PATIENCE).min(PATIENCE);
-    let response =
-        timeout(patience, sender.send_request(request)).await.map_err(|_| Error::ConnectionReadTimeout)??;
+    let answered = timeout(patience, sender.send_request(request)).await.map_err(|_| Error::ConnectionReadTimeout)?;
+    let response = match answered {
+        // Whatever the protocol makes of a connection that was cut off for that.
+        Err(_) if traffic.is_exceeded() => return Err(Error::HttpResponseBodySize(None)),
+        answered => answered?,
+    };
     let response = response.map(|body| {
         let silence = options.between_bytes_timeout;
-        Counted::response(body.map_err(Error::from), traffic, silence).boxed_unsync()
+        Watched::response(body.map_err(Error::from), traffic, silence).boxed_unsync()
     });
     Ok((response, Box::new(async move { driver.await.map_err(Error::from) })))
 }
@@ -73,11 +78,17 @@ fn rewritten(request: Request<WasiBody>, target: &Target, traffic: &Arc<Traffic>
     );
     // One request for each connection: there is nobody to keep it for.
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Ok(Request::from_parts(parts, Counted::request(body, Arc::clone(traffic)).boxed_unsync()))
+    Ok(Request::from_parts(parts, Watched::request(body, Arc::clone(traffic)).boxed_unsync()))
 }
 
-async fn connect(target: &Target, grant: &HttpGrant, denials: &Denials) -> Result<Box<dyn Connection>, Error> {
-    outbound::connect(&target.place, grant.private).await.map_err(|unreachable| match unreachable {
+async fn connect(
+    target: &Target,
+    grant: &HttpGrant,
+    denials: &Denials,
+    traffic: &Arc<Traffic>,
+) -> Result<Box<dyn Connection>, Error> {
+    let counted = |stream| Wire { stream, traffic: Arc::clone(traffic) };
+    outbound::connect(&target.place, grant.private, counted).await.map_err(|unreachable| match unreachable {
         Unreachable::OnlyPrivate => {
             let lines = ["private = true".to_owned()];
             denials.explain(
