@@ -67,7 +67,7 @@ pub struct Bench {
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
-    /// Instead: open so many streams of events at once, in steps, and say what each costs the host
+    /// Instead: open so many streams of events at once, in steps, then so many WebSockets, and say what each costs the host
     #[arg(long, value_name = "N")]
     idle: Option<usize>,
     /// Figures as JSON

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -130,7 +131,7 @@ impl Webhooks {
             Err(why) => return failed(why),
         };
         let (message, timestamp) = (webhook.message_id(id), Time::now().0.div_euclid(1_000));
-        let body = Bytes::from(self.body(job).to_string());
+        let body = self.body(job);
         let signature = signature::sign(&self.settings.secrets, &message, timestamp, &body);
         let sending = send::send(&url, private, Message { id: message, timestamp, signature, body });
         match tokio::time::timeout(self.settings.timeout, sending).await {
@@ -139,14 +140,23 @@ impl Webhooks {
         }
     }
 
-    fn body(&self, job: Job) -> Value {
+    fn body(&self, job: Job) -> Bytes {
         let kind = match job.state {
             State::Succeeded => "job.succeeded",
             State::Cancelled => "job.cancelled",
             _ => "job.failed",
         };
-        json!({"type": kind, "timestamp": job.finished_at, "data": (self.as_json)(job)})
+        let body = Body { r#type: kind, timestamp: job.finished_at, data: (self.as_json)(job) };
+        serde_json::to_vec(&body).expect("a text, a moment and a JSON value can be written").into()
     }
+}
+
+/// What a receiver reads, in the order in which the specification has it.
+#[derive(Serialize)]
+struct Body {
+    r#type: &'static str,
+    timestamp: Option<Time>,
+    data: Value,
 }
 
 /// Without the path and the query of the URL: they may hold what only the receiver should know.

@@ -25,6 +25,8 @@ use crate::job::JobId;
 
 /// Largest message in either direction; a client that sends a larger one is closed with 1009. Larger inputs are uploaded as blobs.
 pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes read ahead for one client. An idle one costs the host little more than this; a larger message gets more while it is read.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes that wait to be taken by the operating system for one client, besides the message being written.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
@@ -49,7 +51,7 @@ pub(super) async fn connect(
     // Nothing happens to a job of this id; what is of interest is added as the client names it.
     let subscription = api.queue.subscribe(Scope::Job(JobId::nil()), caller.sight().clone())?;
     let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
-    let upgrade = upgrade.max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER_BYTES).max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         Session::new(api, caller, counter, subscription).run(socket).await;
         // With HTTP/2 the connection is not ours alone, and would be taken for idle.

@@ -1,4 +1,6 @@
-//! How many idle streams of events a host holds at once, and what each costs it.
+//! How many idle streams of events, and how many idle WebSockets, a host holds at once, and what each costs it.
+
+mod websocket;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,8 +9,9 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
+use self::websocket::Socket;
 use super::NO_OP_INPUT;
 use super::host::Host;
 use super::load::Connection;
@@ -32,45 +35,74 @@ struct Step {
     opened_in_ms: u64,
 }
 
+/// How a client listens.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Way {
+    Events,
+    Websocket,
+}
+
+impl Way {
+    fn as_str(self) -> &'static str {
+        match self {
+            Way::Events => "streams of events",
+            Way::Websocket => "WebSockets",
+        }
+    }
+}
+
+/// Somebody who listens.
+enum Listener {
+    Events(TcpStream),
+    /// Answers the host's pings until it has heard of a job.
+    Websocket(JoinHandle<anyhow::Result<()>>),
+}
+
 /// What came of all of it.
 #[derive(Debug, Serialize)]
 struct Report {
+    way: Way,
     wanted: usize,
     reached: usize,
     /// Why not more, if fewer were reached than wanted.
     stopped_by: Option<String>,
     steps: Vec<Step>,
-    /// Streams that heard of a job which was submitted at the end, and how long after the submit the last of them did.
+    /// Those that heard of a job which was submitted at the end, and how long after the submit the last of them did.
     told: usize,
     told_in_ms: u64,
 }
 
-/// Opens so many streams, looks what they cost, and shows that each of them is alive.
+/// Opens so many of each, looks what they cost a host of their own, and shows that each of them is alive.
 pub(super) async fn run(wanted: usize, json: bool) -> anyhow::Result<()> {
     server::raise_file_limit();
-    let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
-    let host = Host::start(folder.path()).await?;
-    let report = measure(&host, wanted).await?;
-    print(&report, json)
+    let mut reports = Vec::new();
+    for way in [Way::Events, Way::Websocket] {
+        let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
+        let host = Host::start(folder.path()).await?;
+        reports.push(measure(&host, way, wanted).await?);
+        host.kill().await?;
+    }
+    print(&reports, json)
 }
 
-async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
+async fn measure(host: &Host, way: Way, wanted: usize) -> anyhow::Result<Report> {
     let before = host.memory_bytes()?;
-    let mut report = Report { wanted, reached: 0, stopped_by: None, steps: Vec::new(), told: 0, told_in_ms: 0 };
-    let mut streams = Vec::with_capacity(wanted);
+    let mut report = Report { way, wanted, reached: 0, stopped_by: None, steps: Vec::new(), told: 0, told_in_ms: 0 };
+    let mut listeners = Vec::with_capacity(wanted);
     for step in 1..=STEPS {
         let begun = Instant::now();
-        while streams.len() < wanted * step / STEPS && report.stopped_by.is_none() {
-            let more = (wanted * step / STEPS - streams.len()).min(AT_ONCE);
-            let mut opening: JoinSet<_> = (0..more).map(|_| listen(host.address)).collect();
+        while listeners.len() < wanted * step / STEPS && report.stopped_by.is_none() {
+            let more = (wanted * step / STEPS - listeners.len()).min(AT_ONCE);
+            let mut opening: JoinSet<_> = (0..more).map(|_| listen(way, host.address)).collect();
             while let Some(opened) = opening.join_next().await {
                 match opened? {
-                    Ok(stream) => streams.push(stream),
+                    Ok(listener) => listeners.push(listener),
                     Err(error) => report.stopped_by = Some(format!("{error:#}")),
                 }
             }
         }
-        let (memory, connections) = (host.memory_bytes()?, streams.len());
+        let (memory, connections) = (host.memory_bytes()?, listeners.len());
         report.steps.push(Step {
             connections,
             host_memory_bytes: memory,
@@ -81,8 +113,8 @@ async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
             break;
         }
     }
-    report.reached = streams.len();
-    let mut hearing: JoinSet<_> = streams.into_iter().map(hear).collect();
+    report.reached = listeners.len();
+    let mut hearing: JoinSet<_> = listeners.into_iter().map(hear).collect();
     let submitted = Instant::now();
     submit(host).await.context("cannot submit a job")?;
     while let Some(heard) = hearing.join_next().await {
@@ -92,50 +124,64 @@ async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print(reports: &[Report], json: bool) -> anyhow::Result<()> {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
     if json {
-        writeln!(output, "{}", serde_json::to_string_pretty(report)?)?;
+        writeln!(output, "{}", serde_json::to_string_pretty(reports)?)?;
         return Ok(());
     }
-    writeln!(
-        output,
-        "{:>11} {:>14} {:>20} {:>12}",
-        "connections", "host memory MB", "bytes per connection", "opened in ms"
-    )?;
-    for Step { connections, host_memory_bytes, bytes_per_connection, opened_in_ms } in &report.steps {
-        let memory = *host_memory_bytes as f64 / f64::from(1 << 20);
-        writeln!(output, "{connections:>11} {memory:>14.1} {bytes_per_connection:>20} {opened_in_ms:>12}")?;
-    }
-    let Report { reached, wanted, told, told_in_ms, .. } = report;
-    writeln!(
-        output,
-        "{reached} of {wanted} streams were open at once; {told} heard of one job within {told_in_ms} ms"
-    )?;
-    if let Some(why) = &report.stopped_by {
-        writeln!(output, "there were not more because: {why}")?;
+    for Report { way, steps, reached, wanted, stopped_by, told, told_in_ms } in reports {
+        let way = way.as_str();
+        writeln!(output, "{way:>17} {:>14} {:>20} {:>12}", "host memory MB", "bytes per connection", "opened in ms")?;
+        for Step { connections, host_memory_bytes, bytes_per_connection, opened_in_ms } in steps {
+            let memory = *host_memory_bytes as f64 / f64::from(1 << 20);
+            writeln!(output, "{connections:>17} {memory:>14.1} {bytes_per_connection:>20} {opened_in_ms:>12}")?;
+        }
+        writeln!(output, "{reached} of {wanted} were open at once; {told} heard of one job within {told_in_ms} ms")?;
+        if let Some(why) = stopped_by {
+            writeln!(output, "there were not more because: {why}")?;
+        }
     }
     Ok(())
 }
 
-/// Opens a stream of all events and reads until the host has said that it listens.
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpStream> {
+/// Opens a connection and listens to the events of all jobs there are.
+async fn listen(way: Way, address: SocketAddr) -> anyhow::Result<Listener> {
     let opened = async {
-        let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
-        stream.write_all(format!("GET /v1/events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-        let answer = read_until(&mut stream, "listening").await?;
-        if !answer.starts_with("HTTP/1.1 200 ") {
-            bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
+        match way {
+            Way::Events => Ok(Listener::Events(stream(address).await?)),
+            Way::Websocket => {
+                let mut socket = Socket::open(address).await?;
+                socket.send_text(r#"{"op":"subscribe","ref":1,"kind":"message"}"#).await?;
+                socket.until(r#""event":"accepted""#).await?;
+                let hearing = async move { socket.until(r#""event":"state""#).await };
+                Ok(Listener::Websocket(tokio::spawn(hearing)))
+            }
         }
-        Ok(stream)
     };
     tokio::time::timeout(PATIENCE, opened).await.context("a connection took a minute")?
 }
 
-/// Reads until the stream has told of a job.
-async fn hear(mut stream: TcpStream) -> anyhow::Result<()> {
-    tokio::time::timeout(PATIENCE, read_until(&mut stream, "event: state")).await??;
+/// Opens a stream of all events and reads until the host has said that it listens.
+async fn stream(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
+    stream.write_all(format!("GET /v1/events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let answer = read_until(&mut stream, "listening").await?;
+    if !answer.starts_with("HTTP/1.1 200 ") {
+        bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
+    }
+    Ok(stream)
+}
+
+/// Reads until it has been told of a job.
+async fn hear(listener: Listener) -> anyhow::Result<()> {
+    match listener {
+        Listener::Events(mut stream) => {
+            tokio::time::timeout(PATIENCE, read_until(&mut stream, "event: state")).await??;
+        }
+        Listener::Websocket(hearing) => tokio::time::timeout(PATIENCE, hearing).await???,
+    }
     Ok(())
 }
 

@@ -69,6 +69,10 @@ impl Store {
     /// Hands out up to `most` webhooks that are due, at most `each_max` of one receiver at a time, those already handed out
     /// included. Each is to be answered by [`Store::webhook_tried`]. Costs no flush.
     pub fn take_webhooks(&self, each_max: usize, most: usize, now: Time) -> Vec<(JobId, Webhook)> {
+        // What could not be recorded at its end is better not begun.
+        if self.is_out_of_room() {
+            return Vec::new();
+        }
         let taken = self.disk.index().webhooks.take(each_max, most, now);
         let read = |id| match record::read::<Webhook>(&self.disk.db, &record::webhook_key(id)) {
             Ok(webhook) => webhook.map(|webhook| (id, webhook)),

@@ -125,6 +125,18 @@ fn what_a_receiver_answers_is_read_to_a_limit() {
     }
 }
 
+/// Fault: a receiver of `https` is told in clear text, or without having shown that it is who was allowed.
+#[test]
+fn a_receiver_that_cannot_show_who_it_is_is_told_nothing() {
+    let server = crate::support::server::Server::start();
+    let host =
+        setup().set("webhooks", format!("[{{host=\"127.0.0.1\",port={}}}]", server.port())).with_secret().start();
+    let id = host.submit_telling("good", &format!("https://127.0.0.1:{}/", server.port()));
+    let job = host.wait_until(&id, "has been tried", |job| job["webhook"]["last_error"].is_string());
+    assert!(job["webhook"]["last_error"].as_str().is_some_and(|why| why.contains("no trusted connection")), "{job}");
+    assert!(server.heads().iter().all(|head| !head.contains("POST")), "{:?}", server.heads());
+}
+
 #[test]
 fn an_endless_answer_is_as_good_as_a_short_one() {
     let server = crate::support::server::Server::start();
