@@ -8,6 +8,7 @@ mod batch;
 mod blobs;
 mod body;
 mod content;
+mod docs;
 mod document;
 mod events;
 mod explain;
@@ -147,6 +148,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/healthz", get(host::healthz)),
         ("/readyz", get(host::readyz)),
         ("/openapi.json", get(document::get).layer(documents)),
+        ("/docs", get(docs::get)),
         ("/", get(host::index)),
     ]
 }

@@ -74,6 +74,7 @@ fn every_operation_answers_as_the_document_says() {
     let story = Story::new(setup.set("wait_max", "60s").start());
     for path in [
         "/",
+        "/docs",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -353,4 +354,23 @@ fn no_plugin_can_bloat_or_break_it() {
     assert!(answer.body.len() < 1_000_000, "{}", answer.body.len());
     document.hold("GET", "/v1/kinds", &host.get("/v1/kinds"));
     host.still_works();
+}
+
+#[test]
+fn the_page_for_people_asks_nobody_but_its_host() {
+    let host = Host::start();
+    let page = host.get("/docs");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.body.len() < 40_000, "{}", page.body.len());
+    let text = page.text();
+    for mark in ["://", "//\"", "src=", "@import", ": url(", "url(\"", "import(", "eval(", "innerHTML"] {
+        assert!(!text.contains(mark), "{mark} stands in the page");
+    }
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'") && policy.contains("connect-src 'self'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("http"), "{policy}");
+    assert_eq!(policy.matches("'sha256-").count(), 2, "{policy}");
+    assert!(host.get("/").text().contains("href=\"/docs\""));
+    let known = Answer::of(host.request(Method::GET, "/docs").header("if-none-match", page.header("etag")));
+    assert_eq!(known.status, 304);
 }

@@ -50,7 +50,7 @@ enum Submitted {
     Ended(Vec<u8>),
     /// The job is on disk, and will end.
     #[response(status = 202, headers(("Retry-After")))]
-    Accepted(JobView),
+    Accepted(Box<JobView>),
     /// The request is malformed.
     #[response(status = 400)]
     Malformed,
