@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
-use crate::job::{Code, Ended, Failure, Usage};
+use crate::job::{Code, Ended, Failure, JobId, Usage};
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
@@ -161,8 +161,10 @@ async fn attempt(place: Workplace, assignment: Assignment, computing: Computing)
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
-    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind();
+    let number = span_number();
+    let id = trace.is_some().then(|| format!("{number:016x}"));
+    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace, span_id = id);
+    let executed = AssertUnwindSafe(execute(&place, &assignment, computing, number)).catch_unwind();
     let executed = executed.instrument(span.clone()).await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
@@ -175,7 +177,12 @@ async fn attempt(place: Workplace, assignment: Assignment, computing: Computing)
     place.queue.finish(assignment, finished).await;
 }
 
-async fn execute(place: &Workplace, assignment: &Assignment, computing: Computing) -> Finished {
+/// The place of an attempt in a trace: never 0, from the random part of a fresh id.
+fn span_number() -> u64 {
+    JobId::now_v7().as_u64_pair().1
+}
+
+async fn execute(place: &Workplace, assignment: &Assignment, computing: Computing, span: u64) -> Finished {
     let claimed = &assignment.claimed;
     // Claimed a moment ago for a kind that served then; the file may be gone since.
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
@@ -185,7 +192,7 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
-    let call = call(place, assignment, input, options, &plugin, Rc::clone(&computing.0));
+    let call = Call { span, ..call(place, assignment, input, options, &plugin, Rc::clone(&computing.0)) };
     let report = place.sandbox.run(&plugin.program, call).await;
     // Its files are made durable on another thread; this one takes the next job.
     drop(computing);
@@ -220,6 +227,7 @@ fn call<'a>(
         id: claimed.job.id.to_string(),
         kind: claimed.job.kind.to_string(),
         attempt: claimed.job.attempts + 1,
+        span: 0,
         input,
         options,
         command: plugin.command_settings(),

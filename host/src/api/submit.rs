@@ -128,8 +128,9 @@ fn key_of(owner: Option<Owner>, name: [u8; 32]) -> [u8; 32] {
 
 /// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
 pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
-    let kind = submission.kind.clone();
-    api.queue.submit(submission).await.map_err(|error| match error {
+    let (kind, traceparent) = (submission.kind.clone(), submission.options.traceparent.clone());
+    let accepted = api.queue.submit(submission).await;
+    accepted.inspect(|job| trace::accepted(job, traceparent.as_deref())).map_err(|error| match error {
         StoreError::QueueFull { .. } => {
             let room = match api.queue.room_in(&kind, explain::at_once(api, &kind)) {
                 Some(wait) => Some(explain::whole_seconds(wait)),

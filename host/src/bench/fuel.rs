@@ -99,6 +99,7 @@ impl Side {
             id: "bench".to_owned(),
             kind: "integrate".to_owned(),
             attempt: 1,
+            span: 1,
             input: Payload { media_type: "application/json".to_owned(), content },
             options: Options::default(),
             command: CommandSettings::default(),
