@@ -20,8 +20,8 @@ use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
 use crate::store::{Payload, StoreError};
 
-/// Larger inputs are checked off the serving threads.
-const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+/// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
+pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
 const LOOK_AGAIN_AT_PAUSED: u32 = 60;
 /// Longest idempotency key.
@@ -65,7 +65,7 @@ impl Wanted {
 }
 
 /// Reads a job as JSON and checks its input.
-pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
+pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
     let (job, input) = json_job::parse(body)?;
     let plugin = serving(api, caller, &job.kind)?;
     if !accepts_json(&plugin) {
@@ -75,7 +75,7 @@ pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wan
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
-    let blobs = blobs::named_in(api, caller, &input, "/input")?;
+    let blobs = blobs::named_in(api, caller, &input, "/input").await?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
     Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs })
@@ -96,7 +96,7 @@ pub(super) async fn raw(
     let payload = if plugin.reads_json() {
         let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
         let input = check_json(&plugin, input, "").await?;
-        named = blobs::named_in(&api, &caller, &input, "")?;
+        named = blobs::named_in(&api, &caller, &input, "").await?;
         let upload = body::write(api.queue.upload(), input).await?;
         body::finish(upload, JSON.to_owned()).await?
     } else {
