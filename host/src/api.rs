@@ -166,6 +166,7 @@ pub fn router(api: Api) -> Router {
         // A browser that asks whether it may send something has no token yet.
         .layer(tower::util::option_layer(cors))
         .layer(middleware::from_fn(origins::protect))
+        .layer(middleware::from_fn(trace::request))
         .layer(middleware::from_fn(metrics::time))
         .with_state(api)
 }
