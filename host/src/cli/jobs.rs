@@ -143,7 +143,7 @@ pub(super) fn reported(usage: &UsageView) -> String {
     let ms = |ms| duration(Duration::from_millis(ms));
     let bound = usage.bound.as_ref().map(|bound| format!(", stopped by {}", printable(bound))).unwrap_or_default();
     let mut lines = format!(
-        "attempt {} {} in all: {} computing, {} waiting; {:.1} M fuel, {} of memory, {} in, {} out{bound}\n",
+        "attempt {} took {}: {} computing, {} waiting; {:.1} M fuel, {} of memory, {} in, {} out{bound}\n",
         usage.attempt,
         ms(usage.wall_ms),
         ms(usage.cpu_ms),
