@@ -1,5 +1,5 @@
-//! The examples in `plugins/examples`, which have to be built first: EXAMPLES_UNDER_TEST is the folder they are in. Without it
-//! there is nothing to test, and `.ci/run` says so aloud.
+//! The examples in `plugins/examples`, which have to be built first, with the tools of four languages: EXAMPLES_UNDER_TEST is the
+//! folder they are in. `.ci/run` does both, or says aloud that it cannot.
 
 use std::path::PathBuf;
 
@@ -9,22 +9,20 @@ use crate::support::Host;
 
 const LANGUAGES: [&str; 4] = ["rust", "python", "js", "c"];
 
-fn folder() -> Option<PathBuf> {
-    std::env::var_os("EXAMPLES_UNDER_TEST").map(PathBuf::from)
-}
-
-fn host_with(files: &[String]) -> Option<Host> {
-    let folder = folder()?;
+fn host_with(files: &[String]) -> Host {
+    let folder = std::env::var_os("EXAMPLES_UNDER_TEST").map(PathBuf::from);
+    let folder = folder.expect("EXAMPLES_UNDER_TEST names a folder that plugins/examples/build has filled");
     let setup = files.iter().fold(Host::prepare(), |setup, file| {
         setup.with_file(file, std::fs::read(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}")))
     });
-    Some(setup.start())
+    setup.start()
 }
 
 #[test]
+#[ignore = "plugins/examples/build comes first"]
 fn words_are_counted_alike_in_every_language() {
     let files = LANGUAGES.map(|language| format!("word-count-{language}.wasm"));
-    let Some(host) = host_with(&files) else { return };
+    let host = host_with(&files);
     let long = "word ".repeat(50_000) + &"x".repeat(100_000);
     let cases: [(&str, &str, Value); 5] = [
         ("", "", json!({"bytes": 0, "lines": 0, "words": 0, "longest": 0})),
@@ -55,8 +53,9 @@ fn words_are_counted_alike_in_every_language() {
 }
 
 #[test]
+#[ignore = "plugins/examples/build comes first"]
 fn a_program_that_nobody_wrote_for_this_answers_jobs() {
-    let Some(host) = host_with(&["markdown.wasm".to_owned(), "markdown.toml".to_owned()]) else { return };
+    let host = host_with(&["markdown.wasm".to_owned(), "markdown.toml".to_owned()]);
     let id = host.submit_raw("markdown", "# Hi\n\n*there*\n");
     assert_eq!(host.output(&id), b"<h1>Hi</h1>\n<p><em>there</em></p>\n");
     assert_eq!(host.result(&id).header("content-type"), "text/html; charset=utf-8");
