@@ -374,3 +374,18 @@ fn the_page_for_people_asks_nobody_but_its_host() {
     let known = Answer::of(host.request(Method::GET, "/docs").header("if-none-match", page.header("etag")));
     assert_eq!(known.status, 304);
 }
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point() {
+    let host = Host::start();
+    let job = json!({"kind": "good", "priority": 7.0, "max_attempts": 2.0, "timeout": 2000.0, "delay": 0.0});
+    let answer = host.post_job(&job);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!((&answer.json()["priority"], &answer.json()["max_attempts"]), (&json!(7), &json!(2)));
+    for (name, value) in
+        [("priority", 7.5), ("priority", -1.0), ("max_attempts", 1e300), ("timeout", 0.5), ("delay", -1.0)]
+    {
+        let problem = host.post_job(&json!({"kind": "good", name: value})).refused(400, "malformed");
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
+    }
+}
