@@ -26,6 +26,8 @@ mod doctor;
 mod durability;
 #[path = "end_to_end/events.rs"]
 mod events;
+#[path = "end_to_end/examples.rs"]
+mod examples;
 #[path = "end_to_end/explain.rs"]
 mod explain;
 #[path = "end_to_end/features.rs"]

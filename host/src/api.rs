@@ -8,6 +8,7 @@ mod batch;
 mod blobs;
 mod body;
 mod content;
+mod docs;
 mod document;
 mod events;
 mod explain;
@@ -147,6 +148,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
         ("/healthz", get(host::healthz)),
         ("/readyz", get(host::readyz)),
         ("/openapi.json", get(document::get).layer(documents)),
+        ("/docs", get(docs::get)),
         ("/", get(host::index)),
     ]
 }
@@ -164,6 +166,7 @@ pub fn router(api: Api) -> Router {
         // A browser that asks whether it may send something has no token yet.
         .layer(tower::util::option_layer(cors))
         .layer(middleware::from_fn(origins::protect))
+        .layer(middleware::from_fn(trace::request))
         .layer(middleware::from_fn(metrics::time))
         .with_state(api)
 }

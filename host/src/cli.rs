@@ -98,8 +98,12 @@ impl Cli {
     /// Reads the command line, and whether errors are wanted as JSON. Ends the process with help where that is due.
     pub fn read() -> (Self, bool) {
         let matches = Self::command().get_matches();
+        let mut innermost = &matches;
+        while let Some((_, matches)) = innermost.subcommand() {
+            innermost = matches;
+        }
         // Commands that have no such flag are for people.
-        let json = matches.subcommand().and_then(|(_, matches)| matches.try_get_one("json").ok().flatten().copied());
+        let json = innermost.try_get_one("json").ok().flatten().copied();
         let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (cli, json.unwrap_or(false))
     }

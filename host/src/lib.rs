@@ -29,7 +29,7 @@
 //! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo`, `trial` and `server` |
 //! | [`logging`] | start the log, for people or for machines | decides what is worth a line |
 //! | [`api`] | speak HTTP, a file per resource; map refusals to statuses | touch disk or guests |
-//! | [`tokens`] | who may come in, and to what: made, listed and revoked in a file beside the data | know what is asked |
+//! | [`tokens`] | who may come in, and to what: kept in a file of the data folder, which the command line changes and a host follows | know what is asked |
 //! | [`webhooks`] | say where webhooks may go, sign them, deliver what is due | decide what is owed |
 //! | [`worker`] | one thread's loop: claim, execute, finish | let a panic past a job |
 //! | [`plugins`] | the plugin folder as a table of kinds: watch, check, swap | serve a file it has not checked |

@@ -263,7 +263,7 @@ fn shape_of(bytes: &[u8], component: &Component) -> Shape {
 
 fn config(capacity: Capacity) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // One guest alone may be of as many as any may.
+    // Also where there is room for one guest alone, as for a check, it may be of many parts.
     let core_instances =
         capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX);
     pool.total_component_instances(capacity.guests_max)

@@ -146,6 +146,7 @@ fn filled(text: &str, name: &Kind, language: Language) -> String {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum;
+    use sha2::{Digest, Sha256};
 
     use super::*;
 
@@ -168,5 +169,18 @@ mod tests {
                 assert!(!filled(text, &name, *language).contains("{{name"), "{language:?} {path}");
             }
         }
+    }
+
+    #[test]
+    fn the_bindings_for_c_were_made_of_this_contract() {
+        let content = |name: &str| C.iter().find(|(path, _)| *path == name).expect("it is in a project").1;
+        let digest =
+            Sha256::new_with_prefix(content("wit/job.wit")).chain_update(content("wit/deps/io.wit")).finalize();
+        assert_eq!(
+            hex::encode(digest),
+            include_str!("../templates/c/contract.sha256").trim(),
+            "the contract has changed: wit-bindgen c wit/0.1.0 --world plugin --out-dir host/templates/c/bindings, \
+             and put this digest into host/templates/c/contract.sha256"
+        );
     }
 }

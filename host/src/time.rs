@@ -12,6 +12,14 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+/// The largest whole number up to which every one has a floating point number of its own.
+const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// A floating point number that is whole, not negative, and exact.
+pub fn whole_number(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&number)).then_some(number as u64)
+}
+
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
 #[schema(value_type = String, format = DateTime)]
@@ -97,8 +105,9 @@ pub struct Span(pub Duration);
 
 impl PartialSchema for Span {
     fn schema() -> RefOr<Schema> {
-        let text =
-            ObjectBuilder::new().schema_type(Type::String).pattern(Some("^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"));
         let number = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer)).minimum(Some(0));
         let either = OneOfBuilder::new().item(text.min_length(Some(2))).item(number);
         let about = "Text such as `2s`, `500ms`, `1h` or `1m30s`, or a whole number of milliseconds.";
@@ -134,6 +143,11 @@ impl<'de> Deserialize<'de> for Span {
                 u64::try_from(ms)
                     .map(|ms| Span(Duration::from_millis(ms)))
                     .map_err(|_| E::invalid_value(Unexpected::Signed(ms), &self))
+            }
+            // In JSON 2000.0 is as whole as 2000.
+            fn visit_f64<E: serde::de::Error>(self, ms: f64) -> Result<Span, E> {
+                let whole = whole_number(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), &self))?;
+                Ok(Span(Duration::from_millis(whole)))
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
                 parse_duration(text).map(Span).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))

@@ -95,6 +95,7 @@ impl Trial {
             let work = Work {
                 id,
                 attempt: 1,
+                span: 1,
                 timeout: submission.timeout,
                 input: submission.input,
                 options: submission.options,

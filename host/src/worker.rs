@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use self::attempt::{Work, host_failure, interrupted};
 use self::load::{Load, Share};
+use crate::job::JobId;
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
@@ -113,8 +114,10 @@ async fn run_one(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
-    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, share)).catch_unwind();
+    let number = span_number();
+    let id = trace.is_some().then(|| format!("{number:016x}"));
+    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace, span_id = id);
+    let executed = AssertUnwindSafe(execute(&place, &assignment, share, number)).catch_unwind();
     let executed = executed.instrument(span.clone()).await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
@@ -127,7 +130,12 @@ async fn run_one(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     place.queue.finish(assignment, finished).await;
 }
 
-async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>) -> Finished {
+/// The place of an attempt in a trace: never 0, from the random part of a fresh id.
+fn span_number() -> u64 {
+    JobId::now_v7().as_u64_pair().1
+}
+
+async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, span: u64) -> Finished {
     let claimed = &assignment.claimed;
     // Claimed a moment ago for a kind that served then; the file may be gone since.
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
@@ -141,6 +149,7 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>) -
     let work = Work {
         id: claimed.job.id,
         attempt: claimed.job.attempts + 1,
+        span,
         timeout: claimed.job.timeout_ms.map(Duration::from_millis),
         input,
         options,

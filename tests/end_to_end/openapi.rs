@@ -74,6 +74,7 @@ fn every_operation_answers_as_the_document_says() {
     let story = Story::new(setup.set("wait_max", "60s").start());
     for path in [
         "/",
+        "/docs",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -353,4 +354,38 @@ fn no_plugin_can_bloat_or_break_it() {
     assert!(answer.body.len() < 1_000_000, "{}", answer.body.len());
     document.hold("GET", "/v1/kinds", &host.get("/v1/kinds"));
     host.still_works();
+}
+
+#[test]
+fn the_page_for_people_asks_nobody_but_its_host() {
+    let host = Host::start();
+    let page = host.get("/docs");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.body.len() < 40_000, "{}", page.body.len());
+    let text = page.text();
+    for mark in ["://", "//\"", "src=", "@import", ": url(", "url(\"", "import(", "eval(", "innerHTML"] {
+        assert!(!text.contains(mark), "{mark} stands in the page");
+    }
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'") && policy.contains("connect-src 'self'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("http"), "{policy}");
+    assert_eq!(policy.matches("'sha256-").count(), 2, "{policy}");
+    assert!(host.get("/").text().contains("href=\"/docs\""));
+    let known = Answer::of(host.request(Method::GET, "/docs").header("if-none-match", page.header("etag")));
+    assert_eq!(known.status, 304);
+}
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point() {
+    let host = Host::start();
+    let job = json!({"kind": "good", "priority": 7.0, "max_attempts": 2.0, "timeout": 2000.0, "delay": 0.0});
+    let answer = host.post_job(&job);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!((&answer.json()["priority"], &answer.json()["max_attempts"]), (&json!(7), &json!(2)));
+    for (name, value) in
+        [("priority", 7.5), ("priority", -1.0), ("max_attempts", 1e300), ("timeout", 0.5), ("delay", -1.0)]
+    {
+        let problem = host.post_job(&json!({"kind": "good", name: value})).refused(400, "malformed");
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
+    }
 }

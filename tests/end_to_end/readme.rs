@@ -218,3 +218,13 @@ fn its_table_of_settings_is_complete_and_true() {
         assert!(readme.contains(&format!("`{name}`")), "the README does not name the setting {name}");
     }
 }
+
+#[test]
+fn the_plugin_in_the_guide_for_authors_is_the_one_its_helper_compiles() {
+    let text = |path: &str| String::from_utf8(shipped(path)).expect("it is text");
+    let (guide, helper) = (text("plugins/README.md"), text("plugins/sdk/src/lib.rs"));
+    let shown = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the guide shows one");
+    let compiled = helper.split("//! ```no_run\n").nth(1).and_then(|rest| rest.split("//! ```").next());
+    let compiled = compiled.expect("the helper documents one").replace("//! ", "").replace("//!", "");
+    assert_eq!(shown, compiled);
+}

@@ -142,7 +142,7 @@ pub(super) enum Need {
 pub(super) fn need(path: Option<&str>, method: &Method) -> Need {
     match path {
         // For those who look after the host, and pages that are the same everywhere.
-        Some("/healthz" | "/readyz" | "/" | "/v1/ws/schema") => Need::Nothing,
+        Some("/healthz" | "/readyz" | "/" | "/docs" | "/v1/ws/schema") => Need::Nothing,
         // What may be asked there depends on each message.
         Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),
@@ -298,6 +298,7 @@ mod tests {
     fn what_changes_something_needs_more_than_reading() {
         for (path, method, expected) in [
             ("/healthz", Method::GET, Need::Nothing),
+            ("/docs", Method::GET, Need::Nothing),
             // It names kinds.
             ("/openapi.json", Method::GET, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::GET, Need::Scope(Scope::Read)),

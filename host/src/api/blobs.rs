@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::access::Caller;
 use super::content::{self, Conditions, Contents, Ranges, Wanted};
 use super::problem::Problem;
+use super::submit::CHECKED_AT_ONCE_BYTES_MAX;
 use super::{Api, Segments, body};
 use crate::plugins::pointer_segment;
 use crate::store::{Payload, StoreError};
@@ -108,8 +109,23 @@ fn uploaded(api: &Api, caller: &Caller, sha256: [u8; 32]) -> Result<Option<Paylo
     }
 }
 
-/// The blobs an input names, each once. `prefix` is where the input stands in the body.
-pub(super) fn named_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -> Result<Vec<Payload>, Problem> {
+/// The blobs an input names, each once. `prefix` is where the input stands in the body. A large input is looked through off
+/// the threads that serve.
+pub(super) async fn named_in(
+    api: &Arc<Api>,
+    caller: &Caller,
+    input: &Bytes,
+    prefix: &'static str,
+) -> Result<Vec<Payload>, Problem> {
+    if input.len() <= CHECKED_AT_ONCE_BYTES_MAX {
+        return find_in(api, caller, input, prefix);
+    }
+    let (api, caller, input) = (Arc::clone(api), caller.clone(), input.clone());
+    let found = tokio::task::spawn_blocking(move || find_in(&api, &caller, &input, prefix)).await;
+    found.unwrap_or_else(|error| Err(Problem::internal(&format!("an input could not be looked through: {error}"))))
+}
+
+fn find_in(api: &Api, caller: &Caller, input: &[u8], prefix: &str) -> Result<Vec<Payload>, Problem> {
     // Most inputs name none, and need not be parsed for that.
     if !input.windows(REFERENCE.len()).any(|bytes| bytes == REFERENCE.as_bytes()) {
         return Ok(Vec::new());

@@ -23,7 +23,8 @@ use super::access::Caller;
 use super::content::{self, Conditions, Wanted};
 use super::problem::{self, Problem};
 use super::{
-    Api, artifacts, batch, blobs, events, explain, host, jobs, kinds as kind_routes, logs, metrics, result, submit, ws,
+    Api, artifacts, batch, blobs, docs, events, explain, host, jobs, kinds as kind_routes, logs, metrics, result,
+    submit, ws,
 };
 use crate::job::Kind;
 use crate::plugins::Plugin;
@@ -55,7 +56,7 @@ const KEPT_MAX: usize = 16;
         events::of_job, events::of_all, ws::connect, ws::schema,
         kind_routes::list, kind_routes::one, kind_routes::pause, kind_routes::resume,
         blobs::post, blobs::get,
-        host::plugins, host::healthz, host::readyz, host::index, metrics::get, get,
+        host::plugins, host::healthz, host::readyz, host::index, docs::get, metrics::get, get,
     ),
     components(schemas(
         problem::Members, batch::BatchAnswer, logs::Line,

@@ -1,14 +1,15 @@
 //! The body of `POST /v1/jobs`, taken apart.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 use super::options::JobOptions;
 use super::problem::Problem;
 use crate::plugins::pointer_segment;
-use crate::time::{Span, Time};
+use crate::time::{Span, Time, whole_number};
 
 /// A job as a client asks for it.
 #[derive(Deserialize, ToSchema)]
@@ -25,11 +26,13 @@ pub(super) struct JsonJob<'a> {
     input: Option<&'a RawValue>,
     /// Parameters of the kind: strings, numbers, booleans, or lists of those.
     #[serde(default)]
+    #[schema(value_type = HashMap<String, ParameterValue>)]
     parameters: Map<String, Value>,
     /// Arguments, for a program whose kind allows them.
     #[serde(default)]
     args: Vec<String>,
     /// 9 goes first; 5 unless given.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(maximum = 9)]
     priority: Option<u64>,
     /// Starts no earlier than so long from now. Not together with `run_at`.
@@ -39,6 +42,7 @@ pub(super) struct JsonJob<'a> {
     /// Time limit of an attempt, up to what the kind allows.
     timeout: Option<Span>,
     /// How often it is tried.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 100)]
     max_attempts: Option<u64>,
     /// It fails if it was not started by then.
@@ -51,6 +55,25 @@ pub(super) struct JsonJob<'a> {
     after: Option<Value>,
     /// Who is told how it ends, signed: an address that the operator allows.
     webhook: Option<String>,
+}
+
+/// What [`parameter`] takes.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+enum ParameterValue {
+    One(ParameterText),
+    Many(Vec<ParameterText>),
+}
+
+/// A parameter, which reaches the kind as text.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+enum ParameterText {
+    Text(String),
+    Number(f64),
+    Truth(bool),
 }
 
 /// A job as it was asked for.
@@ -91,6 +114,13 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
     };
     let input = job.input.map_or("null", RawValue::get).as_bytes().to_vec();
     Ok((ParsedJob { kind: job.kind, options }, input))
+}
+
+/// A whole number, also one that is written as 5.0.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else { return Ok(None) };
+    let whole = number.as_u64().or_else(|| number.as_f64().and_then(whole_number));
+    whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a whole number from 0 on")))
 }
 
 /// A parameter of a JSON submit as text; a list gives the name several times.

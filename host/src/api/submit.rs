@@ -23,8 +23,8 @@ use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
-/// Larger inputs are checked off the serving threads.
-const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+/// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
+pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
 const LOOK_AGAIN_AT_PAUSED: u32 = 60;
 /// Longest idempotency key.
@@ -50,7 +50,7 @@ enum Submitted {
     Ended(Vec<u8>),
     /// The job is on disk, and will end.
     #[response(status = 202, headers(("Retry-After")))]
-    Accepted(JobView),
+    Accepted(Box<JobView>),
     /// The request is malformed.
     #[response(status = 400)]
     Malformed,
@@ -123,7 +123,7 @@ impl Wanted {
 }
 
 /// Reads a job as JSON and checks its input.
-pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
+pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
     let (job, input) = json_job::parse(body)?;
     let plugin = serving(api, caller, &job.kind)?;
     if !accepts_json(&plugin) {
@@ -134,7 +134,7 @@ pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wan
     }
     let webhook = webhook(api, &job.options, |problem, detail| problem.at("/webhook", detail))?;
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
-    let blobs = blobs::named_in(api, caller, &input, "/input")?;
+    let blobs = blobs::named_in(api, caller, &input, "/input").await?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
     Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs, webhook })
@@ -171,7 +171,7 @@ pub(super) async fn raw(
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
     let webhook = webhook(&api, &options, |problem, detail| problem.in_parameter("webhook", detail))?;
     let (payload, text) = take_in(&plugin, api.queue.upload(), &api.limits, &headers, request).await?;
-    let named = blobs::named_in(&api, &caller, &text, "")?;
+    let named = blobs::named_in(&api, &caller, &text, "").await?;
     let wanted = Wanted { owner: caller.owner(), plugin, options, payload, blobs: named, webhook };
     submit(&api, &headers, wanted).await
 }
@@ -242,8 +242,9 @@ fn key_of(owner: Option<Owner>, name: [u8; 32]) -> [u8; 32] {
 
 /// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
 pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
-    let kind = submission.kind.clone();
-    api.queue.submit(submission).await.map_err(|error| match error {
+    let (kind, traceparent) = (submission.kind.clone(), submission.options.traceparent.clone());
+    let accepted = api.queue.submit(submission).await;
+    accepted.inspect(|job| trace::accepted(job, traceparent.as_deref())).map_err(|error| match error {
         StoreError::QueueFull { .. } => {
             let room = match api.queue.room_in(&kind, explain::at_once(api, &kind)) {
                 Some(wait) => Some(explain::whole_seconds(wait)),

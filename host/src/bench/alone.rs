@@ -46,6 +46,7 @@ impl Alone {
             id: "bench".to_owned(),
             kind: "bench".to_owned(),
             attempt: 1,
+            span: 1,
             input: Payload { media_type: "application/json".to_owned(), content },
             options: Options::default(),
             command: CommandSettings::default(),

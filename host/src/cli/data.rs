@@ -74,6 +74,9 @@ pub(super) struct Export {
     /// The file to write, which must not exist; - for standard output
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
+    /// Say what was written as JSON, on standard error
+    #[arg(long)]
+    json: bool,
 }
 
 impl Export {
@@ -88,7 +91,11 @@ impl Export {
             output.into_inner().map_err(|error| error.into_error())?.sync_all()?;
             jobs
         };
-        writeln!(std::io::stderr(), "exported {jobs} jobs")?;
+        if self.json {
+            writeln!(std::io::stderr(), "{}", json!({"jobs": jobs}))?;
+        } else {
+            writeln!(std::io::stderr(), "exported {jobs} jobs")?;
+        }
         Ok(())
     }
 }
@@ -101,6 +108,9 @@ pub(super) struct Import {
     /// The data folder to make; it must be empty or not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// Say what was read as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Import {
@@ -112,7 +122,11 @@ impl Import {
             Box::new(BufReader::new(file))
         };
         let jobs = store::import(&self.folder, &mut input)?;
-        writeln!(std::io::stderr(), "imported {jobs} jobs into {}", self.folder.display())?;
+        if self.json {
+            writeln!(stdout(), "{}", json!({"jobs": jobs, "folder": self.folder}))?;
+        } else {
+            writeln!(std::io::stderr(), "imported {jobs} jobs into {}", self.folder.display())?;
+        }
         Ok(())
     }
 }
@@ -122,6 +136,9 @@ pub(super) struct Compact {
     /// The data folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// Say what it was and is as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Compact {
@@ -133,7 +150,11 @@ impl Compact {
             bar.set_position(done);
         })?;
         bar.finish_and_clear();
-        writeln!(stdout(), "{before} bytes before, {after} bytes now")?;
+        if self.json {
+            writeln!(stdout(), "{}", json!({"bytes_before": before, "bytes_now": after}))?;
+        } else {
+            writeln!(stdout(), "{before} bytes before, {after} bytes now")?;
+        }
         Ok(())
     }
 }

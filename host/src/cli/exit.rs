@@ -182,6 +182,14 @@ fn advice_for(refusal: &Refusal) -> Option<String> {
         (_, "unknown_kind") => "`dropforge kinds` lists the kinds, `dropforge plugins` says what became of each file",
         (_, "unknown_job") => "`dropforge list` shows the newest jobs",
         (422, "invalid_input") => "`dropforge kinds KIND` shows what it reads, with an example",
+        (422, "invalid_option") => "`dropforge submit --help` says what each option takes",
+        (409, "cancelled") => "`dropforge retry ID` runs it again",
+        (409, "wrong_state") => "`dropforge status ID` shows where the job stands",
+        (409, _) => {
+            "`dropforge logs ID` shows what it wrote, `dropforge status ID` what it used; `dropforge retry ID` runs it again"
+        }
+        (410, _) => "submit the job again; the host's setting `keep` says how long results are kept",
+        (413, _) => "send large inputs with --file, to a kind that reads files; the host sets `body_bytes_max`",
         (401, _) => {
             "give a token with --token or DROPFORGE_TOKEN; `dropforge token new` makes one on the host's machine"
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use console::style;
+use console::{style, user_attended_stderr};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Response;
 
@@ -74,6 +74,9 @@ pub(super) async fn deliver(client: &Client, id: &str, delivery: &Delivery, as_j
             say(&end)?;
         } else {
             eprintln!("{}", summary(&job));
+            if user_attended_stderr() {
+                eprintln!("see what it wrote with: dropforge logs {id}, what it used with: dropforge status {id}");
+            }
         }
         return Ok(Exit::of_state(&job.state));
     }

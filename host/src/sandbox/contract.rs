@@ -169,6 +169,11 @@ impl Guest {
         Arc::strong_count(&self.open_streams) > OPEN_STREAMS_MAX
     }
 
+    /// Lets the trace of the submit go on in requests that it sends, below this span.
+    pub(super) fn go_on_with(&mut self, traceparent: &str, span: u64) {
+        self.requests.go_on_with(traceparent, span);
+    }
+
     /// Lets the guest read these blobs, and no others.
     pub(super) fn allow_blobs(&mut self, blobs: Vec<Content>) {
         self.blobs = blobs.into_iter().map(|blob| (blob.sha256(), blob)).collect();

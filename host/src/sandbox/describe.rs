@@ -15,9 +15,17 @@ use crate::job::{Ended, Usage, printable};
 use crate::running::Running;
 use crate::store::Mark;
 
-/// `describe` has little to do and gets little to do it with.
-const DESCRIBE_LIMITS: Limits =
-    Limits { timeout: Duration::from_secs(1), fuel: 1_000_000_000, memory_bytes: 64 << 20, output_bytes: 0 };
+/// All memory of a plugin while it is asked. Whole interpreters begin with less (a component of Python has 13 MiB when it has answered,
+/// one of JavaScript 9 MiB, the shipped plugins 1 to 2 MiB), and so does a plugin that has a speech model of 37 MB compiled into it.
+/// Larger data does not belong into a plugin's memory: it has to be copied there for each job, and a granted folder does not.
+const DESCRIBE_MEMORY_BYTES: u64 = 48 << 20;
+/// `describe` has little to do and gets little to do it with: the interpreters of above use some millions of fuel.
+const DESCRIBE_LIMITS: Limits = Limits {
+    timeout: Duration::from_secs(1),
+    fuel: 1_000_000_000,
+    memory_bytes: DESCRIBE_MEMORY_BYTES,
+    output_bytes: 0,
+};
 /// Descriptors are shown to clients; longer ones are refused.
 const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 

@@ -43,6 +43,8 @@ pub struct Call<'a> {
     pub kind: String,
     /// From 1.
     pub attempt: u32,
+    /// The attempt's place in a trace.
+    pub span: u64,
     /// What the guest reads.
     pub input: Payload,
     /// What else it is told.
@@ -138,6 +140,9 @@ impl Sandbox {
         };
         let mut store = self.store(guest, limits.fuel);
         store.data_mut().allow_blobs(call.blobs);
+        if let Some(traceparent) = &call.options.traceparent {
+            store.data_mut().go_on_with(traceparent, call.span);
+        }
         let mut times = Times::default();
         let context = wit::Context {
             id: call.id,

@@ -5,18 +5,21 @@
 //! Those are counted out: a [`BlobHandle`] keeps its file alive, a record's reference does too, and a file
 //! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
 
+mod remover;
 mod scratch;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+use self::remover::Remover;
 pub use self::scratch::{Leftover, RoomForOutput, Scratch};
 use super::space::{Room, Space};
 
@@ -33,6 +36,8 @@ struct Folder {
     temporary: PathBuf,
     space: Space,
     counts: Mutex<HashMap<[u8; 32], u64>>,
+    /// Started when there is something to remove; nothing if that failed.
+    remover: OnceLock<Option<Remover>>,
 }
 
 /// Bytes of any size: small ones in memory, large ones in a file.
@@ -217,6 +222,14 @@ impl Folder {
         self.path.join(hex::encode(sha256))
     }
 
+    /// Removes a folder of temporary files, in whatever time that takes.
+    fn remove_later(&self, folder: PathBuf) {
+        match self.remover.get_or_init(|| Remover::start(&self.temporary).ok()) {
+            Some(remover) => remover.remove(folder),
+            None => remover::remove_now(&folder, &self.temporary, &AtomicBool::new(false)),
+        }
+    }
+
     fn release(&self, sha256: &[u8; 32]) {
         let mut counts = self.counts();
         let Some(count) = counts.get_mut(sha256) else { return };
@@ -243,9 +256,9 @@ impl Blobs {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         fs::create_dir_all(&temporary)?;
-        scratch::clear(&temporary)?;
+        remover::clear(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default(), remover: OnceLock::new() })))
     }
 
     /// Begins to take up a content of unknown size: what an accepted job writes. It may use some of the room that is kept for

@@ -1,7 +1,7 @@
 //! Blobs that clients have uploaded, and which jobs' inputs name them.
 //!
-//! An upload has a record for each who uploaded it, until its time is over and no job names it; a job's use of a blob has a record as long as the
-//! job's content. Each record is a reference, so the file stays as long as one of them does.
+//! An upload has a record for each who uploaded it, until its time is over and no job names it; a job's use of a blob
+//! has a record as long as the job's content. Each record is a reference, so the file stays as long as one of them does.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -261,7 +261,8 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Takes away which blobs a job named, and answers those to let go of. One whose record is damaged was not counted at the open.
+    /// Takes away which blobs a job named, and answers those to let go of. One whose record is damaged was not counted at
+    /// the open.
     pub(super) fn remove_uses(&self, id: JobId, writes: &mut Writes) -> Result<Vec<[u8; 32]>, StoreError> {
         let mut named = Vec::new();
         for entry in self.disk.db.scan_prefix(use_prefix(id)) {

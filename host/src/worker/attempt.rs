@@ -26,6 +26,8 @@ pub(crate) struct Work<'a> {
     pub(crate) id: JobId,
     /// From 1.
     pub(crate) attempt: u32,
+    /// The attempt's place in a trace; never 0.
+    pub(crate) span: u64,
     /// The job's own time limit, if it has one.
     pub(crate) timeout: Option<Duration>,
     /// What the guest reads.
@@ -80,6 +82,7 @@ fn call<'a>(blobs: Blobs, plugin: &Plugin, work: Work<'a>) -> Call<'a> {
         id: work.id.to_string(),
         kind: plugin.kind.to_string(),
         attempt: work.attempt,
+        span: work.span,
         input: work.input,
         options: work.options,
         command: plugin.command_settings(),

@@ -1,7 +1,7 @@
 //! A thin helper for plugins of Dropforge written in Rust. It adds nothing to the contract in `wit/`: it turns types into
 //! schemas, JSON into types, and streams into [`std::io::Read`] and [`std::io::Write`].
 //!
-//! ```ignore
+//! ```no_run
 //! use dropforge_job::{Failure, Job, Json, Plugin, plugin};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};

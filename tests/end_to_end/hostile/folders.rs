@@ -108,7 +108,6 @@ fn listing_a_large_folder_for_ever_is_stopped() {
 /// Fault: what a program has left is kept file by file, each with a flush of its own, while nobody looks at the clock.
 #[test]
 fn keeping_thousands_of_files_is_stopped() {
-    const TIMEOUT: Duration = Duration::from_secs(3);
     let make = format!(
         "(loop $make {NEXT} (local.set $fd (call $open {OUT} {NAME} (i32.const 1)))
            (call $write (local.get $fd) (i32.const 65536) (i32.const 2000)) (drop (call $fd_close (local.get $fd)))
@@ -118,14 +117,6 @@ fn keeping_thousands_of_files_is_stopped() {
     let settings = "scratch = true\nscratch_bytes = 100000000\noutput_bytes = 100000000";
     let host = Attack::by(program::module(&make)).granted(settings).host();
     let made = |id: &str| host.get(&format!("/v1/jobs/{id}/logs")).text().contains("all made");
-    in_time("its deadline", || {
-        let id = host.submit_raw(&format!("attack?timeout={}", TIMEOUT.as_millis()), "");
-        let job = host.wait_for(&id, "failed");
-        assert_eq!(job["failure"]["code"], "deadline_exceeded", "{job}");
-        assert!(made(&id), "it was not stopped while its files were kept: {job}");
-        wall_time(&job).saturating_sub(TIMEOUT)
-    });
-    host.still_works();
     in_time("its cancellation", || {
         let id = host.submit_raw("attack", "");
         eventually("its files are made", || made(&id).then_some(()));

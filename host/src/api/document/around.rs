@@ -47,9 +47,13 @@ pub(super) fn complete(document: &mut Value) {
 
 fn complete_operation(operation: &mut Value, need: Need) {
     leave_bytes(&mut operation["requestBody"]["content"]);
-    if operation["requestBody"]["content"].is_null() {
-        operation.as_object_mut().map(|members| members.remove("requestBody"));
+    match &operation["requestBody"]["content"] {
+        Value::Null => drop(operation.as_object_mut().map(|members| members.remove("requestBody"))),
+        // A file or a batch may be empty, and then nobody can tell it from none.
+        content if content.get("application/json").is_none() => operation["requestBody"]["required"] = json!(false),
+        _ => {}
     }
+    let events = event_schema(&operation["x-events"]);
     let parameters = operation["parameters"].as_array();
     let waits = parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "Prefer"));
     for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
@@ -59,6 +63,9 @@ fn complete_operation(operation: &mut Value, need: Need) {
             response["headers"]["Preference-Applied"] = json!({});
         }
         leave_bytes(&mut response["content"]);
+        if let Some(content) = response["content"].get_mut("text/event-stream") {
+            content["schema"] = events.clone();
+        }
         if response["content"].is_null() {
             response.as_object_mut().map(|members| members.remove("content"));
         }
@@ -67,6 +74,20 @@ fn complete_operation(operation: &mut Value, need: Need) {
         add_links(response);
     }
     add_refusals(need, operation);
+}
+
+/// Each event of a stream: OpenAPI 3.1 has no other place for it.
+fn event_schema(data_by_name: &Value) -> Value {
+    let names: Vec<&String> = data_by_name.as_object().into_iter().flat_map(Map::keys).collect();
+    let data: Vec<&Value> = data_by_name.as_object().into_iter().flat_map(Map::values).collect();
+    json!({
+        "description": "Each event", "type": "object", "required": ["event", "id", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": names},
+            "id": {"type": "string", "description": "For Last-Event-ID"},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": {"oneOf": data}},
+        },
+    })
 }
 
 /// Octets have no schema: what the macros say of them is what they would be in JSON.
@@ -182,28 +203,34 @@ fn add_fields(status: &str, is_guarded: bool, response: &mut Value) {
     }
 }
 
-/// Where to go from an answer that names a job or a file.
+/// Where to go from an answer: the schema it has, and an operation with the places of what that needs.
+const LINKS: [(&str, &str, &[(&str, &str)]); 18] = [
+    ("Job", "getJob", &[("id", "$response.body#/id")]),
+    ("Job", "getResult", &[("id", "$response.body#/id")]),
+    ("Job", "cancelJob", &[("id", "$response.body#/id")]),
+    ("Job", "retryJob", &[("id", "$response.body#/id")]),
+    ("Job", "deleteJob", &[("id", "$response.body#/id")]),
+    ("Job", "explainJob", &[("id", "$response.body#/id")]),
+    ("Job", "listArtifacts", &[("id", "$response.body#/id")]),
+    ("Job", "getArtifacts", &[("id", "$response.body#/id")]),
+    ("Job", "getLogs", &[("id", "$response.body#/id")]),
+    ("Job", "followJob", &[("id", "$response.body#/id")]),
+    ("ArtifactList", "getArtifact", &[("id", "$request.path.id"), ("name", "$response.body#/artifacts/0/name")]),
+    ("Blob", "getBlob", &[("sha256", "$response.body#/sha256")]),
+    ("JobList", "getJob", &[("id", "$response.body#/jobs/0/id")]),
+    ("JobList", "listJobs", &[("cursor", "$response.body#/next_cursor")]),
+    ("KindList", "getKind", &[("kind", "$response.body#/kinds/0/kind")]),
+    ("Kind", "submitInput", &[("kind", "$response.body#/kind")]),
+    ("Kind", "pauseKind", &[("kind", "$response.body#/kind")]),
+    ("AnyKind", "resumeKind", &[("kind", "$response.body#/kind")]),
+];
+
 fn add_links(response: &mut Value) {
-    let link = |operation: &str, parameter: &str, from: &str| json!({"operationId": operation, "parameters": {parameter: format!("$response.body#/{from}")}});
-    let links: Vec<(&str, &str, &str)> = match response["content"]["application/json"]["schema"]["$ref"].as_str() {
-        Some("#/components/schemas/Job") => {
-            let operations = [
-                "getJob",
-                "getResult",
-                "cancelJob",
-                "retryJob",
-                "deleteJob",
-                "explainJob",
-                "listArtifacts",
-                "getArtifacts",
-                "getLogs",
-                "followJob",
-            ];
-            operations.map(|operation| (operation, "id", "id")).into()
-        }
-        Some("#/components/schemas/Blob") => vec![("getBlob", "sha256", "sha256")],
-        _ => return,
-    };
-    let links = links.into_iter().map(|(operation, name, from)| (operation.to_owned(), link(operation, name, from)));
-    response["links"] = Value::Object(links.collect());
+    let schema = response["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default().to_owned();
+    let links = LINKS.iter().filter(|(name, ..)| schema.strip_prefix("#/components/schemas/") == Some(name));
+    for (_, operation, places) in links {
+        let places: Map<String, Value> =
+            places.iter().map(|(name, place)| ((*name).to_owned(), json!(place))).collect();
+        response["links"][operation] = json!({"operationId": operation, "parameters": places});
+    }
 }

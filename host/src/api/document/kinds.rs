@@ -99,6 +99,8 @@ impl Part {
         let examples: Vec<ExampleView> = about.examples.iter().map(ExampleView::of).collect();
         let operation = &mut part.operation;
         operation["description"] = json!(format!("{}\n\n{}", about.summary, about.artifacts));
+        operation["requestBody"]["description"] = json!("The input");
+        operation["requestBody"]["required"] = json!(plugin.reads_json());
         operation["requestBody"]["content"] = body(plugin, input, &examples);
         if is_media_type(&about.output_media_type) {
             let result = &mut operation["responses"]["200"]["content"];

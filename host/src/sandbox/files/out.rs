@@ -16,7 +16,7 @@ use crate::store::RoomForOutput;
 
 /// Files in `/out` at a time.
 const FILES_MAX: usize = 10_000;
-/// Folders in `/out` at a time. On some disks each takes milliseconds to remove, and the end of the attempt waits for that.
+/// Folders in `/out` at a time. On some disks each takes milliseconds to remove.
 const FOLDERS_MAX: usize = 1_000;
 /// What a file or folder takes on the disk when there is nothing in it.
 const EMPTY_BYTES: u64 = 4_096;

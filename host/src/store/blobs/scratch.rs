@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
@@ -19,7 +19,7 @@ use crate::store::space::Space;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Folders for one attempt. Dropped, they are gone with all that is in them; that blocks on the disk.
+/// Folders for one attempt. Dropped, they are removed with all that is in them, soon.
 #[derive(Debug)]
 pub struct Scratch {
     root: PathBuf,
@@ -159,52 +159,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.root, &self.folder.temporary) {
-            // The next start removes it.
-            tracing::warn!(folder = %self.root.display(), %error, "a scratch folder could not be removed");
-        }
+        self.folder.remove_later(std::mem::take(&mut self.root));
     }
-}
-
-/// Removes all that a folder of temporary files holds.
-pub(super) fn clear(temporary: &Path) -> io::Result<()> {
-    // Listed first: while folders are removed, others come and go beside them.
-    for entry in fs::read_dir(temporary)?.collect::<Result<Vec<_>, _>>()? {
-        if entry.file_type()?.is_dir() {
-            remove(&entry.path(), temporary)?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a folder of any depth. Each folder in it is moved to `beside` before its turn comes: following them down would need as many
-/// open folders, and as long a path, as a guest likes.
-fn remove(folder: &Path, beside: &Path) -> io::Result<()> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            // Most folders hold no others: an empty one goes at once.
-            if entry.file_type()?.is_dir() {
-                if fs::remove_dir(entry.path()).is_ok() {
-                    continue;
-                }
-                let moved = tempfile::Builder::new().prefix("gone-").tempdir_in(beside)?.keep();
-                fs::rename(entry.path(), &moved)?;
-                folders.push(moved);
-            } else {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        fs::remove_dir(&folder)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn blobs() -> (tempfile::TempDir, Blobs) {
@@ -227,7 +189,11 @@ mod tests {
         let found = scratch.leftovers(255).expect("it can be read");
         assert_eq!(found.iter().map(|left| left.path.len()).collect::<Vec<_>>(), [257]);
         drop(scratch);
-        assert_eq!(fs::read_dir(data.path().join("tmp")).map(Iterator::count).ok(), Some(0));
+        let (started, temporary) = (Instant::now(), data.path().join("tmp"));
+        while fs::read_dir(&temporary).expect("it is there").next().is_some() {
+            assert!(started.elapsed() < Duration::from_secs(60), "it is still there");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
