@@ -76,6 +76,13 @@ pub struct Persistence {
     pub longest: Duration,
 }
 
+impl Standing {
+    /// Whether it is to be delivered, now or later.
+    pub fn is_due(self) -> bool {
+        matches!(self, Standing::Due { .. })
+    }
+}
+
 impl Webhook {
     /// A promise for a job that has not ended.
     pub fn new(url: String, receiver: String) -> Self {

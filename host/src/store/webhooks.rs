@@ -54,15 +54,18 @@ pub struct WebhookTry {
 }
 
 impl Store {
-    /// A job's webhook, if it has one. For people: it may be a commit ahead of the job.
+    /// A job's webhook, if it has one, as the last durable commit left it.
     pub fn webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
-        if !self.disk.index().webhooks.knows(id) {
-            return Ok(None);
+        // Read first: what a commit changes in between is then seen to be in flight, or is durable.
+        let known = self.disk.index().webhooks.knows(id);
+        let newest = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+        if let Some(before) = self.disk.index().webhooks.in_flight.get(&id) {
+            return Ok(before.clone());
         }
-        match record::read(&self.disk.db, &record::webhook_key(id)) {
+        match newest {
             // Said at open. Everything else about the job can still be looked at.
             Err(StoreError::Damaged(_)) => Ok(None),
-            read => read,
+            newest => newest,
         }
     }
 
@@ -74,8 +77,9 @@ impl Store {
             return Vec::new();
         }
         let taken = self.disk.index().webhooks.take(each_max, most, now);
-        let read = |id| match record::read::<Webhook>(&self.disk.db, &record::webhook_key(id)) {
-            Ok(webhook) => webhook.map(|webhook| (id, webhook)),
+        let read = |id| match self.webhook(id) {
+            // One that a commit takes away or renews in this moment is nobody's any more; that commit notes it.
+            Ok(webhook) => webhook.filter(|webhook| webhook.standing.is_due()).map(|webhook| (id, webhook)),
             Err(error) => {
                 tracing::error!(job.id = %id, %error, "a webhook cannot be read and is set aside; it stays on disk as it is");
                 None
@@ -148,12 +152,23 @@ impl Group<'_> {
         let Some(kept) = self.kept_webhook(id)?.filter(|kept| kept.number == number) else { return Ok(None) };
         let after = kept.after_try(tried, &persistence, jitter, now);
         self.writes.record(&record::webhook_key(id), &after)?;
-        self.webhooks.insert(id, Some(after.clone()));
+        self.set_webhook(id, Some(after.clone()));
         // The job itself stays as it is; but retention, which left it alone, may have it from now on.
         if !after.is_open() {
             self.touch(id)?;
         }
         Ok(Some(after))
+    }
+
+    /// Notes how the group leaves a job's webhook, and keeps what readers may see of it until the commit is durable.
+    pub(super) fn set_webhook(&mut self, id: JobId, after: Option<Webhook>) {
+        if !self.webhooks_before.contains_key(&id) {
+            let known = self.disk.index().webhooks.knows(id);
+            let before = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+            // One that cannot be read is none to readers either.
+            self.webhooks_before.insert(id, before.unwrap_or_default());
+        }
+        self.webhooks.insert(id, after);
     }
 
     /// The job's webhook as this group leaves it so far.

@@ -139,6 +139,8 @@ pub(super) struct Group<'a> {
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     /// Webhooks as this group leaves them; nothing for one that goes.
     pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
+    /// The same as they were before it.
+    pub(super) webhooks_before: HashMap<JobId, Option<Webhook>>,
     /// Webhooks that the group promises, by their receivers.
     pub(super) promised: HashMap<String, usize>,
     /// Kinds that the group pauses or resumes, in this order.
@@ -167,6 +169,7 @@ impl<'a> Group<'a> {
             checkpoints: HashMap::new(),
             uploads: HashMap::new(),
             webhooks: HashMap::new(),
+            webhooks_before: HashMap::new(),
             promised: HashMap::new(),
             paused: Vec::new(),
             released: Vec::new(),
@@ -263,7 +266,7 @@ impl<'a> Group<'a> {
             self.remove_checkpoint(id, &mut writes)?;
         }
         if webhook.is_some() {
-            self.webhooks.insert(id, webhook);
+            self.set_webhook(id, webhook);
         }
         self.writes.append(writes);
         for blob in blobs {
@@ -295,7 +298,7 @@ impl<'a> Group<'a> {
         writes.remove(&record::job_key(id));
         if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
             writes.remove(&record::webhook_key(id));
-            self.webhooks.insert(id, None);
+            self.set_webhook(id, None);
         }
         self.writes.append(writes);
         self.after.insert(id, None);
@@ -333,11 +336,16 @@ impl<'a> Group<'a> {
     /// Makes the changes durable, then visible, then known.
     fn commit(mut self) -> Result<(), StoreError> {
         if !self.writes.is_empty() {
-            self.disk.index().in_flight = std::mem::take(&mut self.before);
+            {
+                let mut index = self.disk.index();
+                index.in_flight = std::mem::take(&mut self.before);
+                index.webhooks.in_flight = std::mem::take(&mut self.webhooks_before);
+            }
             let began = Instant::now();
             self.disk.commit(std::mem::take(&mut self.writes))?;
             metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
+            index.webhooks.in_flight.clear();
             // Before the jobs: whether retention may have one depends on it.
             self.webhooks.iter().for_each(|(id, webhook)| index.webhooks.set(*id, webhook.as_ref()));
             if !self.webhooks.is_empty() {
