@@ -38,6 +38,8 @@ mod hostile;
 mod http;
 #[path = "end_to_end/jobs.rs"]
 mod jobs;
+#[path = "end_to_end/keeping.rs"]
+mod keeping;
 #[path = "end_to_end/lists.rs"]
 mod lists;
 #[path = "end_to_end/logs.rs"]
@@ -48,6 +50,8 @@ mod metrics;
 mod network;
 #[path = "end_to_end/new.rs"]
 mod new;
+#[path = "end_to_end/openapi.rs"]
+mod openapi;
 #[path = "end_to_end/origins.rs"]
 mod origins;
 #[path = "end_to_end/pausing.rs"]
@@ -66,6 +70,8 @@ mod refusals;
 mod run;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
+#[path = "end_to_end/secrets.rs"]
+mod secrets;
 #[path = "end_to_end/serve.rs"]
 mod serve;
 #[path = "end_to_end/settings.rs"]
@@ -74,5 +80,7 @@ mod settings;
 mod times;
 #[path = "end_to_end/tokens.rs"]
 mod tokens;
+#[path = "end_to_end/webhooks/mod.rs"]
+mod webhooks;
 #[path = "end_to_end/websocket.rs"]
 mod websocket;

@@ -168,27 +168,41 @@ fn a_component_of_70_mb_slows_neither_jobs_nor_answers_while_it_is_compiled() {
         (return (call $done (text \"text/plain\") (text \"ok\")))";
     let host = Host::prepare().with_guest("work", guest::run(work)).set("workers", 1).start();
     let large = guest::huge(70);
+    let answers = || {
+        let answer = |_| {
+            let started = Instant::now();
+            assert_eq!(host.get("/healthz").status, 200);
+            started.elapsed()
+        };
+        (0..20).map(answer).collect::<Vec<_>>()
+    };
     let mut before: Vec<Duration> = (0..9).map(|_| time_of_a_job(&host)).collect();
+    let mut answers_before: Vec<Duration> = (0..5).flat_map(|_| answers()).collect();
     host.drop_file("large.wasm", large);
     let state = || host.get("/v1/plugins").json()["plugins"][0]["state"].as_str().map(str::to_owned);
     eventually("it is being compiled", || (state().as_deref() == Some("compiling")).then_some(()));
     let mut during = Vec::new();
-    let mut answers = Vec::new();
+    let mut answers_during = Vec::new();
     while during.len() < 9 && state().as_deref() == Some("compiling") {
         during.push(time_of_a_job(&host));
-        for _ in 0..10 {
-            let started = Instant::now();
-            assert_eq!(host.get("/healthz").status, 200);
-            answers.push(started.elapsed());
-        }
+        answers_during.extend(answers());
     }
     assert!(during.len() >= 3, "the test needs a larger file");
-    let (before, during, answer) = (median(&mut before), median(&mut during), median(&mut answers));
-    let slowest = answers.last().expect("there are some");
-    eprintln!("a job: {before:?} before, {during:?} during; an answer: median {answer:?}, slowest {slowest:?}");
+    let (before, during, answer) = (median(&mut before), median(&mut during), median(&mut answers_during));
+    // Of those that are slow for one reason or another, too: nine of ten are faster than that.
+    let [slow_before, slow_during] = [&mut answers_before, &mut answers_during].map(|times| {
+        times.sort();
+        times[times.len() * 9 / 10]
+    });
+    eprintln!(
+        "a job: {before:?} before, {during:?} during; an answer: median {answer:?}, of ten the slowest {slow_before:?} before, {slow_during:?} during"
+    );
     // On two processors the job keeps one nearly for itself; the rest is what a shared machine does.
     assert!(during < before * 2, "{before:?} became {during:?}");
-    assert!(answer < Duration::from_millis(10), "median {answer:?}, slowest {slowest:?}");
+    assert!(answer < Duration::from_millis(10), "median {answer:?}");
+    // However loaded the machine is, it was so before.
+    let most = (slow_before * 5).max(Duration::from_millis(50));
+    assert!(slow_during < most, "{slow_before:?} became {slow_during:?}");
 }
 
 /// Fault: a thread that looks for work over and over while there is none it could start.

@@ -8,17 +8,20 @@ mod check;
 mod checker;
 mod folder;
 mod kept;
+mod look;
 mod schema;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 pub use self::check::{Bench, Verdict, check, check_at};
 pub use self::schema::{Schema, Violation, pointer_segment};
@@ -26,7 +29,7 @@ pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
 use crate::queue::Runnable;
 use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
-use crate::store::Blobs;
+use crate::store::{Blobs, Retention};
 
 /// Attempts of a job, unless the job or its kind's settings say otherwise.
 const MAX_ATTEMPTS: u32 = 3;
@@ -70,8 +73,7 @@ pub struct Plugin {
     pub limits: Limits,
     /// What the operator says about it.
     pub settings: KindSettings,
-    /// What its guests may reach.
-    pub grants: Arc<Grants>,
+    grants: RwLock<Arc<Grants>>,
     fuel_per_ms: u64,
     timeout_max: Duration,
 }
@@ -81,6 +83,16 @@ impl Plugin {
     fn runnable(&self) -> Runnable {
         let concurrency_max = self.settings.concurrency.map_or(usize::MAX, |most| most as usize);
         Runnable { kind: self.kind.clone(), concurrency_max }
+    }
+
+    /// What the guests of an attempt that begins now may reach, and the secrets they get.
+    pub fn grants(&self) -> Arc<Grants> {
+        Arc::clone(&self.grants.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces what guests may reach from the next attempt on.
+    fn grant(&self, grants: Grants) {
+        *self.grants.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(grants);
     }
 
     /// Whether the plugin reads JSON first of all; then its input is checked before a job is accepted.
@@ -132,7 +144,8 @@ impl Plugin {
 }
 
 /// Where a file stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum FileState {
     /// Being checked.
     Compiling,
@@ -143,17 +156,21 @@ pub enum FileState {
 }
 
 /// One file of the folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PluginFileReport)]
 pub struct FileReport {
     /// Its name.
     pub file: String,
     /// The kind it would serve, if the name allows one.
+    #[schema(required)]
     pub kind: Option<Kind>,
     /// Where it stands.
     pub state: FileState,
     /// Why it was rejected.
+    #[schema(required)]
     pub reason: Option<String>,
     /// SHA-256 of its content, once read.
+    #[schema(required)]
     pub digest: Option<String>,
 }
 
@@ -162,6 +179,7 @@ struct Table {
     files: BTreeMap<String, FileReport>,
     serving: BTreeMap<Kind, Arc<Plugin>>,
     scanned: bool,
+    folder_reason: Option<String>,
 }
 
 /// The table, kept up to date until dropped.
@@ -204,9 +222,22 @@ impl Plugins {
         self.read(|table| table.files.values().cloned().collect())
     }
 
+    /// Why it is not known what lies in the folder, while it is not. What serves goes on serving then.
+    pub fn folder_reason(&self) -> Option<String> {
+        self.read(|table| table.folder_reason.clone())
+    }
+
     /// The kinds that can run now.
     pub fn kinds(&self) -> watch::Receiver<Arc<[Runnable]>> {
         self.kinds.subscribe()
+    }
+
+    /// The kinds whose finished jobs are kept in a way of their own; nothing before every file has been looked at once.
+    pub fn retention(&self, host: Retention) -> Option<HashMap<Kind, Retention>> {
+        self.read(|table| {
+            let own = table.serving.values().filter(|plugin| plugin.settings.has_retention());
+            table.scanned.then(|| own.map(|plugin| (plugin.kind.clone(), plugin.settings.retention(host))).collect())
+        })
     }
 
     /// Whether every file has been looked at once.

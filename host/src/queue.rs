@@ -12,8 +12,11 @@ mod telling;
 mod waiters;
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -32,8 +35,8 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Store,
-    StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload,
+    Retention, Share, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -57,6 +60,8 @@ pub struct Settings {
     pub keys_kept: Duration,
     /// How long an upload that no job names is kept.
     pub uploads_kept: Duration,
+    /// What one who uploads may keep at a time.
+    pub uploads_share: Share,
     /// Clients that may follow events at a time.
     pub listeners_max: usize,
     /// Threads that run jobs.
@@ -74,6 +79,8 @@ pub struct Submission {
     pub options: Options,
     /// The blobs the input names, each once.
     pub blobs: Vec<Payload>,
+    /// Who is to be told how it ended.
+    pub webhook: Option<NewWebhook>,
     /// 0 to 9.
     pub priority: u8,
     /// The most attempts.
@@ -176,7 +183,8 @@ impl Queue {
             owner: wanted.owner,
             ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
-        let new = NewJob { job, input: wanted.input, options: wanted.options, blobs: wanted.blobs };
+        let Submission { input, options, blobs, webhook, .. } = wanted;
+        let new = NewJob { job, input, options, blobs, webhook };
         let kept_until = now.after(self.settings.keys_kept);
         let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
         let queue_max = wanted.queue_max.unwrap_or(self.settings.queue_max);
@@ -185,9 +193,8 @@ impl Queue {
         Ok(job)
     }
 
-    /// Judges how the last process ended, and learns which kinds are paused. To be called once, before the first claim.
+    /// Judges how the last process ended. To be called once, before the first claim.
     pub async fn recover(&self) -> Result<(), StoreError> {
-        self.held.set(self.store.paused()?);
         for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
             let (id, crashes) = (job.id, job.crashes);
             tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
@@ -200,7 +207,7 @@ impl Queue {
         let mut kinds = kinds.clone();
         loop {
             let known = kinds.borrow_and_update().clone();
-            if let Some(assignment) = self.try_claim(&self.held.without(&known)) {
+            if let Some(assignment) = self.try_claim(&self.claimable(&known)) {
                 return assignment;
             }
             tokio::select! {
@@ -260,10 +267,21 @@ impl Queue {
         }
     }
 
-    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
+    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds, and does not wait for the disk.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let progress = self.running().get(&id).map(|under_way| under_way.attempt.progress());
-        let job = self.store.cancel(id, progress, Time::now()).await?;
+        let under_way = self.running().get(&id).cloned();
+        let progress = under_way.as_ref().map(|under_way| under_way.attempt.progress());
+        let mut recorded = pin!(self.store.cancel(id, progress, Time::now()));
+        // Handed in before the attempt is stopped, and so recorded before its end. Were the process to die in between, the job would
+        // run again, as if nobody had asked; nobody was answered either.
+        let at_once = poll_fn(|context| Poll::Ready(recorded.as_mut().poll(context))).await;
+        if let Some(under_way) = under_way {
+            under_way.attempt.stop(Stop::Cancelled);
+        }
+        let job = match at_once {
+            Poll::Ready(recorded) => recorded?,
+            Poll::Pending => recorded.await?,
+        };
         // Looked up again: it may have been claimed in between.
         let under_way = self.running().get(&id).cloned();
         if let Some(under_way) = under_way.filter(|_| job.state == State::Cancelled) {
@@ -337,6 +355,11 @@ impl Queue {
         self.settings.backoff
     }
 
+    /// What is left of finished jobs of a kind whose settings say nothing about it.
+    pub fn retention(&self) -> Retention {
+        self.settings.retention
+    }
+
     /// How many jobs of a kind are in workers' hands.
     pub fn running_of(&self, kind: &Kind) -> usize {
         self.places.count(kind)
@@ -353,8 +376,8 @@ impl Queue {
     }
 
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
-    /// kept for too long. Never returns.
-    pub async fn keep_time(&self) {
+    /// kept for too long. `of_kinds` answers which kinds are kept in a way of their own, once that is known. Never returns.
+    pub async fn keep_time(&self, of_kinds: impl Fn() -> Option<HashMap<Kind, Retention>>) {
         let mut clock = Clock::new(Time::now(), std::time::Instant::now());
         loop {
             let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
@@ -369,7 +392,7 @@ impl Queue {
             if self.store.promote(now) {
                 self.work.notify_waiters();
             }
-            if let Err(error) = self.tidy(now, clock.is_trusted(steady)).await {
+            if let Err(error) = self.tidy(now, of_kinds(), clock.is_trusted(steady)).await {
                 tracing::error!(%error, "could not take away what is over");
             }
             // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
@@ -377,7 +400,12 @@ impl Queue {
         }
     }
 
-    async fn tidy(&self, now: Time, clock_is_trusted: bool) -> Result<(), StoreError> {
+    async fn tidy(
+        &self,
+        now: Time,
+        of_kinds: Option<HashMap<Kind, Retention>>,
+        clock_is_trusted: bool,
+    ) -> Result<(), StoreError> {
         for job in self.store.expire(now).await? {
             // Claimed while its end was being written: nothing it does counts any more.
             if let Some(under_way) = self.running().get(&job.id) {
@@ -386,8 +414,11 @@ impl Queue {
             self.waiters.wake(job.id);
         }
         let rounds = if clock_is_trusted { RETAIN_ROUNDS_MAX } else { 0 };
+        // A kind may be kept for longer than others. Before that is known nothing goes for its age, but count and size hold.
+        let age = of_kinds.as_ref().map_or(Duration::MAX, |_| self.settings.retention.age);
+        let (retention, of_kinds) = (Retention { age, ..self.settings.retention }, of_kinds.unwrap_or_default());
         for _ in 0..rounds {
-            if !self.store.retain(&self.settings.retention, now).await? {
+            if !self.store.retain(&retention, &of_kinds, now).await? {
                 break;
             }
         }
@@ -402,7 +433,7 @@ impl Queue {
     /// Keeps an upload of this owner for as long as uploads are kept, and answers until when.
     pub async fn keep_upload(&self, upload: Payload, owner: &str) -> Result<Time, StoreError> {
         let until = Time::now().after(self.settings.uploads_kept);
-        self.store.keep_upload(upload, owner, until).await?;
+        self.store.keep_upload(upload, owner, until, self.settings.uploads_share).await?;
         Ok(until)
     }
 

@@ -10,11 +10,13 @@ mod checkpoints;
 mod command;
 mod compiled;
 mod contract;
+mod describe;
 mod doctor;
 mod files;
 mod grants;
 mod http;
 mod meter;
+mod outcome;
 mod pace;
 mod reach;
 mod run;
@@ -32,7 +34,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-pub use self::bounded::OnPark;
+pub use self::bounded::{OnTurn, Stopped, Turn, blocking};
 pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
@@ -261,7 +263,7 @@ fn shape_of(bytes: &[u8], component: &Component) -> Shape {
 
 fn config(capacity: Capacity) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // One guest alone may be of as many as any may.
+    // Also where there is room for one guest alone, as for a check, it may be of many parts.
     let core_instances =
         capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX);
     pool.total_component_instances(capacity.guests_max)

@@ -27,9 +27,11 @@ mod transfer;
 mod untouched;
 mod uploads;
 mod verify;
+mod webhooks;
 mod writer;
 mod writes;
 
+use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -57,8 +59,9 @@ use self::record::{Part, Record, Stored, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;
 pub use self::transfer::TransferError;
-pub use self::uploads::UPLOADS_MAX;
+pub use self::uploads::{Share, UPLOADS_MAX};
 pub use self::verify::{Verdict, verify};
+pub use self::webhooks::{NewWebhook, WebhookCounts, WebhookTry};
 use self::writer::Change;
 use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
 use crate::time::Time;
@@ -109,7 +112,7 @@ impl Store {
     pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
         // Said at once, and not only when the writer, which may be waiting for room, comes to it. A key that was used before
         // still gets its answer there, as long as the writer does not wait.
-        if self.disk.space.room() > Room::Scarce {
+        if self.is_out_of_room() {
             return Err(StoreError::DiskFull);
         }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
@@ -147,11 +150,17 @@ impl Store {
         self.change(|reply| Change::Delete { id, reply }).await
     }
 
-    /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more.
-    pub async fn retain(&self, retention: &Retention, now: Time) -> Result<bool, StoreError> {
+    /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more. `of_kinds` has the
+    /// kinds that are kept in a way of their own; what `retention` says of count and size holds for all together.
+    pub async fn retain(
+        &self,
+        retention: &Retention,
+        of_kinds: &HashMap<Kind, Retention>,
+        now: Time,
+    ) -> Result<bool, StoreError> {
         let (overdue, names) = {
             let retained = &mut self.disk.index().retained;
-            (retained.overdue(retention, now, RETAIN_MAX), retained.take_overdue_keys(now, RETAIN_MAX))
+            (retained.overdue(retention, of_kinds, now, RETAIN_MAX), retained.take_overdue_keys(now, RETAIN_MAX))
         };
         let more =
             overdue.jobs.len() == RETAIN_MAX || overdue.contents.len() == RETAIN_MAX || names.len() == RETAIN_MAX;

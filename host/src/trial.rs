@@ -95,13 +95,14 @@ impl Trial {
             let work = Work {
                 id,
                 attempt: 1,
+                span: 1,
                 timeout: submission.timeout,
                 input: submission.input,
                 options: submission.options,
                 blobs: Vec::new(),
                 running,
                 checkpoints: checkpoints(&blobs, &plugin),
-                on_park: Box::new(|_| {}),
+                on_turn: Box::new(|_| {}),
                 mark: &Mark::none(),
             };
             let finished = LocalSet::new().block_on(&runtime, attempt::perform(&sandbox, &blobs, &plugin, work, ()));

@@ -2,11 +2,10 @@
 //!
 //! Each worker is a dedicated thread with an executor of its own, apart from the threads that serve HTTP. A job that
 //! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
-//! the next one. There is no prefetch: a thread claims a job only when it would run it at once.
+//! the next one. There is no prefetch: a thread claims a job only when it would run it at once; `load` decides when that is.
 
 pub(crate) mod attempt;
-
-use std::cell::Cell;
+mod load;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,11 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
 use self::attempt::{Work, host_failure, interrupted};
+use self::load::{Load, Share};
+use crate::job::JobId;
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
@@ -55,7 +56,7 @@ impl Workers {
             let work = move || {
                 priority::lower();
                 LocalSet::new().block_on(&runtime, run(place, stop));
-                // Of a job that was stopped a file or a name may still be waited for; every job's end is recorded already.
+                // Of a job that was stopped a file may still be waited for; every job's end is recorded already.
                 runtime.shutdown_background();
             };
             workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
@@ -75,49 +76,6 @@ impl Workers {
     }
 }
 
-/// How many jobs of this thread want its processor now.
-#[derive(Default)]
-struct Load {
-    computing: Cell<usize>,
-    changed: Notify,
-}
-
-impl Load {
-    fn parked(&self, parked: bool) {
-        let computing = self.computing.get();
-        self.computing.set(if parked { computing.saturating_sub(1) } else { computing + 1 });
-        self.changed.notify_one();
-    }
-
-    async fn until_idle(&self) {
-        while self.computing.get() > 0 {
-            self.changed.notified().await;
-        }
-    }
-
-    async fn until_busy(&self) {
-        while self.computing.get() == 0 {
-            self.changed.notified().await;
-        }
-    }
-}
-
-/// A job counted as wanting the processor, until dropped.
-struct Computing(Rc<Load>);
-
-impl Computing {
-    fn new(load: &Rc<Load>) -> Self {
-        load.parked(false);
-        Self(Rc::clone(load))
-    }
-}
-
-impl Drop for Computing {
-    fn drop(&mut self) {
-        self.0.parked(true);
-    }
-}
-
 async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
     let load = Rc::new(Load::default());
     let kinds = place.plugins.kinds();
@@ -128,11 +86,11 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
                 jobs.join_next().await;
             }
             loop {
-                load.until_idle().await;
+                load.until_room().await;
                 // A job that was waiting may want the processor while this thread waits for another.
                 tokio::select! {
                     biased;
-                    () = load.until_busy() => {}
+                    () = load.until_full() => {}
                     assignment = place.queue.claim(&kinds) => return assignment,
                 }
             }
@@ -142,7 +100,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        jobs.spawn_local(run_one(place.clone(), assignment, Computing::new(&load)));
+        jobs.spawn_local(run_one(place.clone(), assignment, Rc::new(Share::new(&load))));
         // Ended ones are let go as they come; their results are recorded already.
         while jobs.try_join_next().is_some() {}
     }
@@ -152,12 +110,14 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
 }
 
 /// One attempt of one job, from claim to record. A panic on the way costs only this attempt.
-async fn run_one(place: Workplace, assignment: Assignment, computing: Computing) {
+async fn run_one(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
-    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace);
-    let executed = AssertUnwindSafe(execute(&place, &assignment, computing)).catch_unwind();
+    let number = span_number();
+    let id = trace.is_some().then(|| format!("{number:016x}"));
+    let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace, span_id = id);
+    let executed = AssertUnwindSafe(execute(&place, &assignment, share, number)).catch_unwind();
     let executed = executed.instrument(span.clone()).await;
     let mut finished = executed.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("the host panicked while it ran the job"));
@@ -170,7 +130,12 @@ async fn run_one(place: Workplace, assignment: Assignment, computing: Computing)
     place.queue.finish(assignment, finished).await;
 }
 
-async fn execute(place: &Workplace, assignment: &Assignment, computing: Computing) -> Finished {
+/// The place of an attempt in a trace: never 0, from the random part of a fresh id.
+fn span_number() -> u64 {
+    JobId::now_v7().as_u64_pair().1
+}
+
+async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, span: u64) -> Finished {
     let claimed = &assignment.claimed;
     // Claimed a moment ago for a kind that served then; the file may be gone since.
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
@@ -180,20 +145,21 @@ async fn execute(place: &Workplace, assignment: &Assignment, computing: Computin
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),
     };
-    let load = Rc::clone(&computing.0);
+    let turns = Rc::clone(&share);
     let work = Work {
         id: claimed.job.id,
         attempt: claimed.job.attempts + 1,
+        span,
         timeout: claimed.job.timeout_ms.map(Duration::from_millis),
         input,
         options,
         blobs: claimed.blobs.clone(),
         running: Arc::clone(&assignment.running),
         checkpoints: checkpoints(place, assignment, &plugin),
-        on_park: Box::new(move |parked| load.parked(parked)),
+        on_turn: Box::new(move |turn| turns.turn(turn)),
         mark: &claimed.mark,
     };
-    let mut finished = attempt::perform(&place.sandbox, &place.queue.store().blobs(), &plugin, work, computing).await;
+    let mut finished = attempt::perform(&place.sandbox, &place.queue.store().blobs(), &plugin, work, share).await;
     finished.backoff = Some(plugin.settings.backoff(place.queue.backoff()));
     finished
 }

@@ -180,3 +180,41 @@ fn a_job_that_holds_the_same_bytes_twice_moves_with_an_export() {
     assert!(host.output(&id) == large);
     host.still_works();
 }
+
+/// Fault: one client uploads until nobody else can.
+#[test]
+fn each_token_has_a_share_of_its_own_of_what_uploads_may_take() {
+    let setup = Host::prepare().with_guest("good", guest::good()).set("uploads_max", 3).set("upload_bytes_max", 1_000);
+    let [ann, bob] = [(); 2].map(|()| setup.new_token(&[]));
+    let mut host = setup.start();
+    let post = |host: &Host, token: &str, byte: u8, size: usize| host.post_as(token, "/v1/blobs", vec![byte; size]);
+    let is_full = |answer: &Answer| {
+        answer.refused(507, "uploads_full");
+        let detail = answer.json()["detail"].as_str().expect("a sentence").to_owned();
+        assert!(detail.contains("upload_bytes_max") && detail.contains("uploads_max"), "{detail}");
+    };
+    is_full(&post(&host, &ann, b'x', 1_001));
+    assert_eq!(post(&host, &ann, b'a', 1_000).status, 201);
+    let full = post(&host, &ann, b'b', 1);
+    is_full(&full);
+    let seconds: u64 = full.header("retry-after").parse().expect("seconds");
+    assert!((1..=3_600).contains(&seconds), "{seconds}");
+    assert_eq!(post(&host, &ann, b'a', 1_000).status, 201, "the same bytes are the same upload");
+    // The same bytes of another are counted for each.
+    assert_eq!(post(&host, &bob, b'a', 1_000).status, 201);
+    is_full(&post(&host, &bob, b'b', 1));
+    host.kill_and_restart();
+    is_full(&post(&host, &ann, b'b', 1));
+    assert_eq!((post(&host, &ann, b'b', 0).status, post(&host, &bob, b'b', 0).status), (201, 201));
+}
+
+#[test]
+fn without_tokens_all_clients_share_as_many_uploads_as_one_may_keep() {
+    let setup = Host::prepare().with_guest("good", guest::good()).set("uploads_max", 2).set("keep_uploads", "2s");
+    let host = setup.start();
+    upload(&host, b"one");
+    upload(&host, b"two");
+    host.post("/v1/blobs", "three").refused(507, "uploads_full");
+    eventually("there is room once an upload goes", || (host.post("/v1/blobs", "three").status == 201).then_some(()));
+    host.still_works();
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::guest::Guest;
-use crate::support::{Host, Setup, guest};
+use crate::support::{Host, Setup, eventually, guest};
 
 /// What `dropforge check --json` says, which also has to be what its exit code says.
 fn check(setup: &Setup, file: &str) -> Value {
@@ -259,11 +259,22 @@ fn a_duplicate_is_named() {
         (&host.file("one.wasm")["state"], &host.file("two.wasm")["state"]),
         (&json!("serving"), &json!("serving"))
     );
+    let twins = |host: &Host| ["one", "two", "other"].map(|name| host.file(&format!("{name}.wasm"))["same_as"].clone());
+    assert_eq!(twins(&host), [json!(["two.wasm"]), json!(["one.wasm"]), json!([])]);
+    let listed = host.says(&["plugins"]).ended_with(0).text();
+    let line = |file: &str| listed.lines().find(|line| line.starts_with(file)).unwrap_or_default().to_owned();
+    assert!(line("one.wasm").contains("the same file as: two.wasm"), "{listed}");
+    assert!(!line("other.wasm").contains("the same"), "{listed}");
+    // Also where neither can be used.
+    host.drop_file("one.wasm", "nonsense");
+    host.drop_file("other.wasm", "nonsense");
+    let expected = [json!(["other.wasm"]), json!([]), json!(["one.wasm"])];
+    eventually("the new twins are named", || (twins(&host) == expected).then_some(()));
 }
 
 /// What `describe` may take and return, just inside and just outside.
 #[test]
-fn a_plugin_describes_itself_within_64_mib_and_256_kib() {
+fn a_plugin_describes_itself_within_48_mib_and_256_kib() {
     let grow =
         |pages: u32| guest::with_start(&format!("(drop (memory.grow (i32.sub (i32.const {pages}) (memory.size))))"));
     let long = |bytes: u32| {
@@ -273,9 +284,17 @@ fn a_plugin_describes_itself_within_64_mib_and_256_kib() {
              (i32.store (i32.const 20) (i32.const {bytes})) (return (i32.const 16))"
         ))
     };
-    let within = Host::prepare().with_guest("grown", grow(1024)).with_guest("long", long(261_000)).start();
+    let within = Host::prepare().with_guest("grown", grow(768)).with_guest("long", long(261_000)).start();
     for file in ["grown.wasm", "long.wasm"] {
         assert_eq!(within.file(file)["state"], "serving", "{}", within.file(file));
     }
-    rejected(Host::prepare(), &[(grow(1025), &["memory", "67108864"]), (long(263_000), &["describe", "262144"])]);
+    rejected(Host::prepare(), &[(grow(769), &["memory", "50331648"]), (long(263_000), &["describe", "262144"])]);
+}
+
+/// Fault: a check makes room for a small plugin, and says no to one of many parts, such as those of Python, that a host serves.
+#[test]
+fn a_check_has_as_much_room_as_a_host_for_plugins_of_many_parts() {
+    let host = Host::prepare().with_guest("parts", guest::crowded(guest::good(), 7)).start();
+    assert_eq!(host.file("parts.wasm")["state"], "serving", "{}", host.file("parts.wasm"));
+    assert_eq!(check(host.setup(), "parts.wasm")["problems"], json!([]));
 }

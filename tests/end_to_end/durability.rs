@@ -285,3 +285,33 @@ fn a_job_whose_input_was_damaged_fails_and_says_so() {
         host.still_works();
     }
 }
+
+/// Fault: an import that was killed before it had written anything makes every further one say that the folder is not empty.
+#[test]
+fn an_import_that_was_killed_at_its_beginning_can_be_made_again() {
+    let mut host = Host::start();
+    host.still_works();
+    assert!(host.terminate().success());
+    let folder = host.setup().folder().to_owned();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (data, file) = (path("data"), path("export.ndjson"));
+    let run = |arguments: &[&str]| host.setup().run(arguments);
+    assert!(run(&["export", &data, &file]).status.success());
+    for left in [&["lock"][..], &["lock", "importing"]] {
+        let target = path(&left.join("-"));
+        std::fs::create_dir(&target).expect("a folder can be made");
+        left.iter().for_each(|name| std::fs::write(format!("{target}/{name}"), "").expect("it can be written"));
+        let imported = run(&["import", &file, &target]);
+        assert!(imported.status.success(), "{left:?}: {imported:?}");
+        assert!(run(&["verify", &target]).status.success());
+        // Never over an old one.
+        let again = run(&["import", &file, &target]);
+        assert!(!again.status.success() && again.stderr.contains("not empty"), "{again:?}");
+    }
+    // While another process has it, it is not empty either.
+    let taken = path("taken");
+    std::fs::create_dir(&taken).expect("a folder can be made");
+    let lock = std::fs::File::create(format!("{taken}/lock")).expect("it can be written");
+    lock.lock().expect("nobody else has it");
+    assert!(!run(&["import", &file, &taken]).status.success());
+}

@@ -4,7 +4,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
+use crate::support::server::Server;
+use crate::support::ws::{Over, Socket};
 use crate::support::{Host, eventually, guest, program};
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// The value of a sample; nothing if there is none of that name and those labels.
 fn sample(scrape: &str, name: &str) -> Option<f64> {
@@ -97,7 +101,7 @@ fn clients_cannot_make_a_scrape_grow() {
 
 #[test]
 fn a_trace_goes_on_with_the_job() {
-    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TRACE;
     let setup =
         Host::prepare().with_guest("tool", program::module(program::ENVIRONMENT)).with_guest("good", guest::good());
     let mut host = setup.set("log", "debug").start();
@@ -129,4 +133,118 @@ fn a_trace_goes_on_with_the_job() {
         Answer::of(request.body(r#"{"kind":"good"}"#)).json()["id"].clone()
     };
     assert_eq!(keyed(trace), keyed(&trace.replace("b7ad", "b7ae")));
+}
+
+/// The log of a host as JSON, line by line.
+fn logged(host: &Host) -> Vec<Value> {
+    host.process().stderr().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Fault: a job that failed is found in the log only from the moment a worker had it.
+#[test]
+fn a_job_can_be_followed_in_the_log_from_its_submit_to_its_end() {
+    let host = Host::prepare().with_guest("good", guest::good()).set("log", "debug").start();
+    let request = host.request(Method::POST, "/v1/kinds/good/jobs").header("traceparent", TRACE);
+    let answer = Answer::of(request);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let id = answer.json()["id"].clone();
+    host.wait_for(id.as_str().expect("an id"), "succeeded");
+    assert_eq!(host.get(&format!("/v1/jobs/{}", id.as_str().expect("an id"))).status, 200);
+    let lines = eventually("the last look is logged", || {
+        let lines = logged(&host);
+        let is_look = |line: &Value| {
+            line["message"] == "request answered"
+                && line["span"]["route"] == "/v1/jobs/{id}"
+                && line["span"]["job.id"] == id
+        };
+        lines.iter().any(is_look).then_some(lines)
+    });
+    let line =
+        |message: &str| lines.iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("no {message}"));
+    let accepted = line("job accepted");
+    assert_eq!((&accepted["job.id"], &accepted["job.kind"]), (&id, &json!("good")), "{accepted}");
+    let span = &accepted["span"];
+    assert_eq!(
+        (&span["method"], &span["route"], &span["traceparent"]),
+        (&json!("POST"), &json!("/v1/kinds/{kind}/jobs"), &json!(TRACE))
+    );
+    assert_eq!(line("attempt ended")["span"]["job.id"], id);
+    // What a client makes up has no place in the log.
+    host.get("/v1/jobs/made-up-by-a-client");
+    host.get("/made-up-by-a-client");
+    eventually("it is answered", || {
+        let answered = |line: &&Value| line["message"] == "request answered" && line["status"] == 404;
+        (logged(&host).iter().filter(answered).count() == 2).then_some(())
+    });
+    assert!(!host.process().stderr().contains("made-up-by-a-client"));
+}
+
+#[test]
+fn a_trace_goes_on_with_a_job_that_came_over_a_websocket() {
+    let host = Host::prepare().with_guest("tool", program::module(program::ENVIRONMENT)).start();
+    let mut socket = Socket::open(&host, Over::Http1);
+    let mut environment = |trace: Value| {
+        socket.send(&json!({"op": "submit", "kind": "tool", "traceparent": trace}));
+        let accepted = socket.message();
+        assert_eq!(accepted["event"], "accepted", "{accepted}");
+        let id = accepted["id"].as_str().expect("an id").to_owned();
+        socket.until(|message| message["event"] == "result" && message["id"] == id.as_str());
+        String::from_utf8(host.output(&id)).expect("text")
+    };
+    assert!(environment(json!(TRACE)).contains(&format!("DROPFORGE_TRACEPARENT={TRACE}")));
+    assert!(!environment(json!("nonsense")).contains("TRACEPARENT"));
+    socket.send(&json!({"op": "submit", "ref": 1, "kind": "tool", "traceparent": 7}));
+    let refused = socket.message();
+    assert_eq!((&refused["event"], &refused["problem"]["code"]), (&json!("problem"), &json!("malformed")), "{refused}");
+    assert!(refused.to_string().contains("/traceparent"), "{refused}");
+}
+
+/// The traceparent of the newest request that has come to a server, if it has one.
+fn newest_trace(server: &Server) -> Option<String> {
+    let head = server.heads().pop().expect("a request has come");
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let traces: Vec<String> = fields
+        .by_ref()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("traceparent"))
+        .map(|(_, value)| value.trim().to_owned())
+        .collect();
+    assert!(traces.len() <= 1, "{head}");
+    traces.into_iter().next()
+}
+
+#[test]
+fn what_a_job_sends_carries_its_trace_on_unless_the_plugin_does() {
+    let server = Server::start();
+    let toml = format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {}", server.port());
+    let setup = Host::prepare().with_guest("kind", guest::probe()).with_file("kind.toml", toml).set("log", "debug");
+    let host = setup.start();
+    let run = |trace: Option<&str>, field: &str| {
+        let tried = format!("http GET http 127.0.0.1:{} /{field}", server.port());
+        let request = host.request(Method::POST, "/v1/kinds/kind/jobs").body(tried);
+        let answer = Answer::of(match trace {
+            Some(trace) => request.header("traceparent", trace),
+            None => request,
+        });
+        let id = answer.json()["id"].as_str().expect("an id").to_owned();
+        assert_eq!(host.output(&id), b"200 hello");
+        id
+    };
+    run(None, "");
+    assert_eq!(newest_trace(&server), None);
+    let id = run(Some(TRACE), "");
+    let child = newest_trace(&server).expect("the trace goes on");
+    let parts: Vec<&str> = child.split('-').collect();
+    let [version, trace, span, flags] = parts[..] else { panic!("{child}") };
+    assert_eq!((version, trace, flags), ("00", &TRACE[3..35], "01"));
+    assert!(span.len() == 16 && span != &TRACE[36..52] && span != "0000000000000000", "{child}");
+    // The log has both ends of it.
+    let ended = eventually("the end is logged", || {
+        logged(&host)
+            .into_iter()
+            .find(|line| line["message"] == "attempt ended" && line["span"]["job.id"] == id.as_str())
+    });
+    assert_eq!((&ended["span"]["span_id"], &ended["span"]["traceparent"]), (&json!(span), &json!(TRACE)));
+    let own = TRACE.replace("b7ad", "b7ae");
+    run(Some(TRACE), &format!(" traceparent:{own}"));
+    assert_eq!(newest_trace(&server), Some(own), "a plugin that traces knows its own spans better");
 }

@@ -69,6 +69,33 @@ fn a_pause_survives_kill_and_so_does_its_end() {
     assert!(host.setup().verify().status.success());
 }
 
+/// Fault: two change a kind at once, the disk has the word of one and memory that of the other, until the next start.
+#[test]
+fn who_pauses_and_resumes_at_the_same_time_finds_the_same_after_a_restart() {
+    let mut host = Host::start();
+    for round in 0..6 {
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let host = &host;
+                scope.spawn(move || {
+                    for turn in 0..10 {
+                        if (client + turn) % 2 == 0 {
+                            pause(host, "good")
+                        } else {
+                            resume(host, "good")
+                        };
+                    }
+                });
+            }
+        });
+        let before = host.get("/v1/kinds/good").json()["paused"].clone();
+        host.kill_and_restart();
+        assert_eq!(host.get("/v1/kinds/good").json()["paused"], before, "in round {round}");
+    }
+    resume(&host, "good");
+    host.still_works();
+}
+
 #[test]
 fn a_host_told_to_stop_lets_running_jobs_end_within_the_grace() {
     let host = Host::prepare().with_guest("slow", guest::sleeping(Duration::from_millis(1_500)));

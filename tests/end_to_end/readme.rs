@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Host, is_terminal, shipped};
+use crate::support::receiver::Receiver;
+use crate::support::{Host, eventually, is_terminal, shipped};
 
 /// The commands of the README's shell blocks, continued lines joined.
 fn commands() -> Vec<String> {
@@ -38,8 +39,8 @@ fn every_curl_line_works_as_printed() {
     let folder = host.setup().folder().to_owned();
     std::fs::create_dir_all(folder.join("host/assets")).expect("a folder can be made");
     std::fs::write(folder.join("host/assets/demo.pdf"), shipped("host/assets/demo.pdf")).expect("writable");
-    // The one with a token has a test of its own.
-    let is_one = |line: &String| line.starts_with("curl ") && !line.contains("$TOKEN");
+    // The ones with a token and with a webhook have tests of their own.
+    let is_one = |line: &String| line.starts_with("curl ") && !line.contains("$TOKEN") && !line.contains("webhook");
     let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
     assert_eq!(lines.len(), 6, "{lines:?}");
     let mut id = String::from("ID");
@@ -164,6 +165,34 @@ fn the_lines_about_tokens_work_as_printed() {
     assert!(ask(&token).contains("\"next_cursor\""), "{}", ask(&token));
     assert!(ask("dfk_other").contains("unauthorized"));
     assert!(typed(&revoke.replace("ID", &token)).contains("revoked") && typed(list).is_empty());
+}
+
+#[test]
+fn the_lines_about_webhooks_work_as_printed() {
+    let receiver = Receiver::start();
+    let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
+    let settings = readme.split("```toml\n").skip(1).find(|block| block.contains("webhook_secrets"));
+    let settings = settings.and_then(|block| block.split("```").next()).expect("there is such a block");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.contains("webhook")).collect();
+    let [secret, curl] = lines.as_slice() else { panic!("{lines:?}") };
+    let here = format!("127.0.0.1\", port = {}", receiver.port());
+    let setup = Host::prepare().with_plugin("message");
+    run(secret, setup.folder());
+    let settings = settings.replace("127.0.0.1\", port = 9000", &here);
+    std::fs::write(setup.folder().join("dropforge.toml"), settings).expect("writable");
+    let mut process = setup.serve(["--listen", "127.0.0.1:0", "--config", "dropforge.toml"]);
+    assert!(process.comes_up(), "{}", process.stderr());
+    let curl =
+        curl.replace("http://127.0.0.1:8080", process.address()).replace(":9000", &format!(":{}", receiver.port()));
+    let job = eventually("the plugin serves", || {
+        let answer: serde_json::Value =
+            serde_json::from_str(&run(&curl.replacen("curl ", "curl -sS ", 1), setup.folder())).ok()?;
+        answer["id"].is_string().then_some(answer)
+    });
+    let told = receiver.wait_for(1).remove(0);
+    assert_eq!((&told.json()["type"], &told.json()["data"]["id"]), (&"job.succeeded".into(), &job["id"]));
+    let secret = std::fs::read_to_string(setup.folder().join("webhook.secret")).expect("the line wrote it");
+    assert!(told.is_signed_with(secret.trim_end()) && told.path == "/done");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Who may come in, what they may do there, and that nobody gets to a job that is not theirs.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
 use crate::support::ws::Socket;
-use crate::support::{Host, accepted, eventually, guest, sse};
+use crate::support::{Host, PATIENCE, accepted, eventually, guest, sse};
 
 /// The number of a token.
 fn id_of(token: &str) -> &str {
@@ -341,4 +344,94 @@ fn over_a_websocket_the_same_rules_hold() {
     assert!(host.setup().token_command(&["revoke", &two]).status.success());
     let closed = std::iter::from_fn(|| Some(twos.next())).find_map(Result::err);
     assert_eq!(closed, Some(1008), "it ends with its token");
+}
+
+/// Fault: a token is revoked because it was stolen, and the thief's download goes on to its end.
+#[test]
+fn a_download_under_way_ends_with_the_token_it_was_begun_with() {
+    let setup = Host::prepare().with_guest("good", guest::good());
+    let [one, two] = [(); 2].map(|()| setup.new_token(&[]));
+    let host = setup.start();
+    // Far more than the buffers between a host and a client hold.
+    let bytes = vec![7; 64 << 20];
+    let [first, second] = [&one, &two].map(|token| {
+        let answer = host.post_as(token, "/v1/blobs", bytes.clone());
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        begin_download(&host, token, answer.header("location"))
+    });
+    assert!(host.setup().token_command(&["revoke", &one]).status.success());
+    eventually("nobody is known by it", || (host.get_as(&one, "/v1/jobs").status == 401).then_some(()));
+    let (got, rest) = (take_the_rest(first), take_the_rest(second));
+    assert!(got < bytes.len(), "all {got} bytes came after the token was revoked");
+    assert_eq!(rest, bytes.len(), "another's goes on");
+    assert_eq!(host.get_as(&two, "/v1/jobs").status, 200);
+}
+
+#[test]
+fn whoever_waits_for_a_result_waits_in_vain_once_their_token_is_revoked() {
+    let setup = Host::prepare().with_guest("endless", guest::endless());
+    let token = setup.new_token(&[]);
+    let host = setup.start();
+    let id = submit_as(&host, &token, json!({"kind": "endless"}));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait_as(&host, &token, &id));
+        // Once it runs, whoever waits has long been let in.
+        eventually("the job runs", || {
+            (host.get_as(&token, &format!("/v1/jobs/{id}")).json()["state"] == "running").then_some(())
+        });
+        assert!(host.setup().token_command(&["revoke", &token]).status.success());
+        waiting.join().expect("it is answered").refused(401, "unauthorized");
+    });
+}
+
+/// Fault: what was uploaded before there were tokens lies there for a day and nobody can get at it.
+#[test]
+fn uploads_that_are_nobodys_or_anothers_are_there_for_admin_alone() {
+    let host = Host::start();
+    let post = |answer: Answer| {
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.header("location").to_owned()
+    };
+    let before = post(host.post("/v1/blobs", "before"));
+    let [one, two] = [(); 2].map(|()| host.setup().new_token(&[]));
+    let admin = host.setup().new_token(&["--scope", "admin"]);
+    let of_a_kind = host.setup().new_token(&["--scope", "admin", "--kind", "good"]);
+    until_known(&host, &of_a_kind);
+    let ones = post(host.post_as(&one, "/v1/blobs", "one's"));
+    for (token, sees) in [(&one, [404, 200]), (&two, [404, 404]), (&of_a_kind, [404, 404]), (&admin, [200, 200])] {
+        assert_eq!([&before, &ones].map(|path| host.get_as(token, path).status), sees);
+        let name = |path: &str| json!({"$blob": format!("sha256:{}", path.rsplit('/').next().unwrap_or_default())});
+        let submit = |path: &str| {
+            host.post_as(token, "/v1/jobs", json!({"kind": "good", "input": name(path)}).to_string()).status
+        };
+        assert_eq!([submit(&before), submit(&ones)], sees.map(|seen| if seen == 200 { 202 } else { 422 }));
+    }
+}
+
+/// Asks for a file and takes its head alone.
+fn begin_download(host: &Host, token: &str, path: &str) -> BufReader<TcpStream> {
+    let address = host.process().address().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).expect("the host listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the host reads");
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while reader.read_line(&mut line).expect("the host answers") > 2 {
+        assert!(line.starts_with("HTTP/1.1 200") || !line.starts_with("HTTP"), "{line}");
+        line.clear();
+    }
+    reader
+}
+
+/// How many bytes come until the connection ends, in whichever way.
+fn take_the_rest(mut reader: BufReader<TcpStream>) -> usize {
+    let (mut total, mut buffer) = (0, vec![0; 1 << 20]);
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) | Err(_) => return total,
+            Ok(read) => total += read,
+        }
+    }
 }

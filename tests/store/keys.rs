@@ -1,5 +1,6 @@
 //! Idempotency keys and full queues: how many jobs come of how many requests.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use dropforge::job::{Ended, Job, JobId, State};
@@ -95,7 +96,7 @@ async fn a_key_whose_time_is_over_makes_a_new_job() {
         let place = Place::new().await;
         let first = place.ask_well(1, NOW).await;
         if tidied {
-            place.retain(&KEYS_ONLY, at(KEPT)).await.expect("the disk works");
+            place.retain(&KEYS_ONLY, &HashMap::new(), at(KEPT)).await.expect("the disk works");
         }
         let second = place.ask_well(2, at(KEPT)).await;
         assert_ne!(first, second);
@@ -115,9 +116,9 @@ async fn a_key_that_came_again_is_kept_for_its_new_time() {
         if reopened {
             place = place.reopened().await;
         }
-        place.retain(&KEYS_ONLY, at(KEPT + 1)).await.expect("the disk works");
+        place.retain(&KEYS_ONLY, &HashMap::new(), at(KEPT + 1)).await.expect("the disk works");
         assert_eq!(place.ask_well(1, at(KEPT + 2)).await, second);
-        place.retain(&KEYS_ONLY, at(KEPT + KEPT)).await.expect("the disk works");
+        place.retain(&KEYS_ONLY, &HashMap::new(), at(KEPT + KEPT)).await.expect("the disk works");
         assert_ne!(place.ask_well(1, at(KEPT + KEPT)).await, second);
     }
 }
@@ -130,7 +131,7 @@ async fn the_key_of_a_deleted_job_makes_a_new_job_and_is_kept_for_it() {
     place.delete(first).await.expect("finished");
     let second = place.ask_well(1, at(50)).await;
     assert_ne!(first, second);
-    place.retain(&KEYS_ONLY, at(KEPT)).await.expect("the disk works");
+    place.retain(&KEYS_ONLY, &HashMap::new(), at(KEPT)).await.expect("the disk works");
     assert_eq!(place.ask_well(1, at(KEPT + 1)).await, second, "remembered from its second coming on");
     assert_eq!(place.all().len(), 1);
 }

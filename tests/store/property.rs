@@ -148,7 +148,7 @@ impl Run {
             }
             Step::Retain { age_s, jobs_max, bytes_max } => {
                 let retention = retention(age_s, jobs_max, bytes_max);
-                while self.place.retain(&retention, self.now).await.expect("the disk works") {}
+                while self.place.retain(&retention, &HashMap::new(), self.now).await.expect("the disk works") {}
                 self.model.retain(&retention, self.now);
             }
             Step::Pass { seconds } => self.now = self.later(seconds),

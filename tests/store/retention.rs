@@ -1,5 +1,6 @@
 //! Retention: what is left of finished jobs, for how long, and that what is taken is really gone.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use dropforge::job::{Ended, JobId, State};
@@ -15,7 +16,7 @@ const ALL: Retention = Retention { age: Duration::MAX, jobs_max: usize::MAX, byt
 impl Place {
     /// Takes away all that is kept for too long.
     async fn tidy(&self, retention: &Retention, now: Time) {
-        while self.retain(retention, now).await.expect("the disk works") {}
+        while self.retain(retention, &HashMap::new(), now).await.expect("the disk works") {}
     }
 
     /// A job that succeeded at this moment, with so many bytes of result besides 10 of input.
@@ -156,7 +157,7 @@ async fn many_overdue_jobs_are_taken_in_few_rounds() {
         place.cancel(claimed.job.id, None, NOW).await.expect("unfinished");
     }
     let mut rounds = 1;
-    while place.retain(&Retention { jobs_max: 0, ..ALL }, NOW).await.expect("the disk works") {
+    while place.retain(&Retention { jobs_max: 0, ..ALL }, &HashMap::new(), NOW).await.expect("the disk works") {
         rounds += 1;
         assert!(rounds <= 10, "no end of rounds");
     }

@@ -1,12 +1,18 @@
 //! Uploads: kept for a while, and for as long as a job names them, each for its owner and its bytes once for all.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use dropforge::job::State;
-use dropforge::store::{NewJob, Payload, StoreError};
+use dropforge::store::{NewJob, Payload, Retention, Share, StoreError};
+use dropforge::time::Time;
 
 use crate::parts::{NOW, assert_refused, at, bytes_of, job, no_limit, noise};
 use crate::place::Place;
 
 const OURS: &str = "";
+/// A share without limits.
+const ALL: Share = Share { uploads_max: u64::MAX, bytes_max: u64::MAX };
 
 /// Bytes as an upload, which is a blob of any size.
 fn upload(place: &Place, bytes: &[u8]) -> Payload {
@@ -18,7 +24,7 @@ fn upload(place: &Place, bytes: &[u8]) -> Payload {
 async fn kept(place: &Place, bytes: &[u8], owner: &str, until: i64) -> [u8; 32] {
     let upload = upload(place, bytes);
     let sha256 = upload.content.sha256();
-    place.keep_upload(upload, owner, at(until)).await.expect("there is room");
+    place.keep_upload(upload, owner, at(until), ALL).await.expect("there is room");
     sha256
 }
 
@@ -136,14 +142,67 @@ async fn what_one_has_uploaded_is_not_there_for_another() {
 async fn what_is_no_upload_is_refused() {
     let place = Place::new().await;
     let inline = place.payload(b"in memory");
-    assert_refused(place.keep_upload(inline.clone(), OURS, at(9)).await, |error| {
+    assert_refused(place.keep_upload(inline.clone(), OURS, at(9), ALL).await, |error| {
         matches!(error, StoreError::Refused(_))
     });
     let new = NewJob { blobs: vec![inline], ..job("a") };
     assert_refused(place.submit(new, no_limit()).await, |error| matches!(error, StoreError::Refused(_)));
     for (length, fits) in [(255, true), (256, false)] {
-        let kept = place.keep_upload(upload(&place, b"x"), &"x".repeat(length), at(9)).await;
+        let kept = place.keep_upload(upload(&place, b"x"), &"x".repeat(length), at(9), ALL).await;
         assert_eq!(kept.is_ok(), fits, "an owner of {length} bytes");
     }
     place.check_counts(&["a"]);
+}
+
+/// When a share that is used up has room again.
+fn frees_at(result: Result<(), StoreError>) -> Option<Time> {
+    match result {
+        Err(StoreError::ShareFull { frees_at, .. }) => frees_at,
+        other => panic!("{other:?} instead of a share that is used up"),
+    }
+}
+
+#[tokio::test]
+async fn each_keeps_as_many_uploads_and_bytes_as_its_share_has() {
+    let place = Place::new().await;
+    let share = Share { uploads_max: 3, bytes_max: 1_000 };
+    let keep = async |seed: u64, size: usize, owner: &str, until: i64| {
+        place.keep_upload(upload(&place, &noise(seed, size)), owner, at(until), share).await
+    };
+    assert_eq!(frees_at(keep(1, 1_001, "ann", 9).await), None);
+    keep(1, 400, "ann", 10).await.expect("there is room");
+    keep(2, 599, "ann", 20).await.expect("there is room");
+    assert_eq!(frees_at(keep(3, 2, "ann", 9).await), Some(at(10)));
+    keep(3, 1, "ann", 30).await.expect("exactly so much");
+    assert_eq!(frees_at(keep(4, 0, "ann", 9).await), Some(at(10)), "it has no bytes, but is one more");
+    keep(1, 400, "ann", 12).await.expect("what is kept already may be kept longer");
+    keep(1, 400, "bob", 10).await.expect("another has a share of their own, of the same bytes too");
+    // What was counted before is counted after a reopen, and no more once it goes.
+    let place = place.reopened().await;
+    let keep = async |seed: u64, size: usize| {
+        place.keep_upload(upload(&place, &noise(seed, size)), "ann", at(40), share).await
+    };
+    assert_eq!(frees_at(keep(5, 1).await), Some(at(12)));
+    place.sweep_uploads(at(12)).await.expect("the disk works");
+    keep(5, 400).await.expect("there is room again");
+    assert_eq!(frees_at(keep(6, 1).await), Some(at(20)));
+}
+
+/// Fault: the disk fills with files that finished jobs name, as only their own bytes count.
+#[tokio::test]
+async fn blobs_that_an_input_names_count_among_the_bytes_that_finished_jobs_hold() {
+    let place = Place::new().await;
+    let sha256 = kept(&place, &noise(1, 100_000), OURS, 10).await;
+    let id = place.add(job_naming(&place, sha256)).await;
+    place.cancel(id, None, NOW).await.expect("it can be cancelled");
+    let tidy = async |place: &Place, bytes_max: u64| {
+        let retention = Retention { age: Duration::MAX, jobs_max: usize::MAX, bytes_max };
+        place.retain(&retention, &HashMap::new(), NOW).await.expect("the disk works");
+        place.sweep_uploads(at(2_000)).await.expect("the disk works");
+    };
+    tidy(&place, 100_100).await;
+    assert!(has(&place, sha256, OURS));
+    let place = place.reopened().await;
+    tidy(&place, 99_999).await;
+    assert!(!has(&place, sha256, OURS), "its job's content has gone");
 }

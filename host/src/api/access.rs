@@ -47,6 +47,11 @@ impl Caller {
         self.owner().map(|owner| owner.to_string()).unwrap_or_default()
     }
 
+    /// Whether they see everybody's uploads, and those from before there were tokens, which are nobody's.
+    pub(super) fn sees_all_uploads(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.may(Scope::Admin)) && self.sight.kinds.is_none()
+    }
+
     /// Which jobs and kinds they may see.
     pub(super) fn sight(&self) -> &Sight {
         &self.sight
@@ -122,7 +127,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Counter {
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     /// Nothing: it shows nothing of jobs or kinds.
     Nothing,
     /// To be known.
@@ -133,10 +138,11 @@ enum Need {
     AllKinds(Scope),
 }
 
-fn need(path: Option<&str>, method: &Method) -> Need {
+/// What a request to a route needs.
+pub(super) fn need(path: Option<&str>, method: &Method) -> Need {
     match path {
         // For those who look after the host, and pages that are the same everywhere.
-        Some("/healthz" | "/readyz" | "/" | "/v1/ws/schema") => Need::Nothing,
+        Some("/healthz" | "/readyz" | "/" | "/docs" | "/v1/ws/schema") => Need::Nothing,
         // What may be asked there depends on each message.
         Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),
@@ -208,10 +214,11 @@ async fn answer(
     };
     let token = caller.token.clone();
     request.extensions_mut().insert(caller);
-    let response = next.run(request).await;
-    match token {
-        Some(token) => until_revoked(Arc::clone(api), token, response),
-        None => response,
+    let Some(token) = token else { return next.run(request).await };
+    tokio::select! {
+        response = next.run(request) => until_revoked(Arc::clone(api), token, response),
+        // Whoever waits for a result, or still sends a body, waits or sends in vain. What was accepted stays accepted.
+        () = api.tokens.revoked(&token) => Problem::unauthorized(true).into_response(),
     }
 }
 
@@ -270,8 +277,10 @@ async fn admit(
     Ok(())
 }
 
-/// An answer that goes on for as long as somebody listens ends with the token it was given for.
+/// An answer that goes on for as long as somebody listens, or takes what lies in a file, ends with the token it was given for. If its
+/// length was told, the connection breaks off, so that nobody takes the part for the whole.
 fn until_revoked(api: Arc<Api>, token: Arc<Token>, response: Response) -> Response {
+    // All of it is in memory, and little.
     if response.body().size_hint().exact().is_some() {
         return response;
     }
@@ -289,6 +298,9 @@ mod tests {
     fn what_changes_something_needs_more_than_reading() {
         for (path, method, expected) in [
             ("/healthz", Method::GET, Need::Nothing),
+            ("/docs", Method::GET, Need::Nothing),
+            // It names kinds.
+            ("/openapi.json", Method::GET, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::GET, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::HEAD, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::POST, Need::Scope(Scope::Submit)),

@@ -7,24 +7,37 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
 use crate::plugins::Violation;
 use crate::rate::Rate;
-use crate::store::StoreError;
+use crate::store::{Share, StoreError};
+use crate::time::Time;
+
+/// Nobody is told to wait for longer, in seconds: more may have changed by then.
+const RETRY_MAX: u32 = 3600;
 
 /// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
 #[derive(Debug)]
 pub(super) struct Problem(Box<Members>);
 
-#[derive(Debug, Serialize)]
-struct Members {
+/// Why a request was refused (RFC 9457). More members may follow, such as `failure` and `job`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Members {
+    /// `urn:dropforge:problem:` and the code.
     r#type: String,
     title: &'static str,
+    /// As in the answer's status line.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What was wrong, and what to do.
     detail: String,
+    /// What was wrong, for programs.
     code: &'static str,
+    /// Each mistake and its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
     #[serde(flatten)]
@@ -34,14 +47,18 @@ struct Members {
 }
 
 /// One mistake and where it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProblemPlace)]
 struct Place {
     /// JSON Pointer into the request's body, or empty for the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pointer: Option<String>,
     /// Name of the query parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     parameter: Option<String>,
+    /// What is wrong there.
     detail: String,
 }
 
@@ -216,6 +233,23 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, "The job failed", failure.message.clone()).with("failure", json!(failure))
     }
 
+    /// Not `413`: the next upload may be smaller and still not fit, until something goes.
+    fn share_full(share: Share, frees_at: Option<Time>) -> Self {
+        let Share { uploads_max, bytes_max } = share;
+        let detail = format!(
+            "one token keeps at most {uploads_max} uploads (uploads_max) of {bytes_max} bytes together (upload_bytes_max), as do all \
+             clients without a token; an upload goes when keep_uploads is over and no job names it, so delete jobs that name one, wait, \
+             or ask the operator for more"
+        );
+        let problem =
+            Self::new(StatusCode::INSUFFICIENT_STORAGE, "uploads_full", "The share of uploads is used up", detail);
+        match frees_at {
+            Some(at) => problem
+                .retry_after(u32::try_from(at.since(Time::now()).as_secs() + 1).unwrap_or(RETRY_MAX).min(RETRY_MAX)),
+            None => problem,
+        }
+    }
+
     fn disk_full() -> Self {
         let detail = "the host's disk has no room for new jobs; what was accepted goes on, try again later";
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full", detail).retry_after(30)
@@ -267,9 +301,14 @@ impl Problem {
         self
     }
 
-    /// The refusal as a line among others: its status, and what would be the body.
-    pub(super) fn into_line(self) -> Value {
-        json!({"status": self.0.status, "problem": *self.0})
+    /// The status it is answered with.
+    pub(super) fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// What would be the body, for an answer that holds it.
+    pub(super) fn into_members(self) -> Members {
+        *self.0
     }
 
     fn about(self, job: &Job) -> Self {
@@ -342,11 +381,19 @@ impl From<StoreError> for Problem {
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail).retry_after(5)
             }
+            StoreError::TooManyWebhooks { .. } => {
+                let detail = format!(
+                    "{error}, the most this host keeps for one receiver; submit without webhook, or try again later"
+                );
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_webhooks", "Too many webhooks", detail)
+                    .retry_after(60)
+            }
             StoreError::TooManyUploads => {
                 let detail = "as many uploads are kept here as may be; those that no job names go after a while";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", "Too many uploads", detail)
                     .retry_after(600)
             }
+            StoreError::ShareFull { share, frees_at } => Self::share_full(share, frees_at),
             StoreError::KeyReused => {
                 let detail = "this Idempotency-Key came with another request before; take a new key for a new request";
                 Self::new(

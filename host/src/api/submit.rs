@@ -9,27 +9,83 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, IntoResponses};
 
 use super::access::Caller;
 use super::options::JobOptions;
 use super::problem::Problem;
+use super::trace::{self, Traced};
 use super::view::JobView;
-use super::wait::{self, Wait};
-use super::{Api, Limits, Segments, blobs, body, content, explain, json_job, trace};
+use super::wait::{self, OnTimeout, Patience, Wait};
+use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
-use crate::store::{Payload, StoreError, Upload};
+use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
-/// Larger inputs are checked off the serving threads.
-const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+/// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
+pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
 const LOOK_AGAIN_AT_PAUSED: u32 = 60;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
 
-/// A job as JSON.
+/// The field [`idempotency_key`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Keyed {
+    /// The same key and request is the same job, also across restarts; bare or in double quotes.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
+/// What [`submit`] answers, and [`serving`] refuses.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers and is never made")]
+enum Submitted {
+    /// With `Prefer: wait`, if the job ended in time: its result, with the media type the plugin gave it.
+    #[response(status = 200, content_type = "*/*", headers(("ETag")))]
+    Ended(Vec<u8>),
+    /// The job is on disk, and will end.
+    #[response(status = 202, headers(("Retry-After")))]
+    Accepted(Box<JobView>),
+    /// The request is malformed.
+    #[response(status = 400)]
+    Malformed,
+    /// No plugin serves this kind.
+    #[response(status = 404)]
+    UnknownKind,
+    /// With `Prefer: wait`: the job ended without a result; `failure` says why.
+    #[response(status = 409)]
+    NoResult,
+    /// With `Prefer: wait` and a key that was used before: the result is no longer kept.
+    #[response(status = 410)]
+    Gone,
+    /// The body is larger than is accepted.
+    #[response(status = 413)]
+    TooLarge,
+    /// Input, parameters or options do not fit; or the key came with another request before.
+    #[response(status = 422)]
+    Invalid,
+    /// With `Prefer: wait` and `on_timeout=cancel`: the job took too long and was cancelled.
+    #[response(status = 504)]
+    TookTooLong,
+    /// The disk has no room for new jobs.
+    #[response(status = 507)]
+    DiskFull,
+}
+
+/// Submit a job as JSON.
+///
+/// With `Prefer: wait=N` the answer is the result, if the job ends in time.
+#[utoipa::path(
+    post, path = "/v1/jobs", operation_id = "submitJob", tag = "submit",
+    params(OnTimeout, Patience, Keyed, Traced),
+    request_body = json_job::JsonJob,
+    responses(Submitted)
+)]
 pub(super) async fn json(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -54,19 +110,20 @@ pub(super) struct Wanted {
     payload: Payload,
     /// What the input names.
     blobs: Vec<Payload>,
+    webhook: Option<NewWebhook>,
 }
 
 impl Wanted {
     /// What is to be accepted, under a client's key if it gave one.
     pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
-        let Self { owner, plugin, options, payload, blobs } = self;
+        let Self { owner, plugin, options, payload, blobs, webhook } = self;
         let key = key.map(|name| (key_of(owner, name), options.digest(&plugin.kind, &payload)));
-        Ok(Submission { owner, key, blobs, ..options.into_submission(&plugin, payload)? })
+        Ok(Submission { owner, key, blobs, webhook, ..options.into_submission(&plugin, payload)? })
     }
 }
 
 /// Reads a job as JSON and checks its input.
-pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
+pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
     let (job, input) = json_job::parse(body)?;
     let plugin = serving(api, caller, &job.kind)?;
     if !accepts_json(&plugin) {
@@ -75,14 +132,33 @@ pub(super) async fn check(api: &Api, caller: &Caller, body: &[u8]) -> Result<Wan
             format!("{} reads {reads}; send the file as the body of POST /v1/kinds/{}/jobs", plugin.kind, plugin.kind);
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
+    let webhook = webhook(api, &job.options, |problem, detail| problem.at("/webhook", detail))?;
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
-    let blobs = blobs::named_in(api, caller, &input, "/input")?;
+    let blobs = blobs::named_in(api, caller, &input, "/input").await?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs })
+    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs, webhook })
 }
 
-/// A job whose input is the request's body.
+/// Who is to be told, if somebody is and may be. `place` says where in the request it stands.
+fn webhook(
+    api: &Api,
+    options: &JobOptions,
+    place: impl Fn(Problem, String) -> Problem,
+) -> Result<Option<NewWebhook>, Problem> {
+    let wanted = options.webhook.as_deref().map(|url| api.webhooks.wanted(url)).transpose();
+    wanted.map_err(|why| place(Problem::invalid_option(format!("webhook: {why}")), why))
+}
+
+/// Submit a job whose input is the body, as it is.
+///
+/// Options stand in the query; every other name there is a parameter of the kind.
+#[utoipa::path(
+    post, path = "/v1/kinds/{kind}/jobs", operation_id = "submitInput", tag = "submit",
+    params(JobOptions, Patience, Keyed, Traced),
+    request_body(content = [u8], content_type = "*/*", description = "The input; its Content-Type reaches the plugin"),
+    responses(Submitted)
+)]
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -93,9 +169,11 @@ pub(super) async fn raw(
 ) -> Result<Response, Problem> {
     let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
+    let webhook = webhook(&api, &options, |problem, detail| problem.in_parameter("webhook", detail))?;
     let (payload, text) = take_in(&plugin, api.queue.upload(), &api.limits, &headers, request).await?;
-    let named = blobs::named_in(&api, &caller, &text, "")?;
-    submit(&api, &headers, Wanted { owner: caller.owner(), plugin, options, payload, blobs: named }).await
+    let named = blobs::named_in(&api, &caller, &text, "").await?;
+    let wanted = Wanted { owner: caller.owner(), plugin, options, payload, blobs: named, webhook };
+    submit(&api, &headers, wanted).await
 }
 
 /// Takes a body in and checks it, and answers its text where the plugin reads JSON.
@@ -164,8 +242,9 @@ fn key_of(owner: Option<Owner>, name: [u8; 32]) -> [u8; 32] {
 
 /// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
 pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
-    let kind = submission.kind.clone();
-    api.queue.submit(submission).await.map_err(|error| match error {
+    let (kind, traceparent) = (submission.kind.clone(), submission.options.traceparent.clone());
+    let accepted = api.queue.submit(submission).await;
+    accepted.inspect(|job| trace::accepted(job, traceparent.as_deref())).map_err(|error| match error {
         StoreError::QueueFull { .. } => {
             let room = match api.queue.room_in(&kind, explain::at_once(api, &kind)) {
                 Some(wait) => Some(explain::whole_seconds(wait)),

@@ -1,12 +1,59 @@
-//! Where a request comes from: W3C Trace Context, kept with the job and handed on.
+//! Where a request comes from and what becomes of it: W3C Trace Context, kept with the job and handed on, and the span that
+//! the log shows what happens in a request under.
 
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+use tracing::field::display;
+use utoipa::IntoParams;
+
+use crate::job::{Job, JobId};
+
+/// The field [`parent`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Traced {
+    /// Where the request comes from (W3C Trace Context), kept with the job and handed on; one that is malformed counts as none.
+    traceparent: Option<String>,
+}
 
 /// The `traceparent` field. One that is not well-formed counts as none, as the standard wants.
 pub(super) fn parent(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all("traceparent").iter();
-    let text = values.next().filter(|_| values.next().is_none())?.to_str().ok()?.trim();
-    is_well_formed(text).then(|| text.to_owned())
+    let text = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    well_formed(text)
+}
+
+/// A `traceparent`, unless it is none.
+pub(super) fn well_formed(text: &str) -> Option<String> {
+    Some(text.trim()).filter(|text| is_well_formed(text)).map(str::to_owned)
+}
+
+/// Puts a request under a span of its own: method and route, never what a client has written besides, and the job's id if
+/// that stands in its path.
+pub(super) async fn request(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let id = route.starts_with("/v1/jobs/{id}").then(|| request.uri().path().split('/').nth(3)).flatten();
+    let id = id.and_then(|id| JobId::parse_str(id).ok()).map(display);
+    let method = request.method().as_str();
+    let span = tracing::debug_span!("request", method, route, job.id = id, traceparent = parent(request.headers()));
+    let began = Instant::now();
+    let response = next.run(request).instrument(span.clone()).await;
+    let (status, duration_ms) = (response.status().as_u16(), began.elapsed().as_millis());
+    span.in_scope(|| tracing::debug!(status, duration_ms, "request answered"));
+    response
+}
+
+/// Tells the log that a job was taken in: from here on its id leads on.
+pub(super) fn accepted(job: &Job, traceparent: Option<&str>) {
+    // Many jobs may come in one request, so the line says itself which it is about.
+    tracing::debug!(job.id = %job.id, job.kind = %job.kind, traceparent, "job accepted");
 }
 
 fn is_well_formed(text: &str) -> bool {

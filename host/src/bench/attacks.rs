@@ -16,7 +16,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::load::{Connection, Load};
-use super::{NO_OP, NO_OP_INPUT, bar, quantile};
+use super::table::quantile;
+use super::{NO_OP, NO_OP_INPUT, bar};
 use crate::config::Config;
 use crate::server::Server;
 use crate::time::parse_time;

@@ -36,7 +36,7 @@ impl Verify {
             let found = json!({
                 "jobs": verdict.jobs, "succeeded": verdict.succeeded, "failed": verdict.failed,
                 "cancelled": verdict.cancelled, "pending": verdict.pending,
-                "checkpoints": verdict.checkpoints, "blobs": verdict.blobs,
+                "checkpoints": verdict.checkpoints, "webhooks": verdict.webhooks, "blobs": verdict.blobs,
                 "unnamed_blobs": verdict.unnamed_blobs, "problems": verdict.problems,
             });
             writeln!(output, "{found}")?;
@@ -46,14 +46,15 @@ impl Verify {
             }
             writeln!(
                 output,
-                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} checkpoints, {} blobs",
+                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} checkpoints, {} blobs, {} webhooks",
                 verdict.jobs,
                 verdict.succeeded,
                 verdict.failed,
                 verdict.cancelled,
                 verdict.pending,
                 verdict.checkpoints,
-                verdict.blobs
+                verdict.blobs,
+                verdict.webhooks
             )?;
         }
         match verdict.problems.len() {

@@ -129,6 +129,11 @@ fn described(job: &JobView) -> String {
     if job.crashes + job.interruptions > 0 {
         rows.push(("lost", format!("{} to crashes, {} to stops of the host", job.crashes, job.interruptions)));
     }
+    if let Some(webhook) = &job.webhook {
+        let error = webhook.last_error.as_ref().map(|error| format!(", last error: {error}")).unwrap_or_default();
+        let how = format!("{} after {} tries: {}{error}", webhook.state, webhook.tries, webhook.url);
+        rows.push(("webhook", printable(&how).into_owned()));
+    }
     if let Some(failure) = &job.failure {
         let why = format!("{} ({}'s doing): {}", failure.code, failure.fault, failure.message);
         rows.push(("failure", style(printable(&why)).red().to_string()));

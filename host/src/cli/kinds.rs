@@ -60,15 +60,22 @@ impl Plugins {
             say(&answer)?;
             return Ok(Exit::Success);
         }
-        let files = client.parse::<PluginFiles>(&answer)?.plugins;
+        let PluginFiles { plugins: files, reason } = client.parse(&answer)?;
         let rows: Vec<Vec<String>> = files
             .iter()
             .map(|file| {
-                let reason = file.reason.as_deref().unwrap_or_default();
-                vec![printable(&file.file).into_owned(), painted(&file.state), printable(reason).into_owned()]
+                let twins = Some(file.same_as.join(", ")).filter(|twins| !twins.is_empty());
+                let twins = twins.map(|twins| format!("the same file as: {twins}"));
+                let notes: Vec<String> = file.reason.clone().into_iter().chain(twins).collect();
+                vec![
+                    printable(&file.file).into_owned(),
+                    painted(&file.state),
+                    printable(&notes.join("; ")).into_owned(),
+                ]
             })
             .collect();
-        say(&table(&["FILE", "STATE", "REASON"], &rows))?;
+        let about_folder = reason.map(|reason| format!("{}\n", style(printable(&reason)).red())).unwrap_or_default();
+        say(&(table(&["FILE", "STATE", "REASON"], &rows) + &about_folder))?;
         Ok(Exit::Success)
     }
 }

@@ -34,6 +34,9 @@ pub(super) struct Submit {
     /// A label; can be repeated
     #[arg(long = "tag", value_name = "TEXT")]
     tags: Vec<String>,
+    /// Tell this URL how the job ended; the host's operator says who may be told
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// The same key and request is the same job: safe to repeat
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -71,6 +74,7 @@ impl Submit {
             ("run_at", &self.run_at),
             ("max_attempts", &self.max_attempts),
             ("expires_in", &self.expires_in),
+            ("webhook", &self.webhook),
         ];
         let options = options.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         let tags = self.tags.iter().map(|tag| ("tag", tag.as_str()));

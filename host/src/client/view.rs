@@ -42,6 +42,9 @@ pub struct JobView {
     pub started_at: Option<Time>,
     /// When it ended.
     pub finished_at: Option<Time>,
+    /// Who is told how it ended.
+    #[serde(default)]
+    pub webhook: Option<WebhookView>,
 }
 
 impl JobView {
@@ -49,6 +52,19 @@ impl JobView {
     pub fn has_ended(&self) -> bool {
         matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled")
     }
+}
+
+/// Who is told how a job ended, and how far that is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WebhookView {
+    /// Where to.
+    pub url: String,
+    /// `waiting`, `due`, `delivered` or `given_up`.
+    pub state: String,
+    /// Tries so far.
+    pub tries: u32,
+    /// What went wrong with the last one.
+    pub last_error: Option<String>,
 }
 
 /// How far a job is.
@@ -151,6 +167,8 @@ pub struct KindView {
 pub struct PluginFiles {
     /// By name.
     pub plugins: Vec<PluginFileView>,
+    /// Why it is not known what lies in the folder, while it is not.
+    pub reason: Option<String>,
 }
 
 /// A plugin file.
@@ -162,6 +180,9 @@ pub struct PluginFileView {
     pub state: String,
     /// Why it was rejected.
     pub reason: Option<String>,
+    /// Other files with the same content.
+    #[serde(default)]
+    pub same_as: Vec<String>,
 }
 
 /// Why a job is not running.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::checker::{Checker, Rejection};
-use super::folder::{Found, kind_of};
+use super::folder::kind_of;
 use super::kept::{Kept, Version};
+use super::look::Found;
 use super::{Plugin, Settings};
 use crate::job::Kind;
 use crate::sandbox::{Capacity, Examination, Sandbox, examine};
@@ -63,8 +64,7 @@ pub fn check_at(
     settings: Settings,
 ) -> io::Result<Verdict> {
     let name = name_of(path);
-    let found =
-        Found::at(path).ok_or_else(|| fs::metadata(path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))?;
+    let found = Found::at(path, &[])?.ok_or(io::ErrorKind::NotFound)?;
     let checker = Checker {
         settings: Settings { folder: folder_of(path).to_owned(), ..settings },
         sandbox: Arc::clone(&bench.sandbox),

@@ -6,8 +6,8 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use super::folder::{Found, Stamp};
 use super::kept::{Kept, Version};
+use super::look::{Found, Stamp};
 use super::schema::Schema;
 use super::{KindSettings, Plugin, Settings, settings};
 use crate::job::Kind;
@@ -33,7 +33,7 @@ pub(super) struct Checker {
 }
 
 /// A file to check.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Task {
     /// Its name in the plugin folder.
     pub(super) name: String,
@@ -41,8 +41,8 @@ pub(super) struct Task {
     pub(super) kind: Kind,
     /// What it and its settings were recognised by when they came to rest.
     pub(super) found: Found,
-    /// Whether the last good version is wanted if this one is not usable.
-    pub(super) wants_fall_back: bool,
+    /// What serves the kind now and goes on serving it if this one is not usable; without, the last good version is wanted.
+    pub(super) serving: Option<Arc<Plugin>>,
     /// Tells this check from an earlier one of the same name.
     pub(super) ticket: u64,
 }
@@ -51,13 +51,32 @@ pub(super) struct Task {
 pub(super) struct Checked {
     pub(super) name: String,
     pub(super) ticket: u64,
-    /// SHA-256 of the file, if it was read.
-    pub(super) digest: Option<String>,
+    pub(super) learnt: Learnt,
     /// The plugin, or why there is none.
     pub(super) result: Result<Arc<Plugin>, Rejection>,
     /// The last good version, if it was wanted and is there.
     pub(super) fall_back: Option<Arc<Plugin>>,
     pub(super) took_ms: u64,
+}
+
+/// What a check has learnt on its way, wherever that ended.
+#[derive(Default)]
+pub(super) struct Learnt {
+    /// SHA-256 of the file, if it was read.
+    pub(super) digest: Option<String>,
+    /// The files of the secrets that its settings name, and those of what serves in its stead, as they were before they were read.
+    pub(super) secrets: Vec<(PathBuf, Option<Stamp>)>,
+}
+
+impl Learnt {
+    fn note_secrets(&mut self, settings: &KindSettings, folder: &Path) {
+        for path in settings.secret_files(folder) {
+            if !self.secrets.iter().any(|(known, _)| *known == path) {
+                let stamp = Stamp::at(&path);
+                self.secrets.push((path, stamp));
+            }
+        }
+    }
 }
 
 /// Why a file is not used.
@@ -90,31 +109,52 @@ impl Checker {
 
     fn check(&self, task: Task) -> Checked {
         let started = Instant::now();
-        let mut digest = None;
+        let mut learnt = Learnt::default();
         // A bug in the compiler, or anywhere on the way, costs this file only.
-        let guarded = AssertUnwindSafe(|| self.take_through(&task, &mut digest));
+        let guarded = AssertUnwindSafe(|| self.take_through(&task, &mut learnt));
         let result = panic::catch_unwind(guarded)
             .unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned().into()));
-        let fall_back = match &result {
-            Err(Rejection::NotUsable(_)) if task.wants_fall_back => self.fall_back(&task),
+        let fall_back = match (&result, &task.serving) {
+            (Err(Rejection::NotUsable(_)), Some(serving)) => {
+                self.read_secrets_again(serving, &mut learnt);
+                None
+            }
+            (Err(Rejection::NotUsable(_)), None) => self.fall_back(&task, &mut learnt),
             _ => None,
         };
         let Task { name, ticket, .. } = task;
         Checked {
             name,
             ticket,
-            digest,
+            learnt,
             result,
             fall_back,
             took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
 
-    fn take_through(&self, task: &Task, digest: &mut Option<String>) -> Result<Arc<Plugin>, Rejection> {
+    /// A version that is not usable must not keep a new secret from the one that goes on serving.
+    fn read_secrets_again(&self, serving: &Plugin, learnt: &mut Learnt) {
+        let folder = &self.settings.folder;
+        learnt.note_secrets(&serving.settings, folder);
+        match serving.settings.grants(&serving.kind, folder) {
+            Ok(grants) => serving.grant(grants),
+            Err(error) => {
+                let kind = &serving.kind;
+                tracing::warn!(%kind, error, "the version that goes on serving keeps the secrets it has");
+            }
+        }
+    }
+
+    fn take_through(&self, task: &Task, learnt: &mut Learnt) -> Result<Arc<Plugin>, Rejection> {
+        let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref());
+        if let Ok(settings) = toml.as_deref().map_err(drop).and_then(|toml| self.parse(&task.kind, toml).map_err(drop))
+        {
+            learnt.note_secrets(&settings, &self.settings.folder);
+        }
         let wasm = self.read(&task.name, &task.found.wasm)?;
-        let digest = digest.insert(hex::encode(Sha256::digest(&wasm)));
-        let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref())?;
-        let version = Version { wasm, toml };
+        let digest = &*learnt.digest.insert(hex::encode(Sha256::digest(&wasm)));
+        let version = Version { wasm, toml: toml? };
         let plugin = self.prepare(task.kind.clone(), &version, digest)?;
         if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
@@ -155,8 +195,11 @@ impl Checker {
     }
 
     /// The version that served before this host was started.
-    fn fall_back(&self, task: &Task) -> Option<Arc<Plugin>> {
+    fn fall_back(&self, task: &Task, learnt: &mut Learnt) -> Option<Arc<Plugin>> {
         let version = self.kept.get(&task.name).ok()?;
+        if let Ok(settings) = self.parse(&task.kind, &version.toml) {
+            learnt.note_secrets(&settings, &self.settings.folder);
+        }
         let digest = hex::encode(Sha256::digest(&version.wasm));
         let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest));
         match panic::catch_unwind(guarded).unwrap_or_else(|_| Err("the host panicked".to_owned())) {
@@ -171,10 +214,14 @@ impl Checker {
         }
     }
 
+    fn parse(&self, kind: &Kind, toml: &str) -> Result<KindSettings, String> {
+        KindSettings::parse(toml, &self.settings.limits_max).map_err(|error| format!("{kind}.toml: {error}"))
+    }
+
     /// Reads the settings, and has the program compiled and asked what it is.
     pub(super) fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
-        let settings = KindSettings::parse(&version.toml, &self.settings.limits_max).map_err(wrong)?;
+        let settings = self.parse(&kind, &version.toml)?;
         let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
@@ -204,7 +251,7 @@ impl Checker {
             kind,
             digest: digest.to_owned(),
             settings,
-            grants: Arc::new(grants),
+            grants: RwLock::new(Arc::new(grants)),
             program,
             description,
         }))

@@ -4,18 +4,17 @@
 //! network folders and container mounts, and a file has to be looked at twice anyway to know that it is complete.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use super::checker::{Checked, Checker, Rejection, Task};
 use super::kept::Kept;
+use super::look::{Found, Identity, Look, Stamps};
 use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
 use crate::job::{Kind, printable};
 use crate::metrics;
@@ -25,8 +24,6 @@ use crate::store::Blobs;
 
 /// Time between two looks. A file is complete when two looks find it the same.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// At the first look, a file untouched for so long counts as complete.
-const RESTED: Duration = Duration::from_secs(2);
 /// A file that was written in place may be half of a copy that has stalled: it has to stay as it is for so long. One that was moved here,
 /// or had its mode or times set after its last byte, is complete.
 const QUIET: Duration = Duration::from_secs(1);
@@ -37,64 +34,10 @@ const FIRST_SCAN_MAX: Duration = Duration::from_secs(5);
 /// A larger file takes seconds to compile. Such files never take the last place, so that small ones need not wait for them.
 const QUICK_BYTES_MAX: u64 = 8 << 20;
 
-/// What a file is recognised by without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    size: u64,
-    inode: u64,
-    modified_ns: (i64, i64),
-    changed_ns: (i64, i64),
-}
-
-impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Self {
-            size: metadata.len(),
-            inode: metadata.ino(),
-            modified_ns: (metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-/// A kind's two files: `NAME.wasm`, and `NAME.toml` if there is one. A version is both of them together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamps {
-    wasm: Stamp,
-    toml: Option<Stamp>,
-}
-
-/// Both files as they are found.
-#[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) wasm: Metadata,
-    pub(super) toml: Option<Metadata>,
-}
-
-impl Found {
-    /// Looks at a file and the settings beside it. Follows links, but also looks at one that leads nowhere.
-    pub(super) fn at(path: &Path) -> Option<Self> {
-        let look_at = |path: &Path| fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok();
-        Some(Self { wasm: look_at(path)?, toml: look_at(&path.with_extension("toml")) })
-    }
-
-    fn stamps(&self) -> Stamps {
-        Stamps { wasm: Stamp::of(&self.wasm), toml: self.toml.as_ref().map(Stamp::of) }
-    }
-
-    fn have_rested(&self) -> bool {
-        has_rested(&self.wasm) && self.toml.as_ref().is_none_or(has_rested)
-    }
-
-    /// Whether something happened to each after its last byte was written.
-    fn were_moved_here(&self) -> bool {
-        let was_moved = |file: &Metadata| (file.ctime(), file.ctime_nsec()) != (file.mtime(), file.mtime_nsec());
-        was_moved(&self.wasm) && self.toml.as_ref().is_none_or(was_moved)
-    }
-}
-
 struct Seen {
     stamps: Stamps,
+    /// The files of the secrets that its settings named when they were read last; in the stamps they have the same order.
+    secrets: Vec<PathBuf>,
     /// When it was first seen like this.
     since: Instant,
     checked: bool,
@@ -114,7 +57,8 @@ pub(super) struct Watcher {
     tickets: u64,
     has_changed: bool,
     started: Instant,
-    unreadable: Option<String>,
+    /// The folder in which everything was found that was seen.
+    identity: Option<Identity>,
 }
 
 impl Watcher {
@@ -138,7 +82,7 @@ impl Watcher {
             tickets: 0,
             has_changed: true,
             started: Instant::now(),
-            unreadable: None,
+            identity: None,
         })
     }
 
@@ -148,8 +92,11 @@ impl Watcher {
         priority::lower();
         while let Some(plugins) = self.plugins.upgrade() {
             match self.look() {
-                Ok(files) => self.compare(&plugins, &files),
-                Err(error) => self.complain(&error),
+                Ok(look) => {
+                    complain(&plugins, look.reason.clone());
+                    self.compare(&plugins, &look);
+                }
+                Err(reason) => complain(&plugins, Some(reason)),
             }
             drop(plugins);
             let (runtime, results) = (&self.runtime, &mut self.results.1);
@@ -169,27 +116,26 @@ impl Watcher {
         }
     }
 
-    /// Every `*.wasm` of the folder that is not hidden, with the settings beside it.
-    fn look(&self) -> io::Result<BTreeMap<String, Found>> {
-        let mut files = BTreeMap::new();
-        for entry in fs::read_dir(&self.checker.settings.folder)? {
-            let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if !name.ends_with(".wasm") || name.starts_with('.') {
-                continue;
-            }
-            // A file that has just been removed is simply not there.
-            if let Some(found) = Found::at(&path) {
-                files.insert(name, found);
-            }
+    /// What the folder holds, or why that is not known.
+    fn look(&mut self) -> Result<Look, String> {
+        let folder = &self.checker.settings.folder;
+        let secrets_of = |name: &str| self.seen.get(name).map_or(&[][..], |seen| &seen.secrets);
+        let look =
+            Look::at(folder, secrets_of).map_err(|error| format!("the plugin folder cannot be read: {error}"))?;
+        // Where a disk was unmounted there is an empty folder: it does not say that anybody removed the files.
+        let is_another = self.identity.is_some_and(|before| before != look.identity);
+        if is_another && look.is_empty() && !self.seen.is_empty() {
+            return Err("another folder that is empty has come in place of the plugin folder, which may have been \
+                        unmounted; put a file into it, or start the host again, if that is meant"
+                .to_owned());
         }
-        Ok(files)
+        self.identity = Some(look.identity);
+        Ok(look)
     }
 
     /// Holds what is there against what was there before.
-    fn compare(&mut self, plugins: &Plugins, files: &BTreeMap<String, Found>) {
-        self.unreadable = None;
-        let gone: Vec<String> = self.seen.keys().filter(|name| !files.contains_key(*name)).cloned().collect();
+    fn compare(&mut self, plugins: &Plugins, look: &Look) {
+        let gone: Vec<String> = self.seen.keys().filter(|name| !look.has(name)).cloned().collect();
         for name in gone {
             self.seen.remove(&name);
             self.waiting.retain(|task| task.name != name);
@@ -198,7 +144,7 @@ impl Watcher {
             self.has_changed = true;
         }
         let mut unsettled = false;
-        for (name, found) in files {
+        for (name, found) in &look.files {
             let stamps = found.stamps();
             let first_scan = !plugins.is_scanned();
             let now = Instant::now();
@@ -210,7 +156,8 @@ impl Watcher {
                 Some(seen) => (false, now, seen.ticket),
                 None => (first_scan && found.have_rested(), now, 0),
             };
-            self.seen.insert(name.clone(), Seen { stamps, since, checked: settled, ticket });
+            let secrets = self.seen.remove(name).map(|seen| seen.secrets).unwrap_or_default();
+            self.seen.insert(name.clone(), Seen { stamps, secrets, since, checked: settled, ticket });
             if settled {
                 self.enqueue(plugins, name, found);
             } else {
@@ -222,7 +169,7 @@ impl Watcher {
             return;
         }
         if !plugins.is_scanned() && (!unsettled || self.started.elapsed() > FIRST_SCAN_MAX) {
-            self.checker.kept.forget_others(|name| files.contains_key(name));
+            self.checker.kept.forget_others(|name| look.has(name));
             plugins.change(|table| table.scanned = true);
         }
         if plugins.is_scanned() && std::mem::take(&mut self.has_changed) {
@@ -251,9 +198,9 @@ impl Watcher {
             Err(reason) => return reject(plugins, report, reason, None),
         };
         plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
-        let wants_fall_back = plugins.serving(&kind).is_none();
+        let serving = plugins.serving(&kind);
         let (name, found, ticket) = (name.to_owned(), found.clone(), self.tickets);
-        self.waiting.push(Task { name, kind, found, wants_fall_back, ticket });
+        self.waiting.push(Task { name, kind, found, serving, ticket });
     }
 
     /// Starts as many checks as there may be, the smallest files first.
@@ -285,7 +232,7 @@ impl Watcher {
 
     /// Swaps in what was checked, or says why not, unless the file has changed or gone meanwhile.
     fn take(&mut self, checked: Checked) {
-        let Checked { name, ticket, digest, result, fall_back, took_ms } = checked;
+        let Checked { name, ticket, learnt, result, fall_back, took_ms } = checked;
         metrics::note_load(Duration::from_millis(took_ms));
         self.under_way.retain(|task| task.ticket != ticket);
         let Some(plugins) = self.plugins.upgrade() else { return };
@@ -297,7 +244,9 @@ impl Watcher {
             return;
         }
         let Some(mut report) = plugins.files().into_iter().find(|report| report.file == name) else { return };
-        report.digest = digest;
+        report.digest = learnt.digest;
+        // As they were before they were read: one that has changed since is found changed at the next look.
+        (seen.secrets, seen.stamps.secrets) = learnt.secrets.into_iter().unzip();
         match result {
             Ok(plugin) => serve(&plugins, report, plugin, took_ms),
             Err(Rejection::NotUsable(reason)) => reject(&plugins, report, reason, fall_back),
@@ -313,16 +262,22 @@ impl Watcher {
         used.extend(plugins.files().into_iter().filter_map(|report| report.digest));
         self.checker.sandbox.forget_compiled(|digest| used.contains(digest));
     }
+}
 
-    /// Says once that the folder cannot be read. What serves goes on serving: the folder may come back.
-    fn complain(&mut self, error: &io::Error) {
-        let error = error.to_string();
-        if self.unreadable.as_ref() != Some(&error) {
-            let folder = self.checker.settings.folder.display();
-            tracing::error!(%folder, error, "the plugin folder cannot be read; what serves goes on serving");
-            self.unreadable = Some(error);
-        }
+/// Says, once in the log and as long as it lasts in the list, why what lies in the folder is not known. What serves goes on
+/// serving: it may come back.
+fn complain(plugins: &Plugins, reason: Option<String>) {
+    let reason = reason.map(|reason| printable(reason, "", REASON_BYTES_MAX));
+    if plugins.folder_reason() == reason {
+        return;
     }
+    match &reason {
+        Some(reason) => {
+            tracing::error!(reason, "what lies in the plugin folder is not known; what serves goes on serving")
+        }
+        None => tracing::info!("the plugin folder can be read again"),
+    }
+    plugins.change(|table| table.folder_reason = reason);
 }
 
 /// The kind that a file of this name is for.
@@ -370,10 +325,4 @@ fn retire(table: &mut Table, name: &str) {
         table.serving.remove(&kind);
         tracing::info!(plugin.file = name, "plugin removed");
     }
-}
-
-fn has_rested(metadata: &Metadata) -> bool {
-    // A clock that runs backwards makes the file wait for a second look, nothing more.
-    let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    age.is_some_and(|age| age >= RESTED)
 }

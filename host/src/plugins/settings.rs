@@ -4,19 +4,19 @@
 //! names the key, what was found and what is expected, and never repeats a value that could be a secret.
 
 mod mistakes;
-mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::Deserialize;
 
-use self::secrets::SecretSource;
 use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
+use crate::secrets::SecretSource;
+use crate::store::Retention;
 use crate::time::Span;
 
 /// Larger files are refused.
@@ -67,11 +67,18 @@ pub struct KindSettings {
     pub retry_pause: Option<Span>,
     /// The longest pause between attempts.
     pub retry_pause_max: Option<Span>,
+    /// How long results are kept; the records of their jobs stay as long again.
+    pub keep: Option<Span>,
+    /// Finished jobs kept at most.
+    pub keep_jobs_max: Option<u64>,
+    /// Inputs, the blobs they name, results and artifacts of finished jobs kept at most, in bytes.
+    pub keep_bytes_max: Option<u64>,
     /// Values the plugin can ask for by name.
     pub config: BTreeMap<String, String>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Values from elsewhere: environment variables that `config` of the contract answers as well.
+    /// Values from elsewhere: environment variables that `config` of the contract answers as well. Relative paths begin at the
+    /// plugin folder.
     secrets: BTreeMap<String, SecretSource>,
     /// Requests it may send.
     pub http: Vec<HttpGrant>,
@@ -91,6 +98,8 @@ pub struct KindSettings {
     pub scratch: bool,
     /// The most that may lie in `/out`, in bytes. As much as the output by default.
     pub scratch_bytes: Option<u64>,
+    /// The most that may lie in `/in`, in bytes. 4 GiB by default.
+    pub scratch_in_bytes: Option<u64>,
 }
 
 impl KindSettings {
@@ -130,6 +139,11 @@ impl KindSettings {
         Ok(grants)
     }
 
+    /// Where those secrets lie that are in files; relative paths begin at `base`.
+    pub(super) fn secret_files(&self, base: &Path) -> Vec<PathBuf> {
+        self.secrets.values().filter_map(|source| source.path(base)).collect()
+    }
+
     /// For a job component: says which keys are of no use to it.
     pub(super) fn check_no_command(&self) -> Result<(), String> {
         let keys = [
@@ -138,6 +152,7 @@ impl KindSettings {
             ("media_type", self.media_type.is_some()),
             ("scratch", self.scratch),
             ("scratch_bytes", self.scratch_bytes.is_some()),
+            ("scratch_in_bytes", self.scratch_in_bytes.is_some()),
         ];
         match keys.iter().find(|(_, is_set)| *is_set) {
             Some((key, _)) => Err(format!("{key}: it is for programs, and this is a job component; leave it out")),
@@ -151,6 +166,21 @@ impl KindSettings {
         // Whoever sets only the first pause means it.
         let longest = self.retry_pause_max.map_or(host.longest.max(first), |span| span.0);
         Backoff { first: first.min(longest), longest }
+    }
+
+    /// Whether finished jobs of this kind are kept in a way of their own.
+    pub(super) fn has_retention(&self) -> bool {
+        self.keep.is_some() || self.keep_jobs_max.is_some() || self.keep_bytes_max.is_some()
+    }
+
+    /// What is left of finished jobs of this kind. Their number and size have no limit of their own by default: the host's
+    /// counts them among all the others.
+    pub fn retention(&self, host: Retention) -> Retention {
+        Retention {
+            age: self.keep.map_or(host.age, |span| span.0),
+            jobs_max: self.keep_jobs_max.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX),
+            bytes_max: self.keep_bytes_max.unwrap_or(u64::MAX),
+        }
     }
 
     /// Whether such a failure is tried again while attempts are left.
@@ -172,6 +202,7 @@ impl KindSettings {
         number_within("memory_bytes", self.memory_bytes, 1, most.memory_bytes, "the host's own memory_bytes_max")?;
         number_within("output_bytes", self.output_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
         number_within("scratch_bytes", self.scratch_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
+        number_within("scratch_in_bytes", self.scratch_in_bytes, 0, i64::MAX as u64, "a number of this format")?;
         number_within("fuel_per_ms", self.fuel_per_ms, 1, i64::MAX as u64, "a number of this format")?;
         number_within("queue_max", self.queue_max, 1, i64::MAX as u64, "a number of this format")?;
         let concurrency = self.concurrency.map(u64::from);

@@ -1,8 +1,7 @@
 //! What keeps ready jobs from being claimed: paused kinds, and a host that is about to stop.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,32 +10,14 @@ use super::{Queue, Runnable};
 use crate::job::Kind;
 use crate::store::StoreError;
 
-/// What is not to be claimed now.
+/// What is not to be claimed now, besides the kinds that the store knows to be paused.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    paused: RwLock<HashSet<Kind>>,
     draining: AtomicBool,
     idle: Notify,
 }
 
 impl Held {
-    /// Takes up what is known from before.
-    pub(super) fn set(&self, paused: Vec<Kind>) {
-        *self.paused.write().unwrap_or_else(PoisonError::into_inner) = paused.into_iter().collect();
-    }
-
-    /// Of these kinds those that may be claimed.
-    pub(super) fn without(&self, kinds: &Arc<[Runnable]>) -> Arc<[Runnable]> {
-        if self.draining.load(Ordering::Acquire) {
-            return Arc::default();
-        }
-        let paused = self.paused.read().unwrap_or_else(PoisonError::into_inner);
-        if paused.is_empty() {
-            return Arc::clone(kinds);
-        }
-        kinds.iter().filter(|runnable| !paused.contains(&runnable.kind)).cloned().collect()
-    }
-
     /// Notes that nothing runs any more.
     pub(super) fn idle(&self) {
         self.idle.notify_waiters();
@@ -44,15 +25,24 @@ impl Held {
 }
 
 impl Queue {
+    /// Of these kinds those that may be claimed.
+    pub(super) fn claimable(&self, kinds: &Arc<[Runnable]>) -> Arc<[Runnable]> {
+        if self.is_draining() {
+            return Arc::default();
+        }
+        self.store.paused(|paused| {
+            if paused.is_empty() {
+                return Arc::clone(kinds);
+            }
+            kinds.iter().filter(|runnable| !paused.contains(&runnable.kind)).cloned().collect()
+        })
+    }
+
     /// Lets no more jobs of a kind start, or lets them start again; those that run go on. Durable when this returns.
     pub async fn set_paused(&self, kind: &Kind, paused: bool) -> Result<(), StoreError> {
         self.store.set_paused(kind.clone(), paused).await?;
-        let mut kinds = self.held.paused.write().unwrap_or_else(PoisonError::into_inner);
-        if paused {
-            kinds.insert(kind.clone());
-        } else {
-            kinds.remove(kind);
-            drop(kinds);
+        // Whoever resumes and does not wait for the answer has them woken by the clock instead.
+        if !paused {
             self.work.notify_waiters();
         }
         Ok(())
@@ -60,7 +50,7 @@ impl Queue {
 
     /// Whether a kind is paused.
     pub fn is_paused(&self, kind: &Kind) -> bool {
-        self.held.paused.read().unwrap_or_else(PoisonError::into_inner).contains(kind)
+        self.store.is_paused(kind)
     }
 
     /// Whether the host is about to stop and starts nothing any more.

@@ -6,11 +6,13 @@
 mod body;
 mod send;
 mod target;
+mod trace;
+mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
 
-use hyper::http::{Request, Response};
+use hyper::http::{HeaderValue, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -21,12 +23,17 @@ use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
+/// The field that carries a trace on.
+const TRACEPARENT: &str = "traceparent";
+
 /// One attempt's requests.
 pub(super) struct Requests {
     grants: Arc<Grants>,
     denials: Arc<Denials>,
     traffic: Arc<Traffic>,
     connections: Arc<Semaphore>,
+    /// What requests carry that name no trace themselves.
+    traceparent: Option<HeaderValue>,
 }
 
 impl Requests {
@@ -37,7 +44,12 @@ impl Requests {
         traffic: Arc<Traffic>,
         connections: Arc<Semaphore>,
     ) -> Self {
-        Self { grants, denials, traffic, connections }
+        Self { grants, denials, traffic, connections, traceparent: None }
+    }
+
+    /// Lets the trace that a job was submitted with go on in what its attempt sends, below this span.
+    pub(super) fn go_on_with(&mut self, parent: &str, span: u64) {
+        self.traceparent = trace::child_of(parent, span);
     }
 
     /// What grants a request, or why it is refused.
@@ -62,11 +74,15 @@ impl Requests {
 impl WasiHttpHooks for Requests {
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _outcome: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let granted = self.granted(&request);
+        // A guest that traces knows its own spans better.
+        if let Some(traceparent) = self.traceparent.as_ref().filter(|_| !request.headers().contains_key(TRACEPARENT)) {
+            request.headers_mut().insert(TRACEPARENT, traceparent.clone());
+        }
         let (denials, traffic) = (Arc::clone(&self.denials), Arc::clone(&self.traffic));
         Box::new(async move {
             let (target, grant, connection) = granted?;

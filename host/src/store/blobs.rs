@@ -5,23 +5,23 @@
 //! Those are counted out: a [`BlobHandle`] keeps its file alive, a record's reference does too, and a file
 //! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
 
+mod remover;
 mod scratch;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+use self::remover::Remover;
 pub use self::scratch::{Leftover, RoomForOutput, Scratch};
 use super::space::{Room, Space};
-
-/// How much an upload writes between two looks at the room that is left.
-const LOOK_EVERY_BYTES: u64 = 1 << 20;
 
 /// How much is read at a time where all of it is wanted.
 const READ_BYTES: usize = 256 * 1024;
@@ -36,6 +36,8 @@ struct Folder {
     temporary: PathBuf,
     space: Space,
     counts: Mutex<HashMap<[u8; 32], u64>>,
+    /// Started when there is something to remove; nothing if that failed.
+    remover: OnceLock<Option<Remover>>,
 }
 
 /// Bytes of any size: small ones in memory, large ones in a file.
@@ -220,6 +222,14 @@ impl Folder {
         self.path.join(hex::encode(sha256))
     }
 
+    /// Removes a folder of temporary files, in whatever time that takes.
+    fn remove_later(&self, folder: PathBuf) {
+        match self.remover.get_or_init(|| Remover::start(&self.temporary).ok()) {
+            Some(remover) => remover.remove(folder),
+            None => remover::remove_now(&folder, &self.temporary, &AtomicBool::new(false)),
+        }
+    }
+
     fn release(&self, sha256: &[u8; 32]) {
         let mut counts = self.counts();
         let Some(count) = counts.get_mut(sha256) else { return };
@@ -246,15 +256,15 @@ impl Blobs {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         fs::create_dir_all(&temporary)?;
-        scratch::clear(&temporary)?;
+        remover::clear(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default(), remover: OnceLock::new() })))
     }
 
-    /// Begins to take up a content of unknown size: what an accepted job writes. It may use the room that is kept for
-    /// outcomes, but not the last of it, without which nothing could be recorded.
+    /// Begins to take up a content of unknown size: what an accepted job writes. It may use some of the room that is kept for
+    /// outcomes, but leaves enough for those of all other jobs.
     pub fn upload(&self) -> Upload {
-        self.upload_while(Room::Freeing)
+        self.upload_while(Room::Low)
     }
 
     /// The same for what comes with new work, for which less room is left.
@@ -263,7 +273,7 @@ impl Blobs {
     }
 
     fn upload_while(&self, refused_at: Room) -> Upload {
-        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0, refused_at, looked_at: 0 }
+        Upload { folder: Arc::clone(&self.0), small: Vec::new(), large: None, size: 0, refused_at }
     }
 
     /// A handle on a blob that a record names.
@@ -313,8 +323,6 @@ pub struct Upload {
     size: u64,
     /// With so little room on the disk it is refused.
     refused_at: Room,
-    /// Its size when the disk was last looked at.
-    looked_at: u64,
 }
 
 #[derive(Debug)]
@@ -340,7 +348,7 @@ impl Upload {
     /// [`io::ErrorKind::StorageFull`] before the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.spills(bytes.len()) {
-            self.check_room(bytes.len() as u64)?;
+            self.check_room(bytes.len())?;
             if self.large.is_none() {
                 self.spill()?;
             }
@@ -357,16 +365,11 @@ impl Upload {
         Ok(())
     }
 
-    /// Many uploads at once must not use up, between two looks, what commits need.
-    fn check_room(&mut self, bytes: u64) -> io::Result<()> {
-        let is_first = self.large.is_none();
-        if is_first || self.size + bytes - self.looked_at >= LOOK_EVERY_BYTES {
-            if self.folder.space.room() >= self.refused_at {
-                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much"));
-            }
-            self.looked_at = self.size;
-        }
-        Ok(())
+    /// Many uploads at once must not use up what commits need.
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        // What is in memory goes to the file with them.
+        let written = (self.small.len() + bytes) as u64;
+        if self.folder.space.room_after(written) >= self.refused_at { Err(no_room()) } else { Ok(()) }
     }
 
     /// Closes the file, if there is one: nothing more will be written.
@@ -389,6 +392,7 @@ impl Upload {
     /// Ends the upload with a file of its own, however small. Durable when this returns. Blocks on the disk.
     pub fn finish_as_blob(mut self) -> io::Result<Content> {
         if self.large.is_none() {
+            self.check_room(0)?;
             self.spill()?;
         }
         self.finish()
@@ -412,6 +416,11 @@ impl Upload {
         sync_folder(&self.folder.path)?;
         Ok(Content::Blob(handle))
     }
+}
+
+/// Said before the disk is full.
+fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much")
 }
 
 /// Makes new names in a folder survive a power cut.

@@ -5,7 +5,7 @@ use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
 use super::space::Room;
 use super::writer::Group;
 use super::writes::Writes;
-use super::{Admission, Attempt, NewJob, StoreError, Token};
+use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Backoff, Ended, Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
 use crate::time::Time;
 
@@ -22,13 +22,14 @@ impl Group<'_> {
         if self.disk.space.room() != Room::Ample {
             return Err(StoreError::DiskFull);
         }
-        let NewJob { job, input, options, blobs: named } = new;
+        let NewJob { job, input, options, blobs: named, webhook } = new;
         self.check_queue(&job.kind, admission.queue_max)?;
         let options = options.encode()?;
         let (id, mut writes) = (job.id, Writes::default());
         writes.content(id, Part::Input, &input.content)?;
         writes.bytes(id, Part::Options, &options)?;
         Self::write_uses(&mut writes, id, &named)?;
+        let webhook = webhook.map(|new| self.promise_webhook(id, new, &mut writes)).transpose()?;
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
         if let Some((name, key)) = &key {
@@ -40,7 +41,7 @@ impl Group<'_> {
             output: None,
             artifacts: 0,
             usages: 0,
-            bytes: input.content.size() + options.len() as u64,
+            bytes: input.content.size() + options.len() as u64 + named_bytes(&named),
             content_gone: false,
             suspect: false,
             job,
@@ -52,6 +53,10 @@ impl Group<'_> {
         let uploads = &mut self.disk.index().uploads;
         blobs.iter().skip(first_named).for_each(|blob| uploads.begin_use(blob.sha256()));
         self.keys.extend(key);
+        if let Some(webhook) = webhook {
+            *self.promised.entry(webhook.receiver.clone()).or_insert(0) += 1;
+            self.webhooks.insert(id, Some(webhook));
+        }
         Ok(job)
     }
 
@@ -151,7 +156,13 @@ impl Group<'_> {
         }
         self.check_queue(&record.job.kind, queue_max)?;
         record.job = record.job.reopened();
-        self.put(record, Writes::default(), &[])
+        let mut writes = Writes::default();
+        let renewed = self.renew_webhook(id, &mut writes)?;
+        let job = self.put(record, writes, &[])?;
+        if renewed.is_some() {
+            self.webhooks.insert(id, renewed);
+        }
+        Ok(job)
     }
 
     pub(super) fn expire(&mut self, id: JobId, now: Time) -> Result<Job, StoreError> {
@@ -242,6 +253,11 @@ impl Group<'_> {
         record.content_gone = true;
         Ok(())
     }
+}
+
+/// A blob counts for each job that names it, as equal results do.
+fn named_bytes(named: &[Payload]) -> u64 {
+    named.iter().map(|payload| payload.content.size()).sum()
 }
 
 /// The newest reports stay; each fits into one value, so of a long one the log and the backtrace are shortened.

@@ -1,27 +1,31 @@
 //! The data folder: opened, checked, locked, and written in durable commits.
 //!
 //! ```text
-//! DIR/lock     held by the one host that uses the folder
-//! DIR/db/      the sled database: every record
-//! DIR/commit   the number of the newest durable commit, outside of sled
-//! DIR/inflight which jobs are inside a guest right now
-//! DIR/blobs/   large payloads, a file each
-//! DIR/tmp/     uploads under way, and the folders of programs that run; emptied at open
-//! DIR/plugins/ the last good file of each kind, which `plugins` keeps there
-//! DIR/importing is there while an import fills the folder; until it is done nobody else opens it
+//! DIR/lock         held by the one host that uses the folder
+//! DIR/db/          the sled database: every record
+//! DIR/commit       the number of the newest durable commit, outside of sled
+//! DIR/inflight     which jobs are inside a guest right now
+//! DIR/blobs/       large payloads, a file each
+//! DIR/tmp/         uploads under way, and the folders of programs that run; emptied at open
+//! DIR/importing    there while an import fills the folder; until it is done nobody else opens it
+//! DIR/db.old/      the database before a compaction, until the new one is in its place
+//! DIR/plugins/     the last good version of each kind: `plugins` keeps it there
+//! DIR/compiled/    compiled code: `sandbox` keeps it there, and makes anew what is missing
+//! DIR/tokens.json  who may come in: `tokens` keeps it there
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::blobs::{self, Blobs};
 use super::compact;
@@ -33,10 +37,12 @@ use super::space::Space;
 use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Kind};
 
 /// How long sled may take to let go of a database that this process has just closed.
 const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
+/// Held by the one process that uses a folder.
+pub(super) const LOCK: &str = "lock";
 /// There while a folder is being filled.
 pub(super) const IMPORTING: &str = "importing";
 /// Memory sled may use for pages it could read again.
@@ -65,8 +71,12 @@ pub(super) struct Disk {
     pub(super) closing: AtomicBool,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
+    /// Told when webhooks become due.
+    pub(super) webhooks_due: Notify,
     /// Who is told how jobs move.
     pub(super) observer: OnceLock<Observer>,
+    /// The kinds that are paused, as the last durable commit has it.
+    pub(super) paused: RwLock<HashSet<Kind>>,
     index: Mutex<Index>,
     db_file: File,
     commits: CommitFile,
@@ -128,7 +138,9 @@ impl Disk {
             blobs,
             closing: AtomicBool::new(false),
             failed: watch::Sender::new(None),
+            webhooks_due: Notify::new(),
             observer: OnceLock::new(),
+            paused: RwLock::default(),
             index: Mutex::new(Index::new(opens)),
             commits,
             last_commit: AtomicU64::new(last_commit),
@@ -206,7 +218,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 
 /// Locks a folder that an import is to fill.
 pub(super) fn lock_for_import(path: &Path) -> Result<File, StoreError> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::uploads::Share;
 use crate::job::State;
+use crate::time::Time;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug)]
@@ -18,8 +20,22 @@ pub enum StoreError {
         /// How many that is.
         queue_max: u64,
     },
+    /// As many webhooks to one receiver are still to be delivered as may be.
+    TooManyWebhooks {
+        /// Its scheme, host and port.
+        receiver: String,
+        /// How many that is.
+        open_max: usize,
+    },
     /// As many uploads are kept as may be.
     TooManyUploads,
+    /// Whoever uploads keeps as much as one may.
+    ShareFull {
+        /// How much that is.
+        share: Share,
+        /// When the first of these uploads goes, if it helps to wait for that, and no job names it then.
+        frees_at: Option<Time>,
+    },
     /// The request cannot be stored as it is.
     Refused(String),
     /// Something on disk is not what was written.
@@ -52,7 +68,11 @@ impl fmt::Display for StoreError {
             StoreError::NotFound => f.write_str("no such job"),
             StoreError::Fenced => f.write_str("the claim is no longer valid"),
             StoreError::QueueFull { queue_max } => write!(f, "the queue holds {queue_max} unfinished jobs already"),
+            StoreError::TooManyWebhooks { receiver, open_max } => {
+                write!(f, "{open_max} webhooks to {receiver} are still to be delivered")
+            }
             StoreError::TooManyUploads => f.write_str("as many uploads are kept as may be"),
+            StoreError::ShareFull { .. } => f.write_str("whoever uploads keeps as much as one may"),
             StoreError::Refused(why) => f.write_str(why),
             StoreError::KeyReused => f.write_str("the idempotency key came with another request before"),
             StoreError::Gone => f.write_str("the job's content is no longer kept"),

@@ -42,7 +42,8 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
         let payload = exporter.payload(Part::Input, &stored)?;
         write_line(output, &Line::Upload { owner, kept_until, payload })?;
     }
-    for kind in paused::paused(&disk.db)? {
+    for kind in paused::paused(&disk.db) {
+        let kind = kind?;
         write_line(output, &Line::Paused { kind })?;
     }
     write_line(output, &Line::End { jobs })?;
@@ -97,6 +98,7 @@ impl<'a> Exporter<'a> {
             artifacts,
             blobs,
             checkpoint: self.checkpoint()?,
+            webhook: record::read(&disk.db, &record::webhook_key(id))?,
             usages: record.usages,
             content_gone: record.content_gone,
             suspect: record.suspect,

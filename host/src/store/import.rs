@@ -16,7 +16,7 @@ use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
 use super::writes::Writes;
 use super::{Content, Options, Settings, StoreError};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Standing};
 use crate::time::Time;
 
 /// Jobs per commit.
@@ -25,11 +25,15 @@ const JOBS_PER_COMMIT: u64 = 256;
 /// Fills a new folder from an export, and answers the number of jobs. What is there already is never touched. After an
 /// error, or if the process dies, the new folder is incomplete, and nothing but its deletion makes it usable.
 pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError> {
-    if path.exists() && path.read_dir()?.next().is_some() {
+    fs::create_dir_all(path)?;
+    if !is_empty(path)? {
         return Err(TransferError::NotEmpty);
     }
-    fs::create_dir_all(path)?;
     let lock = disk::lock_for_import(path)?;
+    // Another import may have filled it, and gone, since it was looked at.
+    if !is_empty(path)? {
+        return Err(TransferError::NotEmpty);
+    }
     let marker = path.join(disk::IMPORTING);
     File::create(&marker)?.sync_all()?;
     blobs::sync_folder(path)?;
@@ -55,6 +59,17 @@ pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError
     fs::remove_file(&marker)?;
     blobs::sync_folder(path)?;
     Ok(importer.jobs)
+}
+
+/// Whether nothing is in the folder but what an import that was killed at its very beginning leaves.
+fn is_empty(path: &Path) -> io::Result<bool> {
+    for entry in path.read_dir()? {
+        let name = entry?.file_name();
+        if name != disk::LOCK && name != disk::IMPORTING {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 enum Wrong {
@@ -188,9 +203,16 @@ impl Importer<'_> {
             let kept = StoredCheckpoint { plugin_sha256: checkpoint.plugin_sha256, stored };
             self.writes.record(&record::checkpoint_key(id), &kept)?;
         }
+        if let Some(webhook) = &line.webhook {
+            if line.job.state.is_terminal() == (webhook.standing == Standing::Waiting) {
+                return Err("a webhook is due once its job has ended, and not before".into());
+            }
+            self.writes.record(&record::webhook_key(id), webhook)?;
+        }
         for blob in line.blobs {
             let stored = self.payload(id, Part::Input, blob, &blobs, line.content_gone)?;
             if let Some(sha256) = stored.blob {
+                bytes += stored.size;
                 self.writes.record(&record::use_key(id, &sha256), &stored)?;
             }
         }

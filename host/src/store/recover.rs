@@ -3,10 +3,11 @@
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::inflight::Left;
+use super::paused;
 use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Stored, StoredArtifact};
 use super::uploads::UploadRecord;
 use super::{Store, StoreError};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Webhook};
 use crate::store::writer::Change;
 use crate::time::Time;
 
@@ -18,6 +19,18 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         tracing::error!(job.id = ?id, %error, "{what} is damaged and is left out; `dropforge verify` says more");
     };
     let mut index = disk.index();
+    // Before the jobs: retention leaves those alone whose end is still to be told.
+    for entry in disk.db.scan_prefix(record::WEBHOOK_PREFIX) {
+        let (key, sealed) = entry?;
+        match (record::webhook_id(&key), record::decode::<Webhook>(&sealed)) {
+            (Some(id), Ok(webhook)) => index.webhooks.set(id, Some(&webhook)),
+            (None, Ok(_)) => {}
+            (id, Err(error)) => {
+                id.into_iter().for_each(|id| index.webhooks.set_aside(id));
+                complain("a webhook", id, &error);
+            }
+        }
+    }
     for entry in disk.db.scan_prefix(JOB_PREFIX) {
         let (key, sealed) = entry?;
         match record::decode_job(&sealed) {
@@ -51,7 +64,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Ok(UploadRecord { owner, stored, kept_until }) => {
                 if let Some(sha256) = stored.blob {
                     disk.blobs.retain(sha256);
-                    index.uploads.keep((sha256, owner), kept_until);
+                    index.uploads.keep((sha256, owner), stored.size, kept_until);
                 }
             }
             Err(error) => complain("an upload's record", None, &error),
@@ -75,6 +88,12 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
                 }
             }
             Err(error) => complain("an idempotency key", None, &error),
+        }
+    }
+    for kind in paused::paused(&disk.db) {
+        match kind {
+            Ok(kind) => disk.set_paused([(kind, true)]),
+            Err(error) => complain("the record of a paused kind", None, &error),
         }
     }
     // A damaged record may name any of the files, so all of them stay.

@@ -1,15 +1,16 @@
 //! A data folder as NDJSON, and back: for backups, for moving to another engine, and to look inside.
 //!
 //! One JSON object a line: a `header`, then for every job its large contents as `blob` lines and the `job` itself, then
-//! idempotency keys, uploads (after their contents) and paused kinds, then an `end` with the number of jobs, so that a file that was cut short is noticed. Nothing is left
-//! out, so an import gives a folder that differs from the exported one only in where things lie on disk.
+//! idempotency keys, uploads (after their contents) and paused kinds, then an `end` with the number of jobs, so that a
+//! file that was cut short is noticed. Nothing is left out, so an import gives a folder that differs from the exported
+//! one only in where things lie on disk.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::job::{Job, JobId, Kind, Owner, Usage};
+use crate::job::{Job, JobId, Kind, Owner, Usage, Webhook};
 use crate::time::Time;
 
 /// Version of the format.
@@ -84,6 +85,8 @@ pub(super) struct JobLine {
     pub(super) usage: Vec<Usage>,
     pub(super) content_gone: bool,
     pub(super) suspect: bool,
+    #[serde(default)]
+    pub(super) webhook: Option<Webhook>,
     /// Left out by the first versions.
     #[serde(default)]
     pub(super) owner: Option<Owner>,

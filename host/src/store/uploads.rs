@@ -1,7 +1,7 @@
 //! Blobs that clients have uploaded, and which jobs' inputs name them.
 //!
-//! An upload has a record for each who uploaded it, until its time is over and no job names it; a job's use of a blob has a record as long as the
-//! job's content. Each record is a reference, so the file stays as long as one of them does.
+//! An upload has a record for each who uploaded it, until its time is over and no job names it; a job's use of a blob
+//! has a record as long as the job's content. Each record is a reference, so the file stays as long as one of them does.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{Content, Payload, Store, StoreError};
 use crate::job::JobId;
 use crate::time::Time;
 
-/// Uploads kept at a time.
+/// Uploads kept at a time, of all owners together.
 pub const UPLOADS_MAX: usize = 100_000;
 /// Longest name of an owner, in bytes.
 const OWNER_BYTES_MAX: usize = 255;
@@ -36,26 +36,73 @@ pub(super) struct UploadRecord {
 /// An upload: which bytes, and whose.
 pub(super) type UploadName = ([u8; 32], String);
 
+/// What one owner may keep at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Uploads.
+    pub uploads_max: u64,
+    /// Bytes of all of them together.
+    pub bytes_max: u64,
+}
+
 /// What memory knows of uploads; rebuilt at open.
 #[derive(Debug, Default)]
 pub(super) struct Uploads {
-    kept: HashMap<UploadName, Time>,
-    by_time: BTreeSet<(Time, UploadName)>,
+    /// Only owners that have any.
+    owners: HashMap<String, Owned>,
     uses: HashMap<[u8; 32], u64>,
 }
 
-impl Uploads {
-    /// Notes until when an upload is kept.
-    pub(super) fn keep(&mut self, name: UploadName, until: Time) {
-        if let Some(before) = self.kept.insert(name.clone(), until) {
-            self.by_time.remove(&(before, name.clone()));
+/// The uploads of one owner.
+#[derive(Debug, Default)]
+struct Owned {
+    kept: HashMap<[u8; 32], (Time, u64)>,
+    by_time: BTreeSet<(Time, [u8; 32])>,
+    bytes: u64,
+}
+
+impl Owned {
+    fn forget(&mut self, sha256: &[u8; 32]) {
+        if let Some((until, size)) = self.kept.remove(sha256) {
+            self.by_time.remove(&(until, *sha256));
+            self.bytes = self.bytes.saturating_sub(size);
         }
-        self.by_time.insert((until, name));
+    }
+}
+
+impl Uploads {
+    /// Notes until when an upload of this size is kept.
+    pub(super) fn keep(&mut self, (sha256, owner): UploadName, size: u64, until: Time) {
+        let owned = self.owners.entry(owner).or_default();
+        owned.forget(&sha256);
+        owned.kept.insert(sha256, (until, size));
+        owned.by_time.insert((until, sha256));
+        owned.bytes = owned.bytes.saturating_add(size);
     }
 
-    fn forget(&mut self, name: &UploadName) {
-        if let Some(until) = self.kept.remove(name) {
-            self.by_time.remove(&(until, name.clone()));
+    fn forget(&mut self, (sha256, owner): &UploadName) {
+        let Some(owned) = self.owners.get_mut(owner) else { return };
+        owned.forget(sha256);
+        if owned.kept.is_empty() {
+            self.owners.remove(owner);
+        }
+    }
+
+    /// Refuses one more upload, of this size, to an owner or to everybody.
+    fn check(&self, owner: &str, size: u64, share: Share) -> Result<(), StoreError> {
+        if self.owners.values().map(|owned| owned.kept.len()).sum::<usize>() >= UPLOADS_MAX {
+            return Err(StoreError::TooManyUploads);
+        }
+        let (count, bytes, next) = match self.owners.get(owner) {
+            Some(owned) => (owned.kept.len() as u64, owned.bytes, owned.by_time.first().map(|(until, _)| *until)),
+            None => (0, 0, None),
+        };
+        if count < share.uploads_max && bytes.saturating_add(size) <= share.bytes_max {
+            Ok(())
+        } else {
+            // One that no share has room for never fits, however long it waits.
+            let frees_at = next.filter(|_| size <= share.bytes_max);
+            Err(StoreError::ShareFull { share, frees_at })
         }
     }
 
@@ -73,33 +120,61 @@ impl Uploads {
         }
     }
 
-    /// Uploads whose time is over and that no job names.
+    /// Up to `most` uploads whose time is over and that no job names.
     fn overdue(&mut self, now: Time, most: usize) -> Vec<UploadName> {
-        let over: Vec<_> = self.by_time.iter().take_while(|(until, _)| *until <= now).take(most).cloned().collect();
-        let is_used = |(_, (sha256, _)): &(Time, UploadName)| self.uses.contains_key(sha256);
-        let (used, unused): (Vec<_>, Vec<_>) = over.into_iter().partition(is_used);
-        used.into_iter().for_each(|(_, name)| self.keep(name, now.after(LOOK_AGAIN)));
-        unused.into_iter().map(|(_, name)| name).collect()
+        let mut overdue = Vec::new();
+        for (owner, Owned { kept, by_time, .. }) in &mut self.owners {
+            let left = most.saturating_sub(overdue.len());
+            let over: Vec<_> = by_time.iter().take_while(|(until, _)| *until <= now).take(left).copied().collect();
+            for (until, sha256) in over {
+                if self.uses.contains_key(&sha256) {
+                    let later = now.after(LOOK_AGAIN);
+                    by_time.remove(&(until, sha256));
+                    by_time.insert((later, sha256));
+                    kept.entry(sha256).and_modify(|(until, _)| *until = later);
+                } else {
+                    overdue.push((sha256, owner.clone()));
+                }
+            }
+        }
+        overdue
     }
 }
 
 impl Store {
     /// Keeps an upload for its owner until then, and as long as a job names it. An earlier upload of the same bytes by the
-    /// same owner is the same one, and the bytes are kept once for all owners. Durable when this returns.
-    pub async fn keep_upload(&self, upload: Payload, owner: &str, kept_until: Time) -> Result<(), StoreError> {
+    /// same owner is the same one, and the bytes are kept once for all owners, but count in the share of each. Durable when this
+    /// returns.
+    pub async fn keep_upload(
+        &self,
+        upload: Payload,
+        owner: &str,
+        kept_until: Time,
+        share: Share,
+    ) -> Result<(), StoreError> {
         if self.is_short_of_room() {
             return Err(StoreError::DiskFull);
         }
         let owner = owner.to_owned();
-        self.change(|reply| Change::KeepUpload { upload, owner, kept_until, reply }).await
+        self.change(|reply| Change::KeepUpload { upload, owner, kept_until, share, reply }).await
     }
 
     /// An upload of this owner that is still kept. Whoever owns a job that names a blob has uploaded it, and it stays.
     pub fn uploaded(&self, sha256: [u8; 32], owner: &str) -> Result<Option<Payload>, StoreError> {
         let key = upload_key(&sha256, owner);
-        let Some(record) = record::read::<UploadRecord>(&self.disk.db, &key)? else { return Ok(None) };
-        let content = Content::Blob(self.disk.blobs.hold(sha256, record.stored.size)?);
-        Ok(Some(Payload { media_type: record.stored.media_type, content }))
+        let record = record::read::<UploadRecord>(&self.disk.db, &key)?;
+        record.map(|record| self.payload_of(sha256, record)).transpose()
+    }
+
+    /// An upload that is still kept, whoever's it is.
+    pub fn uploaded_by_anybody(&self, sha256: [u8; 32]) -> Result<Option<Payload>, StoreError> {
+        let Some(entry) = self.disk.db.scan_prefix(upload_key(&sha256, "")).next() else { return Ok(None) };
+        self.payload_of(sha256, record::decode(&entry?.1)?).map(Some)
+    }
+
+    fn payload_of(&self, sha256: [u8; 32], UploadRecord { stored, .. }: UploadRecord) -> Result<Payload, StoreError> {
+        let content = Content::Blob(self.disk.blobs.hold(sha256, stored.size)?);
+        Ok(Payload { media_type: stored.media_type, content })
     }
 
     /// Lets go of uploads whose time is over and that no job names, and answers whether there may be more.
@@ -124,7 +199,13 @@ impl Store {
 }
 
 impl Group<'_> {
-    pub(super) fn keep_upload(&mut self, upload: &Payload, owner: String, until: Time) -> Result<(), StoreError> {
+    pub(super) fn keep_upload(
+        &mut self,
+        upload: &Payload,
+        owner: String,
+        until: Time,
+        share: Share,
+    ) -> Result<(), StoreError> {
         if owner.len() > OWNER_BYTES_MAX {
             return Err(StoreError::Refused(format!("an owner's name has at most {OWNER_BYTES_MAX} bytes")));
         }
@@ -132,9 +213,10 @@ impl Group<'_> {
         let sha256 = stored.blob.ok_or_else(|| StoreError::Refused("an upload has to come as a blob".to_owned()))?;
         let name = (sha256, owner);
         let before = self.upload(&name)?;
-        if before.is_none() && self.disk.index().uploads.kept.len() >= UPLOADS_MAX {
-            return Err(StoreError::TooManyUploads);
+        if before.is_none() {
+            self.disk.index().uploads.check(&name.1, stored.size, share)?;
         }
+        let size = stored.size;
         let kept_until = before.as_ref().map_or(until, |before| before.kept_until.max(until));
         let record = UploadRecord { owner: name.1.clone(), stored, kept_until };
         self.writes.record(&upload_key(&sha256, &name.1), &record)?;
@@ -142,7 +224,7 @@ impl Group<'_> {
             self.disk.blobs.retain(sha256);
         }
         self.uploads.insert(name.clone(), Some(record));
-        self.disk.index().uploads.keep(name, kept_until);
+        self.disk.index().uploads.keep(name, size, kept_until);
         Ok(())
     }
 
@@ -179,7 +261,8 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Takes away which blobs a job named, and answers those to let go of. One whose record is damaged was not counted at the open.
+    /// Takes away which blobs a job named, and answers those to let go of. One whose record is damaged was not counted at
+    /// the open.
     pub(super) fn remove_uses(&self, id: JobId, writes: &mut Writes) -> Result<Vec<[u8; 32]>, StoreError> {
         let mut named = Vec::new();
         for entry in self.disk.db.scan_prefix(use_prefix(id)) {

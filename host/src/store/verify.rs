@@ -11,10 +11,11 @@ use super::checkpoint::StoredCheckpoint;
 use super::compact;
 use super::disk::{self, CommitFile};
 use super::error::StoreError;
+use super::paused;
 use super::record::{self, KeyRecord, Part, Stored, StoredArtifact};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
-use crate::job::{JobId, State, USAGE_KEPT, Usage};
+use crate::job::{JobId, Standing, State, USAGE_KEPT, Usage, Webhook};
 
 /// Read at a time while a blob is hashed.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -34,6 +35,8 @@ pub struct Verdict {
     pub pending: u64,
     /// States of unfinished jobs that are whole.
     pub checkpoints: u64,
+    /// Webhooks that are whole, delivered or not.
+    pub webhooks: u64,
     /// Blobs that are whole.
     pub blobs: u64,
     /// Files that no record names; the next start deletes them. No damage.
@@ -94,12 +97,13 @@ impl Check<'_> {
         let result = match key.first() {
             Some(b'j') => self.job(key, sealed),
             // Looked at with the job they belong to; what no job accounts for is found at the end.
-            Some(b'b') => self.upload(sealed),
-            Some(b'r') => self.belongs(key).and_then(|()| self.blob(&record::decode(sealed)?)),
+            Some(b'b') => self.upload(key, sealed),
+            Some(b'r') => self.named(key, sealed),
             Some(b'p' | b'a' | b'u') => self.belongs(key),
             Some(b'c') => self.checkpoint(key, sealed),
+            Some(b'w') => self.webhook(key, sealed),
             Some(b'i') => record::decode::<KeyRecord>(sealed).map(drop),
-            Some(b'm') => record::decode::<u64>(sealed).map(drop),
+            Some(b'm') => Self::note(key, sealed),
             _ => Err(StoreError::damaged("nothing of ours has such a name")),
         };
         if let Err(error) = result {
@@ -130,6 +134,18 @@ impl Check<'_> {
         }
         self.payload(id, Part::Checkpoint, &kept.stored)?;
         self.verdict.checkpoints += 1;
+        Ok(())
+    }
+
+    fn webhook(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        self.belongs(key)?;
+        let webhook: Webhook = record::decode(sealed)?;
+        let id = record::webhook_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a webhook"))?;
+        let ended = record::read_job(self.db, id).unwrap_or_default().map(|owner| owner.job.state.is_terminal());
+        if ended.is_some_and(|ended| ended == (webhook.standing == Standing::Waiting)) {
+            return Err(StoreError::damaged(format!("job {id} and its webhook contradict each other")));
+        }
+        self.verdict.webhooks += 1;
         Ok(())
     }
 
@@ -173,12 +189,44 @@ impl Check<'_> {
             self.payload(id, Part::Artifact(number), &artifact.stored)?;
             bytes += artifact.stored.size;
         }
-        if bytes == record.bytes { Ok(()) } else { Err(StoreError::damaged("its sizes do not add up")) }
+        let mut named = 0;
+        for entry in self.db.scan_prefix(record::use_prefix(id)) {
+            // One that is damaged is told of where it is looked at itself.
+            named += record::decode::<Stored>(&entry?.1).map_or(0, |stored| stored.size);
+        }
+        // Earlier hosts did not count what the input names.
+        if record.bytes == bytes + named || record.bytes == bytes {
+            Ok(())
+        } else {
+            Err(StoreError::damaged("its sizes do not add up"))
+        }
     }
 
-    fn upload(&mut self, sealed: &[u8]) -> Result<(), StoreError> {
-        let UploadRecord { stored, .. } = record::decode(sealed)?;
+    fn upload(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        let UploadRecord { stored, owner, .. } = record::decode(sealed)?;
+        if stored.blob.is_none_or(|sha256| record::upload_key(&sha256, &owner) != key) {
+            return Err(StoreError::damaged("an upload is filed under another address or owner than its own"));
+        }
         self.blob(&stored)
+    }
+
+    fn named(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        self.belongs(key)?;
+        let stored: Stored = record::decode(sealed)?;
+        if stored.blob.is_none_or(|sha256| key.get(17..) != Some(sha256.as_slice())) {
+            return Err(StoreError::damaged("a blob in use is filed under another address than its own"));
+        }
+        self.blob(&stored)
+    }
+
+    /// What is kept once for the folder, and the kinds that are paused.
+    fn note(key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        if key.starts_with(record::PAUSED_PREFIX) {
+            paused::kind_of(key)?;
+        } else if ![record::COMMIT_KEY, record::OPENS_KEY, record::JUDGED_KEY].contains(&key) {
+            return Err(StoreError::damaged("nothing of ours has such a name"));
+        }
+        record::decode::<u64>(sealed).map(drop)
     }
 
     fn payload(&mut self, id: JobId, part: Part, stored: &Stored) -> Result<(), StoreError> {
@@ -216,5 +264,61 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::writes::Writes;
+    use super::super::{Payload, Settings, Share, Store};
+    use super::*;
+    use crate::job::Kind;
+    use crate::time::Time;
+
+    /// Moves a record under another key, as damage or a bug could, and answers what a check says of it.
+    fn problems_once_moved(path: &Path, from: &[u8], to: &[u8]) -> Vec<String> {
+        let db = disk::open_sled(&path.join("db")).expect("it is whole");
+        let sealed = db.remove(from).expect("readable").expect("it is there");
+        db.insert(to, &sealed).expect("writable");
+        db.flush().expect("writable");
+        drop(db);
+        let found = verify(path, |_, _| {}).expect("it can be read").problems;
+        let db = disk::open_sled(&path.join("db")).expect("it is whole");
+        db.remove(to).and_then(|_| db.insert(from, sealed)).expect("writable");
+        db.flush().expect("writable");
+        found
+    }
+
+    #[tokio::test]
+    async fn a_record_under_a_name_that_is_not_its_own_is_found() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it can be made");
+        let mut upload = store.blobs().upload();
+        upload.write(b"bytes").expect("writable");
+        let content = upload.finish_as_blob().expect("writable");
+        let (sha256, kind) = (content.sha256(), Kind::new("kind").expect("well-formed"));
+        let share = Share { uploads_max: 1, bytes_max: 5 };
+        let payload = Payload { media_type: "text/plain".to_owned(), content };
+        store.keep_upload(payload, "ann", Time(1 << 60), share).await.expect("there is room");
+        store.set_paused(kind.clone(), true).await.expect("the disk works");
+        drop(store);
+        assert_eq!(verify(folder.path(), |_, _| {}).expect("it can be read").problems, [""; 0]);
+        let upload = record::upload_key(&sha256, "ann");
+        for (from, to, hint) in [
+            (&upload, record::upload_key(&sha256, "bob"), "another address or owner"),
+            (&upload, record::upload_key(&[7; 32], "ann"), "another address or owner"),
+            (&record::paused_key(&kind), b"m/paused/NO KIND".to_vec(), "no proper name"),
+            (&record::paused_key(&kind), b"m/passed/kind".to_vec(), "nothing of ours"),
+        ] {
+            let found = problems_once_moved(folder.path(), from, &to);
+            assert!(found.len() == 1 && found[0].contains(hint), "{hint}: {found:?}");
+        }
+        let mut writes = Writes::default();
+        let stored = Stored { media_type: String::new(), size: 5, blob: Some(sha256) };
+        writes.record(&record::use_key(JobId::nil(), &[7; 32]), &stored).expect("small");
+        let db = disk::open_sled(&folder.path().join("db")).expect("it is whole");
+        db.apply_batch(writes.into_batch()).and_then(|()| db.flush()).expect("writable");
+        drop(db);
+        assert_eq!(verify(folder.path(), |_, _| {}).expect("it can be read").problems.len(), 1, "of no job");
     }
 }

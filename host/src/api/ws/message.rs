@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::api::jobs::parse_id;
 use crate::api::problem::Problem;
-use crate::api::submit;
 use crate::api::view::JobView;
+use crate::api::{submit, trace};
 use crate::events::Event;
 use crate::job::{Job, JobId, Kind};
 use crate::store::{Content, Payload};
@@ -28,12 +28,21 @@ pub(super) struct Request {
 
 /// What a client wants.
 pub(super) enum Operation {
-    /// The body of a `POST /v1/jobs`, and the digest of an idempotency key.
-    Submit(Vec<u8>, Option<[u8; 32]>),
+    Submit(Submit),
     Subscribe(Target),
     Unsubscribe(Target),
     Cancel(JobId),
     Ping,
+}
+
+/// A job to be taken in.
+pub(super) struct Submit {
+    /// The body of a `POST /v1/jobs`.
+    pub(super) body: Vec<u8>,
+    /// The digest of an idempotency key.
+    pub(super) key: Option<[u8; 32]>,
+    /// Where the request comes from.
+    pub(super) traceparent: Option<String>,
 }
 
 /// What can be followed.
@@ -87,8 +96,11 @@ fn parse_operation(
         Some(r#""submit""#) => {
             let key = members.remove("idempotency_key").map(|raw| serde_json::from_str::<String>(raw.get()));
             let key = key.map(|key| submit::digest_of_key(&key.unwrap_or_default())).transpose()?;
+            let traceparent = members.remove("traceparent").map(|raw| serde_json::from_str::<String>(raw.get()));
+            let traceparent = traceparent.transpose().map_err(|_| wrong("/traceparent", "traceparent is a string"))?;
+            let traceparent = traceparent.as_deref().and_then(trace::well_formed);
             let body = serde_json::to_vec(&members).map_err(|error| Problem::malformed(error.to_string()))?;
-            Ok(Operation::Submit(body, key))
+            Ok(Operation::Submit(Submit { body, key, traceparent }))
         }
         Some(r#""subscribe""#) => target(&members).map(Operation::Subscribe),
         Some(r#""unsubscribe""#) => target(&members).map(Operation::Unsubscribe),
@@ -124,10 +136,7 @@ pub(super) fn accepted(reference: &Value, operation: &str, job: Option<Job>) -> 
 
 /// The answer to an operation that did not.
 pub(super) fn refused(reference: &Value, problem: Problem) -> Value {
-    let mut answer = problem.into_line();
-    answer["event"] = json!("problem");
-    answer["ref"] = reference.clone();
-    answer
+    json!({"event": "problem", "ref": reference, "status": problem.status(), "problem": problem.into_members()})
 }
 
 /// The answer to a ping.

@@ -14,7 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::message::{self, Operation, Request, Target};
+use super::message::{self, Operation, Request, Submit, Target};
 use crate::api::access::{Caller, Counter};
 use crate::api::problem::Problem;
 use crate::api::{Api, events, submit};
@@ -153,12 +153,14 @@ impl Session {
     fn request(&mut self, Request { reference, operation }: Request) -> Vec<Value> {
         let answer = match self.counter.count().and(operation) {
             Err(problem) => Err(problem),
-            Ok(Operation::Submit(body, key)) => {
+            Ok(Operation::Submit(Submit { body, key, traceparent })) => {
                 let (api, caller) = (Arc::clone(&self.api), self.caller.clone());
                 let submit = async move {
                     caller.require(Right::Submit)?;
                     let wanted = submit::check(&api, &caller, &body).await?;
-                    submit::accept(&api, wanted.into_submission(key)?).await
+                    let mut submission = wanted.into_submission(key)?;
+                    submission.options.traceparent = traceparent;
+                    submit::accept(&api, submission).await
                 };
                 return self.begin(reference, "submit", submit);
             }
