@@ -26,6 +26,8 @@ mod doctor;
 mod durability;
 #[path = "end_to_end/events.rs"]
 mod events;
+#[path = "end_to_end/examples.rs"]
+mod examples;
 #[path = "end_to_end/explain.rs"]
 mod explain;
 #[path = "end_to_end/features.rs"]
@@ -46,6 +48,10 @@ mod logs;
 mod metrics;
 #[path = "end_to_end/network.rs"]
 mod network;
+#[path = "end_to_end/new.rs"]
+mod new;
+#[path = "end_to_end/openapi.rs"]
+mod openapi;
 #[path = "end_to_end/origins.rs"]
 mod origins;
 #[path = "end_to_end/pausing.rs"]
@@ -60,6 +66,8 @@ mod rates;
 mod readme;
 #[path = "end_to_end/refusals.rs"]
 mod refusals;
+#[path = "end_to_end/run.rs"]
+mod run;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
 #[path = "end_to_end/secrets.rs"]
@@ -72,5 +80,7 @@ mod settings;
 mod times;
 #[path = "end_to_end/tokens.rs"]
 mod tokens;
+#[path = "end_to_end/webhooks/mod.rs"]
+mod webhooks;
 #[path = "end_to_end/websocket.rs"]
 mod websocket;

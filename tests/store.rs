@@ -42,6 +42,8 @@ mod submit;
 mod uploads;
 #[path = "store/usage.rs"]
 mod usage;
+#[path = "store/webhooks.rs"]
+mod webhooks;
 
 use std::path::Path;
 

@@ -8,8 +8,11 @@ mod batch;
 mod blobs;
 mod body;
 mod content;
+mod docs;
+mod document;
 mod events;
 mod explain;
+mod host;
 mod jobs;
 mod json_job;
 mod kinds;
@@ -31,25 +34,27 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{Method, Uri, header};
+use axum::http::{Method, Uri};
 use axum::middleware;
-use axum::response::{Html, IntoResponse};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use self::access::{Caller, Door};
+use self::access::Door;
+use self::document::Documents;
 pub use self::origins::Origins;
 use self::problem::Problem;
 pub use self::problem::refusal_of_a_connection;
-use crate::plugins::{FileReport, Plugins};
+pub use self::submit::check_without_host;
+use crate::job::Job;
+use crate::plugins::Plugins;
 use crate::queue::Queue;
 use crate::rate::Rate;
 use crate::tokens::Tokens;
+use crate::webhooks::Webhooks;
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +83,8 @@ pub struct Api {
     pub tokens: Arc<Tokens>,
     /// How often each may ask, if that is limited.
     pub rate_limit: Option<Rate>,
+    /// Who may be told how jobs end.
+    pub webhooks: Arc<Webhooks>,
     /// Which pages of other origins may talk to this host.
     pub origins: Origins,
     /// Bounds of a request.
@@ -104,39 +111,54 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     }
 }
 
-/// Every route of the host.
+/// A job as clients see it as it moves, for those who are told of it elsewhere.
+pub fn job_as_json(job: Job) -> serde_json::Value {
+    serde_json::json!(view::JobView::without_usage(job))
+}
+
+/// Every route of the host. Each is described in the document, which a test holds against this list.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
+    let documents = Extension(Arc::<Documents>::default());
+    vec![
+        ("/v1/jobs", post(submit::json).get(jobs::list)),
+        ("/v1/jobs/batch", post(batch::post)),
+        ("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete)),
+        ("/v1/jobs/{id}/cancel", post(jobs::cancel)),
+        ("/v1/jobs/{id}/retry", post(jobs::retry)),
+        ("/v1/jobs/{id}/result", get(result::get)),
+        ("/v1/jobs/{id}/artifacts", get(artifacts::list)),
+        ("/v1/jobs/{id}/artifacts/{name}", get(artifacts::one)),
+        ("/v1/jobs/{id}/artifacts.zip", get(artifacts::all)),
+        ("/v1/jobs/{id}/logs", get(logs::get)),
+        ("/v1/jobs/{id}/explain", get(explain::get)),
+        ("/v1/jobs/{id}/events", get(events::of_job)),
+        ("/v1/blobs", post(blobs::post)),
+        ("/v1/blobs/{sha256}", get(blobs::get)),
+        ("/v1/events", get(events::of_all)),
+        // Over HTTP/2 a WebSocket begins with CONNECT.
+        ("/v1/ws", get(ws::connect).connect(ws::connect)),
+        ("/v1/ws/schema", get(ws::schema)),
+        ("/v1/kinds", get(kinds::list)),
+        ("/v1/kinds/{kind}", get(kinds::one)),
+        ("/v1/kinds/{kind}/pause", post(kinds::pause)),
+        ("/v1/kinds/{kind}/resume", post(kinds::resume)),
+        ("/v1/kinds/{kind}/jobs", post(submit::raw)),
+        ("/v1/plugins", get(host::plugins)),
+        ("/metrics", get(metrics::get)),
+        ("/healthz", get(host::healthz)),
+        ("/readyz", get(host::readyz)),
+        ("/openapi.json", get(document::get).layer(documents)),
+        ("/docs", get(docs::get)),
+        ("/", get(host::index)),
+    ]
+}
+
+/// What answers every request.
 pub fn router(api: Api) -> Router {
     let api = Arc::new(api);
     let cors = api.origins.layer();
-    Router::new()
-        .route("/v1/jobs", post(submit::json).get(jobs::list))
-        .route("/v1/jobs/batch", post(batch::post))
-        .route("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/jobs/{id}/retry", post(jobs::retry))
-        .route("/v1/jobs/{id}/result", get(result::get))
-        .route("/v1/jobs/{id}/artifacts", get(artifacts::list))
-        .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::one))
-        .route("/v1/jobs/{id}/artifacts.zip", get(artifacts::all))
-        .route("/v1/jobs/{id}/logs", get(logs::get))
-        .route("/v1/jobs/{id}/explain", get(explain::get))
-        .route("/v1/jobs/{id}/events", get(events::of_job))
-        .route("/v1/blobs", post(blobs::post))
-        .route("/v1/blobs/{sha256}", get(blobs::get))
-        .route("/v1/events", get(events::of_all))
-        // Over HTTP/2 a WebSocket begins with CONNECT.
-        .route("/v1/ws", get(ws::connect).connect(ws::connect))
-        .route("/v1/ws/schema", get(ws::schema))
-        .route("/v1/kinds", get(kinds::list))
-        .route("/v1/kinds/{kind}", get(kinds::one))
-        .route("/v1/kinds/{kind}/pause", post(kinds::pause))
-        .route("/v1/kinds/{kind}/resume", post(kinds::resume))
-        .route("/v1/kinds/{kind}/jobs", post(submit::raw))
-        .route("/v1/plugins", get(plugins))
-        .route("/metrics", get(metrics::get))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/", get(index))
+    let routes = routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Around every route above, those that lead nowhere included: what is added below it would be open to all.
@@ -147,36 +169,6 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn(trace::request))
         .layer(middleware::from_fn(metrics::time))
         .with_state(api)
-}
-
-async fn plugins(State(api): State<Arc<Api>>, caller: Caller) -> Json<Value> {
-    let files = api.plugins.files();
-    let visible: Vec<&FileReport> = files.iter().filter(|file| caller.may_see_file(file.kind.as_ref())).collect();
-    let mut list = json!({"plugins": view::files(&visible)});
-    if let Some(reason) = api.plugins.folder_reason() {
-        list["reason"] = reason.into();
-    }
-    Json(list)
-}
-
-async fn healthz() -> Json<Value> {
-    Json(json!({"status": "ok"}))
-}
-
-async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
-    if api.queue.is_draining() {
-        Err(Problem::not_ready("the host is about to stop; jobs that are sent now run when it is started again"))
-    } else if api.plugins.is_scanned() {
-        Ok(Json(json!({"status": "ready"})))
-    } else {
-        Err(Problem::not_ready("the plugin folder is being read for the first time"))
-    }
-}
-
-async fn index() -> impl IntoResponse {
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("api/index.html")))
 }
 
 async fn not_found(uri: Uri) -> Problem {

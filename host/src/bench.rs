@@ -3,33 +3,44 @@
 //! Everything is measured in one run, in turns, so that a ratio holds even where the machine's speed drifts. The load comes from
 //! this same process, on a thread of its own, and shares the processors with the host.
 
+mod alone;
 mod attacks;
+mod computing;
+mod crowd;
 mod floors;
 mod fuel;
 mod growth;
+mod host;
 mod idle;
 mod load;
+mod memory;
+mod start;
+mod table;
+mod works;
 
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
-use self::load::{Load, Request};
+use self::table::{Row, Sample};
+use self::works::{WORKS, Work};
 use crate::config::Config;
-use crate::server::Server;
 
 /// A job that does next to nothing: `message` with no seconds to compute.
 const NO_OP: &[u8] = include_bytes!("../../plugins/message.wasm");
+/// Measures an area below a formula.
+const INTEGRATE: &[u8] = include_bytes!("../../plugins/integrate.wasm");
 const NO_OP_INPUT: &str = r#"{"message":"hi","seconds":0}"#;
+/// What is measured once, below the table.
+const MEMORY: &str = "memory";
 /// More jobs than any round can submit.
 const QUEUE_MAX: u64 = 100_000_000;
 
-/// Measure durable submits, jobs from end to end, and latency, beside the floors they stand on.
+/// Measure submits, jobs from end to end, computing and starting, beside the floors they stand on.
 #[derive(Debug, Args)]
 pub struct Bench {
     /// Seconds per measurement
@@ -41,6 +52,9 @@ pub struct Bench {
     /// Connections, or submitters, at a time
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64,256")]
     connections: Vec<usize>,
+    /// Only what has one of these in its name
+    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    only: Vec<String>,
     /// Instead: the store's time per operation and its size with so many finished, or queued, jobs in it
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     growth: Vec<usize>,
@@ -53,53 +67,13 @@ pub struct Bench {
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
-    /// Instead: open so many streams of events at once, in steps, and say what each costs the host
+    /// Instead: open so many streams of events at once, in steps, then so many WebSockets, and say what each costs the host
     #[arg(long, value_name = "N")]
     idle: Option<usize>,
     /// Figures as JSON
     #[arg(long)]
     json: bool,
 }
-
-/// What was done so many times, and how long each took.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
-    /// Operations per second.
-    per_second: f64,
-    /// Latencies in milliseconds, sorted.
-    latencies: Vec<f64>,
-    /// Commits of the store per operation, where a store was part of it.
-    flushes_per_op: Option<f64>,
-    /// Bytes the process wrote per operation, likewise.
-    written_per_op: Option<f64>,
-}
-
-/// One line of the table.
-#[derive(Debug, Serialize)]
-struct Row {
-    what: &'static str,
-    connections: usize,
-    per_second: f64,
-    per_second_min: f64,
-    per_second_max: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    flushes_per_op: Option<f64>,
-    written_bytes_per_op: Option<f64>,
-    /// Against the line `floor` with as many connections.
-    ratio: Option<f64>,
-    floor: Option<&'static str>,
-}
-
-/// What is measured, and against which other line.
-const WORKS: [(&str, Option<&str>); 5] = [
-    ("axum echo", None),
-    ("store commit", None),
-    ("durable submit", Some("axum echo")),
-    ("submit, wait for result", Some("durable submit")),
-    ("submit, poll for result", Some("durable submit")),
-];
 
 impl Bench {
     /// Measures everything and prints it.
@@ -121,169 +95,56 @@ impl Bench {
             let json = self.json;
             return tokio::task::spawn_blocking(move || fuel::run(runs.max(1), json)).await?;
         }
-        let bar = bar((WORKS.len() * self.connections.len() * self.rounds) as u64);
-        let mut samples = vec![Vec::new(); WORKS.len() * self.connections.len()];
+        self.compare().await
+    }
+
+    /// Measures what is wanted, in turns, and prints the table.
+    async fn compare(&self) -> anyhow::Result<()> {
+        let wanted = WORKS.into_iter().filter(|work| self.wants(work.what));
+        let mut cells: Vec<Cell> = wanted.flat_map(|work| self.cells(work)).collect();
+        if cells.is_empty() && !self.wants(MEMORY) {
+            let names: Vec<_> = WORKS.iter().map(|work| work.what).chain([MEMORY]).collect();
+            bail!("--only: nothing is called so; there are: {}", names.join("; "));
+        }
+        let bar = bar((cells.len() * self.rounds) as u64);
         for _ in 0..self.rounds {
-            let mut cells = samples.iter_mut();
-            for (what, _) in WORKS {
-                for connections in &self.connections {
-                    bar.set_message(format!("{what}, {connections}"));
-                    let sample = self.measure(what, *connections).await.with_context(|| what.to_owned())?;
-                    cells.next().context("a cell for each")?.push(sample);
-                    bar.inc(1);
-                }
+            for cell in &mut cells {
+                bar.set_message(format!("{}, {}", cell.work.what, cell.connections));
+                let sample = cell.work.measure(cell.connections, Duration::from_secs(self.seconds)).await;
+                cell.samples.push(sample.context(cell.work.what)?);
+                bar.inc(1);
             }
         }
+        let memory = if self.wants(MEMORY) { Some(memory::measure().await.context(MEMORY)?) } else { None };
         bar.finish_and_clear();
-        self.print(&self.rows(&samples))
-    }
-
-    async fn measure(&self, what: &str, connections: usize) -> anyhow::Result<Sample> {
-        let seconds = Duration::from_secs(self.seconds);
-        // A fresh host for each, so that none inherits the backlog of another.
-        let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
-        match what {
-            "axum echo" => floors::echo(connections, seconds).await,
-            "store commit" => floors::store_commit(folder.path(), connections, seconds).await,
-            _ => {
-                let server = Server::start(&config(folder.path())?).await?;
-                let load = Load { address: server.address(), connections, duration: seconds };
-                load.until_ready().await?;
-                let request = match what {
-                    "durable submit" => Request::Submit,
-                    "submit, wait for result" => Request::SubmitAndWait,
-                    _ => Request::SubmitAndPoll,
-                };
-                let before = Counters::of(&server)?;
-                let mut sample = load.run(request).await?;
-                before.until(&Counters::of(&server)?, &mut sample, seconds);
-                server.stop().await?;
-                Ok(sample)
-            }
+        let mut rows: Vec<Row> = Vec::with_capacity(cells.len());
+        for Cell { work, connections, samples } in &cells {
+            rows.push(Row::of(work.what, *connections, samples, work.floor, &rows));
         }
-    }
-
-    fn rows(&self, samples: &[Vec<Sample>]) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::new();
-        for ((what, floor), samples) in WORKS.into_iter().zip(samples.chunks(self.connections.len())) {
-            for (connections, samples) in self.connections.iter().zip(samples) {
-                let mut row = Row::of(what, *connections, samples);
-                let beside = rows.iter().find(|row| Some(row.what) == floor && row.connections == *connections);
-                row.ratio = beside.map(|beside| row.per_second / beside.per_second);
-                row.floor = floor;
-                rows.push(row);
-            }
-        }
-        rows
-    }
-
-    fn print(&self, rows: &[Row]) -> anyhow::Result<()> {
-        let mut output = std::io::stdout().lock();
         if self.json {
-            writeln!(output, "{}", serde_json::to_string_pretty(rows)?)?;
+            let report = serde_json::json!({ "rows": rows, "memory": memory });
+            writeln!(std::io::stdout(), "{report:#}")?;
             return Ok(());
         }
-        writeln!(
-            output,
-            "{:<24} {:>5} {:>10} {:>21} {:>8} {:>8} {:>8} {:>8} {:>8}  ratio",
-            "", "conn", "per s", "(lowest-highest)", "p50 ms", "p99 ms", "p99.9", "flush/op", "bytes/op"
-        )?;
-        for row in rows {
-            let spread = format!("({:.0}-{:.0})", row.per_second_min, row.per_second_max);
-            let optional =
-                |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
-            let ratio =
-                row.ratio.zip(row.floor).map_or(String::new(), |(ratio, floor)| format!("{ratio:.2} of {floor}"));
-            writeln!(
-                output,
-                "{:<24} {:>5} {:>10.0} {spread:>21} {:>8.2} {:>8.2} {:>8.2} {:>8} {:>8}  {ratio}",
-                row.what,
-                row.connections,
-                row.per_second,
-                row.p50_ms,
-                row.p99_ms,
-                row.p999_ms,
-                optional(row.flushes_per_op, 3),
-                optional(row.written_bytes_per_op, 0),
-            )?;
-        }
-        Ok(())
+        table::print(&rows)?;
+        Ok(memory.map_or(Ok(()), |memory| memory.print())?)
+    }
+
+    fn wants(&self, what: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| what.contains(part))
+    }
+
+    fn cells(&self, work: Work) -> impl Iterator<Item = Cell> {
+        let connections = if work.per_connections { self.connections.clone() } else { vec![1] };
+        connections.into_iter().map(move |connections| Cell { work, connections, samples: Vec::new() })
     }
 }
 
-impl Row {
-    fn of(what: &'static str, connections: usize, samples: &[Sample]) -> Self {
-        let each = |value: &dyn Fn(&Sample) -> f64| {
-            let mut values: Vec<f64> = samples.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let median = |value: &dyn Fn(&Sample) -> f64| each(value).get(samples.len() / 2).copied().unwrap_or(0.0);
-        let rates = each(&|sample| sample.per_second);
-        let has_store = samples.iter().any(|sample| sample.flushes_per_op.is_some());
-        Self {
-            what,
-            connections,
-            per_second: median(&|sample| sample.per_second),
-            per_second_min: rates.first().copied().unwrap_or(0.0),
-            per_second_max: rates.last().copied().unwrap_or(0.0),
-            p50_ms: median(&|sample| sample.quantile(0.5)),
-            p99_ms: median(&|sample| sample.quantile(0.99)),
-            p999_ms: median(&|sample| sample.quantile(0.999)),
-            flushes_per_op: has_store.then(|| median(&|sample| sample.flushes_per_op.unwrap_or(0.0))),
-            written_bytes_per_op: has_store.then(|| median(&|sample| sample.written_per_op.unwrap_or(0.0))),
-            ratio: None,
-            floor: None,
-        }
-    }
-}
-
-impl Sample {
-    fn new(mut latencies: Vec<f64>, duration: Duration) -> Self {
-        latencies.sort_by(f64::total_cmp);
-        Self { per_second: latencies.len() as f64 / duration.as_secs_f64(), latencies, ..Self::default() }
-    }
-
-    fn quantile(&self, quantile: f64) -> f64 {
-        of_sorted(&self.latencies, quantile)
-    }
-}
-
-fn quantile(values: &mut [f64], quantile: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    of_sorted(values, quantile)
-}
-
-fn of_sorted(values: &[f64], quantile: f64) -> f64 {
-    let at = ((values.len() as f64 - 1.0) * quantile).round();
-    values.get(at.max(0.0) as usize).copied().unwrap_or(0.0)
-}
-
-/// Counters of the store and the process, to be compared after a measurement.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Counters {
-    commits: u64,
-    written_bytes: u64,
-}
-
-impl Counters {
-    fn of(server: &Server) -> anyhow::Result<Self> {
-        Self::with(server.commits())
-    }
-
-    /// The process's own count of bytes written, beside the store's count of commits.
-    pub(crate) fn with(commits: u64) -> anyhow::Result<Self> {
-        let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).and_then(|text| text.parse().ok());
-        Ok(Self { commits, written_bytes: written.unwrap_or(0) })
-    }
-
-    /// Puts the difference, per operation, into the sample.
-    pub(crate) fn until(&self, after: &Self, sample: &mut Sample, duration: Duration) {
-        let operations = (sample.per_second * duration.as_secs_f64()).max(1.0);
-        sample.flushes_per_op = Some((after.commits - self.commits) as f64 / operations);
-        sample.written_per_op = Some((after.written_bytes - self.written_bytes) as f64 / operations);
-    }
+/// A line of the table while it is measured.
+struct Cell {
+    work: Work,
+    connections: usize,
+    samples: Vec<Sample>,
 }
 
 fn config(folder: &Path) -> anyhow::Result<Config> {

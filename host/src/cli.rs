@@ -3,12 +3,15 @@
 mod check;
 mod data;
 pub mod exit;
+mod input;
 mod jobs;
 mod kinds;
 mod list;
 mod logs;
+mod new;
 mod remote;
 mod result;
+mod run;
 mod serve;
 mod submit;
 mod text;
@@ -68,6 +71,10 @@ enum Command {
     /// Let the jobs of a paused kind start again
     Resume(kinds::OneKind),
 
+    /// Begin a plugin: a folder with one that works, its test, and how to build it
+    New(new::New),
+    /// Run one job of a plugin file here and now, without a host
+    Run(Box<run::Run>),
     /// Say whether a plugin file can be used, what it is, and if not, what to do
     Check(check::Check),
     /// Check a data folder that no host is using: every record, reference and blob
@@ -91,8 +98,12 @@ impl Cli {
     /// Reads the command line, and whether errors are wanted as JSON. Ends the process with help where that is due.
     pub fn read() -> (Self, bool) {
         let matches = Self::command().get_matches();
+        let mut innermost = &matches;
+        while let Some((_, matches)) = innermost.subcommand() {
+            innermost = matches;
+        }
         // Commands that have no such flag are for people.
-        let json = matches.subcommand().and_then(|(_, matches)| matches.try_get_one("json").ok().flatten().copied());
+        let json = innermost.try_get_one("json").ok().flatten().copied();
         let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (cli, json.unwrap_or(false))
     }
@@ -117,6 +128,8 @@ impl Cli {
             Command::Plugins(plugins) => return plugins.run().await,
             Command::Pause(kind) => return kind.post("pause").await,
             Command::Resume(kind) => return kind.post("resume").await,
+            Command::New(new) => new.run()?,
+            Command::Run(run) => return run.run().await,
             Command::Check(check) => check.run().await?,
             Command::Verify(verify) => verify.run()?,
             Command::Export(export) => export.run()?,

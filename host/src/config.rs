@@ -13,13 +13,19 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use crate::rate::RateLimit;
+use crate::secrets::SecretSource;
 use crate::time::Span;
+use crate::webhooks::Receiver;
 
 const PREFIX: &str = "DROPFORGE_";
 /// Variables with our prefix that are not settings: where the file is, and what the command line's client uses.
 const NOT_SETTINGS: &[&str] = &["config", "url", "token", "test_crash_word", "test_clock"];
 
 const MIB: u64 = 1 << 20;
+/// Receivers of webhooks.
+const RECEIVERS_MAX: usize = 1_000;
+/// Secrets that webhooks are signed with: each makes a signature of every message.
+const SECRETS_MAX: usize = 4;
 
 /// Everything that can be set, with its default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,6 +115,20 @@ pub struct Config {
     pub upload_bytes_max: u64,
     /// Room on the disk, in bytes, kept for the outcomes of accepted jobs: with less, nothing new is accepted. 256 MiB
     pub disk_reserve_bytes: u64,
+    /// Who may be told how jobs end, such as `[{host = "hooks.example.org"}]`. None
+    pub webhooks: Vec<Receiver>,
+    /// Where the secrets are that webhooks are signed with, such as `[{file = "webhook.secret"}]`. None
+    pub webhook_secrets: Vec<SecretSource>,
+    /// How long a try to deliver a webhook may take. `15s`
+    pub webhook_timeout: Span,
+    /// Pause before a second try; doubles from try to try. `5s`
+    pub webhook_pause: Span,
+    /// The longest pause between tries. `1h`
+    pub webhook_pause_max: Span,
+    /// How long a webhook is tried before it is given up. `24h`
+    pub webhook_keep_trying: Span,
+    /// Webhooks to one receiver that are not delivered yet, those of unfinished jobs included. `100000`
+    pub webhooks_max: usize,
     /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
     pub log: String,
 }
@@ -159,6 +179,13 @@ impl Default for Config {
             uploads_max: 10_000,
             upload_bytes_max: 10 * 1024 * MIB,
             disk_reserve_bytes: 256 * MIB,
+            webhooks: Vec::new(),
+            webhook_secrets: Vec::new(),
+            webhook_timeout: seconds(15),
+            webhook_pause: seconds(5),
+            webhook_pause_max: seconds(3_600),
+            webhook_keep_trying: seconds(24 * 3_600),
+            webhooks_max: 100_000,
             log: "info".to_owned(),
         }
     }
@@ -218,7 +245,7 @@ impl Config {
         let figment = figment.merge(Env::prefixed(PREFIX).ignore(NOT_SETTINGS)).merge(Serialized::defaults(flags));
         let config: Self = figment.extract().map_err(|errors| {
             // All of them: whoever has to mend the file wants to do it once.
-            ConfigError(errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("; "))
+            ConfigError(errors.into_iter().map(mistake).collect::<Vec<_>>().join("; "))
         })?;
         config.check()?;
         Ok(config)
@@ -258,12 +285,32 @@ impl Config {
             (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
             ((1..=64).contains(&self.plugin_checks_max), "plugin_checks_max: 1 to 64"),
             (self.crashes_max > 0, "crashes_max: at least 1"),
+            (self.webhooks.len() <= RECEIVERS_MAX, "webhooks: at most 1000"),
+            (self.webhooks.iter().all(|receiver| receiver.port != Some(0)), "webhooks: port: 1 to 65535"),
+            (
+                self.webhooks.is_empty() || !self.webhook_secrets.is_empty(),
+                "webhook_secrets: webhooks are allowed, and nothing is said about the secrets to sign them with; name at least one, \
+                 such as [{ file = \"webhook.secret\" }] with whsec_ and 24 to 64 bytes in base 64 in it",
+            ),
+            (self.webhook_secrets.len() <= SECRETS_MAX, "webhook_secrets: at most 4"),
+            (!self.webhook_timeout.0.is_zero(), "webhook_timeout: at least 1ms"),
+            (!self.webhook_pause.0.is_zero(), "webhook_pause: at least 1ms"),
         ];
         match rules.iter().find(|(kept, _)| !kept) {
             Some((_, rule)) => Err(ConfigError((*rule).to_owned())),
             None => Ok(()),
         }
     }
+}
+
+/// What is wrong with one value. Whoever writes a secret where its place belongs must not find it in a log.
+fn mistake(error: figment::Error) -> String {
+    if error.path.first().is_some_and(|key| key == "webhook_secrets") {
+        return "webhook_secrets: expected places such as [{ file = \"webhook.secret\" }] or [{ variable = \"WEBHOOK_SECRET\" }], \
+                never a secret itself"
+            .to_owned();
+    }
+    error.to_string()
 }
 
 #[cfg(test)]
@@ -293,12 +340,27 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_the_place_of_its_place_is_not_repeated() {
+        for value in ["whsec_Zm9v", "[\"whsec_Zm9v\"]", "[{whsec_Zm9v=1}]", "{file=\"whsec_Zm9v\"}"] {
+            Jail::expect_with(|jail| {
+                jail.set_env("DROPFORGE_WEBHOOK_SECRETS", value);
+                let error = load(&Flags::default()).expect_err("refused").to_string();
+                assert!(error.contains("webhook_secrets") && !error.contains("Zm9v"), "{error}");
+                Ok(())
+            });
+        }
+    }
+
+    #[test]
     fn unknown_names_and_impossible_values_are_errors() {
         for (file, variable, hint) in [
             ("wrokers = 3", None, "wrokers"),
             ("", Some(("DROPFORGE_WROKERS", "3")), "wrokers"),
             ("timeout = \"soon\"", None, "timeout"),
             ("timeout = \"2h\"", None, "timeout_max"),
+            ("webhooks = [{ host = \"a.example\" }]", None, "webhook_secrets"),
+            ("webhooks = [{ host = \"a.example\", methods = [] }]", None, "methods"),
+            ("webhooks = [{ host = \"http://a.example\" }]", None, "host name"),
         ] {
             Jail::expect_with(|jail| {
                 jail.create_file("dropforge.toml", file)?;

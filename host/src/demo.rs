@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use futures_util::future::try_join_all;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::client::{Client, JobView, Seen};
@@ -42,6 +43,9 @@ pub struct Demo {
     /// Leave the host running afterwards, and say what to try
     #[arg(long)]
     keep: bool,
+    /// Say what was measured as JSON, and nothing else
+    #[arg(long, conflicts_with = "keep")]
+    json: bool,
 }
 
 impl Demo {
@@ -70,7 +74,7 @@ impl Demo {
 
     async fn show(&self, config: &Config, server: &Server) -> anyhow::Result<()> {
         let workers = config.worker_count();
-        say(format_args!("A host with {workers} workers listens on http://{}", server.address()))?;
+        self.tell(format_args!("A host with {workers} workers listens on http://{}", server.address()))?;
         let client = Client::new(&format!("http://{}", server.address()), None)?;
         let (compiling, started) = (spinner("compiling the plugins"), Instant::now());
         while !client.is_ready().await? {
@@ -78,7 +82,7 @@ impl Demo {
             sleep(LOOK_EVERY).await;
         }
         compiling.finish_and_clear();
-        say(format_args!("Three plugins compiled and checked in {}", seconds(started.elapsed())))?;
+        self.tell(format_args!("Three plugins compiled and checked in {}", seconds(started.elapsed())))?;
 
         let bars = MultiProgress::new();
         let started = Instant::now();
@@ -97,6 +101,11 @@ impl Demo {
             self.stay(server).await?;
         }
         Ok(())
+    }
+
+    /// For people.
+    fn tell(&self, text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+        if self.json { Ok(()) } else { say(text) }
     }
 
     /// Submits the document and follows it to its end; answers its id.
@@ -120,6 +129,14 @@ impl Demo {
         let rounds = AT_ONCE.div_ceil(workers);
         let ideal = one * u32::try_from(rounds).unwrap_or(u32::MAX);
         let share = 100.0 * ideal.as_secs_f64() / eight.as_secs_f64();
+        if self.json {
+            let measured = json!({
+                "pages": pages, "dpi": DPI, "workers": workers, "documents_at_once": AT_ONCE,
+                "one_ms": one.as_millis(), "at_once_ms": eight.as_millis(), "ideal_ms": ideal.as_millis(),
+                "reached_percent": share.round(), "folder": self.out,
+            });
+            return say(format_args!("{measured}"));
+        }
         say(format_args!(
             "\n  {pages} pages at {DPI} dpi, one document     {:>8}\n  \
              eight documents at once           {:>8}\n  \

@@ -6,17 +6,20 @@
 mod failure;
 mod sight;
 mod usage;
+mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 pub use uuid::Uuid as JobId;
 
 pub use self::failure::{Code, Failure, Fault, printable, shorten};
 pub use self::sight::{Owner, Sight};
 pub use self::usage::{Bound, Usage};
+pub use self::webhook::{Persistence, Standing, Tried, WEBHOOK_URL_BYTES_MAX, Webhook};
 use crate::time::Time;
 
 /// A plugin cannot put its next attempt off for longer.
@@ -25,8 +28,9 @@ const ADVICE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const USAGE_KEPT: usize = 10;
 
 /// What a job is for: the stem of the plugin's file name, `[a-z0-9][a-z0-9-]{0,62}`. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(as = KindName, value_type = String, description = "What a job is for: `[a-z0-9][a-z0-9-]{0,62}`.")]
 pub struct Kind(Arc<str>);
 
 impl Kind {
@@ -65,7 +69,7 @@ impl From<Kind> for String {
 }
 
 /// Where a job stands. The last three are terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for a moment: its `run_at`, or the pause before another attempt.
@@ -121,9 +125,10 @@ impl State {
 }
 
 /// How far a running job says it is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// From 0.0 to 1.0.
+    #[schema(minimum = 0, maximum = 1)]
     pub fraction: f64,
     /// A few words, at most 256 bytes.
     pub message: String,

@@ -22,12 +22,15 @@
 //! | [`demo`] | show a real host at work, as a client of it | uses anything but HTTP to do so |
 //! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
+//! | [`scaffold`] | write a plugin project to begin with | fetch or build anything |
+//! | [`trial`] | run one job of a plugin file here and now, without a host | go another way than a host would |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
 //! | [`connections`] | take connections in, with TLS or without, and let go of those that are too slow | know routes |
-//! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo` and `server` |
+//! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo`, `trial` and `server` |
 //! | [`logging`] | start the log, for people or for machines | decides what is worth a line |
 //! | [`api`] | speak HTTP, a file per resource; map refusals to statuses | touch disk or guests |
 //! | [`tokens`] | who may come in, and to what: kept in a file of the data folder, which the command line changes and a host follows | know what is asked |
+//! | [`webhooks`] | say where webhooks may go, sign them, deliver what is due | decide what is owed |
 //! | [`worker`] | one thread's loop: claim, execute, finish | let a panic past a job |
 //! | [`plugins`] | the plugin folder as a table of kinds: watch, check, swap | serve a file it has not checked |
 //! | [`sandbox`] | run one call under limits and name what went wrong | keep anything between calls |
@@ -36,6 +39,8 @@
 //! | [`events`] | tell what happens to jobs to those who listen, and remember the newest of it | hold anybody up |
 //! | [`running`] | what an attempt and its watchers share: progress, log, the request to stop | outlive the attempt |
 //! | [`metrics`] | count and time, and write it down for Prometheus | decide anything |
+//! | [`outbound`] | look up, judge and connect to what operators allow, for guests and webhooks alike | know what is said there |
+//! | [`secrets`] | read secrets from where a setting says they are | show one |
 //! | [`priority`] | put a thread behind those that serve | raise one |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
 //! | [`time`], [`rate`] | moments, durations and rates as they travel | measure deadlines |
@@ -55,14 +60,19 @@ pub mod events;
 pub mod job;
 pub mod logging;
 pub mod metrics;
+pub mod outbound;
 pub mod plugins;
 pub mod priority;
 pub mod queue;
 pub mod rate;
 pub mod running;
 pub mod sandbox;
+pub mod scaffold;
+pub mod secrets;
 pub mod server;
 pub mod store;
 pub mod time;
 pub mod tokens;
+pub mod trial;
+pub mod webhooks;
 pub mod worker;

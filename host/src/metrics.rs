@@ -40,6 +40,7 @@ struct Figures {
     batch: Histogram,
     compile: Histogram,
     requests: Histograms<3>,
+    webhooks: Histograms<1>,
 }
 
 impl Figures {
@@ -56,8 +57,10 @@ impl Figures {
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             compile: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             requests: Family::new_with_constructor(seconds),
+            webhooks: Family::new_with_constructor(seconds),
         };
-        let Self { registry, attempts, run, wait, fuel, memory, flush, batch, compile, requests, .. } = &mut figures;
+        let Self { registry, attempts, run, wait, fuel, memory, flush, batch, compile, requests, webhooks, .. } =
+            &mut figures;
         registry.register("dropforge_attempts", "Attempts that ended, by kind and how", attempts.clone());
         registry.register("dropforge_attempt_run_seconds", "Time an attempt took, host calls included", run.clone());
         registry.register(
@@ -82,6 +85,11 @@ impl Figures {
             "dropforge_http_request_seconds",
             "Time to the head of an answer, by route, method and status",
             requests.clone(),
+        );
+        registry.register(
+            "dropforge_webhook_try_seconds",
+            "Time a try to deliver a webhook took, by what came of it",
+            webhooks.clone(),
         );
         figures
     }
@@ -134,6 +142,11 @@ pub fn note_request(route: Option<&str>, method: &str, status: u16, took: Durati
     FIGURES.requests.get_or_create(&labels).observe(took.as_secs_f64());
 }
 
+/// A webhook was tried: it was delivered, has failed and is tried again, or is given up.
+pub fn note_webhook(outcome: &'static str, took: Duration) {
+    FIGURES.webhooks.get_or_create(&[("outcome", outcome.to_owned())]).observe(took.as_secs_f64());
+}
+
 /// How things stand at the moment of a scrape.
 #[derive(Debug, Default)]
 pub struct Standing {
@@ -143,15 +156,18 @@ pub struct Standing {
     pub ages_ms: Vec<(Kind, u64)>,
     /// Clients that follow events.
     pub listeners: usize,
+    /// How far webhooks are that are not delivered yet, and how many.
+    pub webhooks: Vec<(&'static str, usize)>,
 }
 
 /// Everything, in the text form of OpenMetrics.
 pub fn render(standing: Standing) -> String {
     let mut registry = Registry::default();
-    let (jobs, ages, listeners) = (
+    let (jobs, ages, listeners, webhooks) = (
         Family::<Labels<2>, Gauge>::default(),
         Family::<Labels<1>, Gauge<f64, std::sync::atomic::AtomicU64>>::default(),
         Gauge::<i64>::default(),
+        Family::<Labels<1>, Gauge>::default(),
     );
     for (kind, state, count) in standing.jobs {
         // Those beyond the bound add up.
@@ -161,6 +177,9 @@ pub fn render(standing: Standing) -> String {
     for (kind, age_ms) in standing.ages_ms {
         ages.get_or_create(&[("kind", FIGURES.kind(&kind))]).set(age_ms as f64 / 1e3);
     }
+    for (state, count) in standing.webhooks {
+        webhooks.get_or_create(&[("state", state.to_owned())]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
     listeners.set(i64::try_from(standing.listeners).unwrap_or(i64::MAX));
     registry.register("dropforge_jobs", "Jobs by kind and state", jobs);
     registry.register(
@@ -169,6 +188,7 @@ pub fn render(standing: Standing) -> String {
         ages,
     );
     registry.register("dropforge_listeners", "Clients that follow events", listeners);
+    registry.register("dropforge_webhooks", "Webhooks that are not delivered yet", webhooks);
     let mut text = String::new();
     let written = encode_registry(&mut text, &registry)
         .and_then(|()| encode_registry(&mut text, &FIGURES.registry))

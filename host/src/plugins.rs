@@ -18,10 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
-pub use self::check::{Verdict, check};
+pub use self::check::{Bench, Verdict, check, check_at};
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
@@ -142,7 +144,8 @@ impl Plugin {
 }
 
 /// Where a file stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum FileState {
     /// Being checked.
     Compiling,
@@ -153,17 +156,21 @@ pub enum FileState {
 }
 
 /// One file of the folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PluginFileReport)]
 pub struct FileReport {
     /// Its name.
     pub file: String,
     /// The kind it would serve, if the name allows one.
+    #[schema(required)]
     pub kind: Option<Kind>,
     /// Where it stands.
     pub state: FileState,
     /// Why it was rejected.
+    #[schema(required)]
     pub reason: Option<String>,
     /// SHA-256 of its content, once read.
+    #[schema(required)]
     pub digest: Option<String>,
 }
 

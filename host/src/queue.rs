@@ -12,8 +12,11 @@ mod telling;
 mod waiters;
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -32,8 +35,8 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, Options, Payload, Retention, Share,
-    Store, StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload,
+    Retention, Share, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -76,6 +79,8 @@ pub struct Submission {
     pub options: Options,
     /// The blobs the input names, each once.
     pub blobs: Vec<Payload>,
+    /// Who is to be told how it ended.
+    pub webhook: Option<NewWebhook>,
     /// 0 to 9.
     pub priority: u8,
     /// The most attempts.
@@ -178,7 +183,8 @@ impl Queue {
             owner: wanted.owner,
             ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
-        let new = NewJob { job, input: wanted.input, options: wanted.options, blobs: wanted.blobs };
+        let Submission { input, options, blobs, webhook, .. } = wanted;
+        let new = NewJob { job, input, options, blobs, webhook };
         let kept_until = now.after(self.settings.keys_kept);
         let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
         let queue_max = wanted.queue_max.unwrap_or(self.settings.queue_max);
@@ -261,10 +267,21 @@ impl Queue {
         }
     }
 
-    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds after.
+    /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds, and does not wait for the disk.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let progress = self.running().get(&id).map(|under_way| under_way.attempt.progress());
-        let job = self.store.cancel(id, progress, Time::now()).await?;
+        let under_way = self.running().get(&id).cloned();
+        let progress = under_way.as_ref().map(|under_way| under_way.attempt.progress());
+        let mut recorded = pin!(self.store.cancel(id, progress, Time::now()));
+        // Handed in before the attempt is stopped, and so recorded before its end. Were the process to die in between, the job would
+        // run again, as if nobody had asked; nobody was answered either.
+        let at_once = poll_fn(|context| Poll::Ready(recorded.as_mut().poll(context))).await;
+        if let Some(under_way) = under_way {
+            under_way.attempt.stop(Stop::Cancelled);
+        }
+        let job = match at_once {
+            Poll::Ready(recorded) => recorded?,
+            Poll::Pending => recorded.await?,
+        };
         // Looked up again: it may have been claimed in between.
         let under_way = self.running().get(&id).cloned();
         if let Some(under_way) = under_way.filter(|_| job.state == State::Cancelled) {

@@ -2,6 +2,7 @@
 
 mod log;
 
+use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
@@ -97,6 +98,16 @@ impl Running {
     /// Whether the attempt is to stop, or its time is over.
     pub fn is_over(&self) -> bool {
         self.stop_requested().is_some() || self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    }
+
+    /// The same for what is done in pieces: fails once the attempt is over.
+    pub fn go_on(&self) -> io::Result<()> {
+        if self.is_over() { Err(io::Error::new(io::ErrorKind::TimedOut, "the attempt is over")) } else { Ok(()) }
+    }
+
+    /// When its time is over; nothing before it was started.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.get().copied()
     }
 
     /// Has `waker` woken at the next [`stop`](Self::stop). Look at [`stop_requested`](Self::stop_requested)

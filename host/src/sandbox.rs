@@ -3,17 +3,20 @@
 //! A job gets a fresh instance with its own memory, deadline and fuel, and only the imports the contract names.
 //! Nothing is kept between calls. The engine's words (store, linker, fuel slice) stay in this folder.
 
+mod adapt;
 mod backtrace;
 mod bounded;
 mod checkpoints;
 mod command;
 mod compiled;
 mod contract;
+mod describe;
 mod doctor;
 mod files;
 mod grants;
 mod http;
 mod meter;
+mod outcome;
 mod pace;
 mod reach;
 mod run;
@@ -31,7 +34,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-pub use self::bounded::OnPark;
+pub use self::bounded::{OnTurn, Stopped, Turn, blocking};
 pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
@@ -190,7 +193,11 @@ impl Sandbox {
         if let Some(reason) = examine(bytes).reason() {
             return Err(NotAPlugin(reason));
         }
-        let component = if is_module(bytes) { self.compile(&command::adapt(bytes)?)? } else { self.compile(bytes)? };
+        let component = if is_module(bytes) {
+            self.compile(&adapt::adapt(bytes, doctor::wanted_of(bytes))?)?
+        } else {
+            self.compile(bytes)?
+        };
         let program = self.link(&component, shape_of(bytes, &component))?;
         let about = match &program.linked {
             Linked::Job(plugin) => self.describe(plugin, new_upload).await?,
@@ -245,10 +252,10 @@ fn is_module(bytes: &[u8]) -> bool {
 
 /// What a file is that could be compiled. The doctor has said the same before.
 fn shape_of(bytes: &[u8], component: &Component) -> Shape {
-    if is_module(bytes) {
-        Shape::CommandModule
-    } else if component.get_export_index(None, "run").is_some() {
+    if component.get_export_index(None, "run").is_some() {
         Shape::JobComponent
+    } else if is_module(bytes) {
+        Shape::CommandModule
     } else {
         Shape::CommandComponent
     }
@@ -256,7 +263,9 @@ fn shape_of(bytes: &[u8], component: &Component) -> Shape {
 
 fn config(capacity: Capacity) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    let core_instances = capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT);
+    // Also where there is room for one guest alone, as for a check, it may be of many parts.
+    let core_instances =
+        capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX);
     pool.total_component_instances(capacity.guests_max)
         .total_core_instances(core_instances)
         // Nobody's component may take the place of the others'.

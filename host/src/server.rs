@@ -1,6 +1,7 @@
 //! Builds the parts, serves, and stops them in order.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ use tokio::task::JoinHandle;
 use crate::api::{self, Api, Origins};
 use crate::config::Config;
 use crate::connections::{self, Certificate, Door};
-use crate::job::Backoff;
+use crate::job::{Backoff, Persistence};
 use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
 use crate::sandbox::{Capacity, Limits, Sandbox};
+use crate::secrets::SecretSource;
 use crate::store::{self, Retention, Share, Store};
 use crate::tokens::Tokens;
+use crate::webhooks::{self, Secret, Webhooks};
 use crate::worker::{Workers, Workplace};
 
 /// Open files that connections leave to everything else, or half of them if there are not so many.
@@ -34,6 +37,7 @@ pub struct Server {
     http: JoinHandle<()>,
     is_tls: bool,
     time: JoinHandle<()>,
+    webhooks: JoinHandle<()>,
     plugins: Arc<Plugins>,
     workers: Workers,
     queue: Arc<Queue>,
@@ -47,6 +51,7 @@ impl Server {
         let certificate = certificate(config)?;
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let origins = Origins::new(&config.cors_origins).map_err(anyhow::Error::msg).context("cors_origins")?;
+        let webhooks = webhook_settings(config)?;
         let is_tls = tls.is_some();
         // The address first: if it is taken, nothing has been touched.
         let listener = TcpListener::bind(config.listen).await;
@@ -87,11 +92,14 @@ impl Server {
             );
         });
         let stopping = watch::Sender::new(false);
+        let webhooks = Arc::new(Webhooks::new(webhooks, Arc::clone(&queue), api::job_as_json));
+        let delivering = tokio::spawn(Arc::clone(&webhooks).keep_delivering(stopping.subscribe()));
         let api = Api {
             queue: Arc::clone(&queue),
             plugins: Arc::clone(&plugins),
             tokens,
             rate_limit: config.rate_limit.0,
+            webhooks,
             origins,
             limits: api_limits(config),
             workers: config.worker_count(),
@@ -99,7 +107,7 @@ impl Server {
         };
         let door = Door::new(listener, tls, connection_limits(config), api::refusal_of_a_connection());
         let http = tokio::spawn(door.serve(api::router(api), stopping.subscribe()));
-        Ok(Self { address, is_tls, stopping, failed, http, time, plugins, workers, queue })
+        Ok(Self { address, is_tls, stopping, failed, http, time, webhooks: delivering, plugins, workers, queue })
     }
 
     /// Where it listens.
@@ -135,13 +143,21 @@ impl Server {
 
     /// Stops everything, in the order in which it depends on each other.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let Self { stopping, http, time, plugins, mut workers, queue, .. } = self;
-        // 1. No new requests; those that wait for a job are answered now, the others get a moment.
+        let Self { stopping, mut http, time, mut webhooks, plugins, mut workers, queue, .. } = self;
+        // 1. No new requests; those that wait for a job are answered now, the others get a moment, and so do webhooks that are
+        // being delivered.
         stopping.send_replace(true);
-        let mut http = http;
-        if tokio::time::timeout(LAST_ANSWERS, &mut http).await.is_err() {
+        let (answered, delivered) = tokio::join!(
+            tokio::time::timeout(LAST_ANSWERS, &mut http),
+            tokio::time::timeout(LAST_ANSWERS, &mut webhooks)
+        );
+        if answered.is_err() {
             tracing::warn!("some clients did not take their answers in time");
             http.abort();
+        }
+        if delivered.is_err() {
+            tracing::info!("some webhooks are delivered after the next start");
+            webhooks.abort();
         }
         // 2. No new plugins. 3. No new jobs; running ones go back to the queue, and that is recorded.
         time.abort();
@@ -157,7 +173,7 @@ impl Server {
     }
 }
 
-fn api_limits(config: &Config) -> api::Limits {
+pub(crate) fn api_limits(config: &Config) -> api::Limits {
     api::Limits {
         json_bytes_max: config.json_bytes_max,
         body_bytes_max: config.body_bytes_max,
@@ -242,6 +258,24 @@ fn queue_settings(config: &Config) -> queue::Settings {
         listeners_max: config.listeners_max,
         workers: config.worker_count(),
     }
+}
+
+/// Who may be told of jobs, with the secrets read. What is said of a secret that cannot be used names its place alone.
+fn webhook_settings(config: &Config) -> anyhow::Result<webhooks::Settings> {
+    let read = |(number, source): (usize, &SecretSource)| {
+        let secret =
+            source.read(Path::new("")).and_then(|text| Secret::parse(&text).map_err(|error| error.to_string()));
+        secret.map_err(|error| anyhow::anyhow!("webhook_secrets.{number}: {error}"))
+    };
+    let backoff =
+        Backoff { first: config.webhook_pause.0, longest: config.webhook_pause_max.0.max(config.webhook_pause.0) };
+    Ok(webhooks::Settings {
+        receivers: config.webhooks.clone(),
+        secrets: config.webhook_secrets.iter().enumerate().map(read).collect::<anyhow::Result<_>>()?,
+        timeout: config.webhook_timeout.0,
+        persistence: Persistence { backoff, longest: config.webhook_keep_trying.0 },
+        open_max: config.webhooks_max,
+    })
 }
 
 fn store_settings(config: &Config) -> store::Settings {

@@ -27,6 +27,7 @@ mod transfer;
 mod untouched;
 mod uploads;
 mod verify;
+mod webhooks;
 mod writer;
 mod writes;
 
@@ -60,6 +61,7 @@ use self::space::Room;
 pub use self::transfer::TransferError;
 pub use self::uploads::{Share, UPLOADS_MAX};
 pub use self::verify::{Verdict, verify};
+pub use self::webhooks::{NewWebhook, WebhookCounts, WebhookTry};
 use self::writer::Change;
 use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
 use crate::time::Time;
@@ -110,7 +112,7 @@ impl Store {
     pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
         // Said at once, and not only when the writer, which may be waiting for room, comes to it. A key that was used before
         // still gets its answer there, as long as the writer does not wait.
-        if self.disk.space.room() > Room::Scarce {
+        if self.is_out_of_room() {
             return Err(StoreError::DiskFull);
         }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await

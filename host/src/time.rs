@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, format = DateTime)]
 pub struct Time(pub i64);
 
 impl Time {
@@ -87,9 +91,26 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from(signed).ok()
 }
 
-/// A duration in a request or a config file; see [`parse_duration`].
+/// Text such as `2s`, `500ms`, `1h` or `1m30s`, or a whole number of milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+impl PartialSchema for Span {
+    fn schema() -> RefOr<Schema> {
+        let text =
+            ObjectBuilder::new().schema_type(Type::String).pattern(Some("^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"));
+        let number = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer)).minimum(Some(0));
+        let either = OneOfBuilder::new().item(text.min_length(Some(2))).item(number);
+        let about = "Text such as `2s`, `500ms`, `1h` or `1m30s`, or a whole number of milliseconds.";
+        either.description(Some(about)).into()
+    }
+}
+
+impl ToSchema for Span {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+}
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

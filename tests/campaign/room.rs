@@ -1,6 +1,8 @@
 //! Disks that run full, or cannot be written at all.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -11,6 +13,8 @@ use crate::support::answer::Answer;
 use crate::support::{Host, eventually, guest, program};
 
 const RESERVE_BYTES: u64 = 24 << 20;
+/// With less, no outcome is written.
+const OUTCOME_BYTES: u64 = 16 << 20;
 
 /// Fault: a full disk loses what was accepted, wedges the host, or is not noticed when there is room again.
 #[test]
@@ -65,27 +69,16 @@ fn uploads_stop_before_they_take_the_room_that_outcomes_need() {
     let setup = Host::prepare().with_guest("good", guest::good()).set("disk_reserve_bytes", RESERVE_BYTES);
     let disk = Mount::memory(&setup.data(), 64 << 20);
     let mut host = setup.start();
-    let (over, data) = (AtomicBool::new(false), host.setup().data());
-    let lowest = std::thread::scope(|scope| {
-        // The watch ends also when this thread fails.
-        let _end = EndOnDrop(&over);
-        let watch = scope.spawn(|| {
-            let mut lowest = u64::MAX;
-            while !over.load(Ordering::Relaxed) {
-                let disk = rustix::fs::statvfs(&data).expect("the disk is there");
-                lowest = lowest.min(disk.f_bavail * disk.f_frsize);
+    let lowest = lowest_while(&host.setup().data(), || {
+        std::thread::scope(|scope| {
+            let uploads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| host.post("/v1/kinds/good/jobs", vec![7; 60 << 20]))).collect();
+            for upload in uploads {
+                upload.join().expect("it is answered").refused(507, "disk_full");
             }
-            lowest
         });
-        let uploads: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| host.post("/v1/kinds/good/jobs", vec![7; 60 << 20]))).collect();
-        for upload in uploads {
-            upload.join().expect("it is answered").refused(507, "disk_full");
-        }
-        over.store(true, Ordering::Relaxed);
-        watch.join().expect("it only looks")
     });
-    assert!(lowest > RESERVE_BYTES / 2, "only {lowest} bytes were left");
+    assert!(lowest > RESERVE_BYTES - (2 << 20), "only {lowest} bytes were left");
     host.still_works();
     assert!(host.terminate().success());
     drop((host, disk));
@@ -117,37 +110,134 @@ fn a_read_only_disk_stops_the_host_with_a_clear_message_and_loses_nothing() {
     drop((host, disk));
 }
 
-/// Fault: a program fills the disk with its folder `/out`, and the outcomes of others cannot be recorded.
+/// What is left of the disk that holds the data folder.
+fn free(data: &Path) -> u64 {
+    rustix::fs::statvfs(data).map(|disk| disk.f_bavail * disk.f_frsize).expect("the disk is there")
+}
+
+/// The least room there is while something is done.
+fn lowest_while(data: &Path, act: impl FnOnce()) -> u64 {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // The watch ends also when this thread fails.
+        let _end = EndOnDrop(&over);
+        let watch = scope.spawn(|| {
+            let mut lowest = u64::MAX;
+            while !over.load(Ordering::Relaxed) {
+                lowest = lowest.min(free(data));
+            }
+            lowest
+        });
+        act();
+        over.store(true, Ordering::Relaxed);
+        watch.join().expect("it only looks")
+    })
+}
+
+/// Fault: programs fill the disk with their folder `/out`, or jobs with artifacts, up to the mark at which the one writer of the
+/// store waits for room with all that others want to have recorded.
 #[test]
-fn a_program_that_fills_its_folder_leaves_the_room_that_outcomes_need() {
-    if !can_mount("filling a disk from a program") {
+fn whoever_fills_the_disk_is_stopped_before_others_have_to_wait() {
+    if !can_mount("filling a disk from guests") {
         return;
     }
-    let body = "(local.set $fd (call $open (i32.const 4) (text \"x\") (i32.const 1)))
-        (loop $more (br_if $more (i32.eqz (call $try_write (local.get $fd) (i32.const 65536) (i32.const 60000)))))
-        (loop $forever (br $forever))";
+    let open = "(local.set $fd (call $open (i32.const 4) (text \"x\") (i32.const 1)))";
+    let forever =
+        "(loop $more (drop (call $try_write (local.get $fd) (i32.const 65536) (i32.const 60000))) (br $more))";
+    let grown = format!("{open} {forever}");
+    // Long first, and filled then: nothing grows any more.
+    let hole = format!(
+        "{open} (drop (call $set_size (local.get $fd) (i64.const 60000000)))
+         (loop $more
+           (i32.store (i32.const 0) (i32.const 65536)) (i32.store (i32.const 4) (i32.const 60000))
+           (drop (call $fd_pwrite (local.get $fd) (i32.const 0) (i32.const 1)
+             (i64.extend_i32_u (i32.mul (local.get $i) (i32.const 60000))) (i32.const 8)))
+           (local.set $i (i32.rem_u (i32.add (local.get $i) (i32.const 1)) (i32.const 1000))) (br $more))"
+    );
+    let artifacts = r#"(call $open_artifact (text "a") (text "text/plain") (i32.const 832))
+        (loop $more
+          (call $write (i32.load (i32.const 836)) (i32.const 0) (i32.const 65536) (i32.const 848)) (br $more))"#;
+    // Where each is stopped: programs as soon as new jobs are refused, what is given back at half of the way to the writer's mark.
+    let scratch = "scratch = true\nscratch_bytes = 1000000000";
+    for (filler, settings, mark) in [
+        (program::module(&grown), scratch, RESERVE_BYTES),
+        (program::module(&hole), scratch, RESERVE_BYTES),
+        (guest::run(artifacts), "output_bytes = 1000000000", (RESERVE_BYTES + OUTCOME_BYTES) / 2),
+    ] {
+        let setup = Host::prepare()
+            .with_guest("good", guest::good())
+            .with_plugin("message")
+            .with_guest("filler", filler)
+            .with_file("filler.toml", settings)
+            .set("disk_reserve_bytes", RESERVE_BYTES)
+            .set("workers", 4);
+        let disk = Mount::memory(&setup.data(), 64 << 20);
+        let host = setup.start();
+        let data = host.setup().data();
+        let lowest = lowest_while(&data, || {
+            let beside = host.submit_raw("message", r#"{"message": "beside", "seconds": 0.2}"#);
+            let fillers: Vec<String> =
+                (0..3).map(|_| host.submit_job(json!({"kind": "filler", "input": null, "max_attempts": 1}))).collect();
+            host.wait_for(&beside, "succeeded");
+            for filler in fillers {
+                let failure = host.failure(&filler);
+                assert_eq!((&failure["code"], &failure["fault"]), (&json!("internal"), &json!("host")), "{failure}");
+                assert!(failure["message"].as_str().is_some_and(|text| text.contains("no room")), "{failure}");
+                let good = host.post("/v1/kinds/good/jobs?timeout=5s", "");
+                assert!(good.status == 202 || good.status == 507, "{}", good.text());
+            }
+        });
+        // What the store itself writes meanwhile, and what three threads have announced but not written yet.
+        assert!(lowest > mark - (2 << 20), "{lowest} bytes were left, and {mark} should be");
+        let id = eventually("there is room again", || {
+            let answer = host.post("/v1/kinds/good/jobs", "again");
+            (answer.status == 202).then(|| answer.json()["id"].as_str().expect("an id").to_owned())
+        });
+        assert_eq!(host.output(&id), b"ok");
+        drop((host, disk));
+    }
+}
+
+/// Fault: on a full disk a cancel waits behind outcomes that wait for room, and its guest goes on for as long; and what would make
+/// room waits there as well.
+#[test]
+fn on_a_full_disk_jobs_can_still_be_cancelled_and_deleted() {
+    if !can_mount("filling a disk under a host") {
+        return;
+    }
+    let ends = r#"(call $block (call $subscribe_duration (i64.const 1000000000)))
+        (call $progress (f64.const 1) (text "all done")) (return (call $done (text "text/plain") (text "ok")))"#;
     let setup = Host::prepare()
         .with_guest("good", guest::good())
-        .with_guest("filler", program::module(body))
-        .with_file("filler.toml", "scratch = true\ntimeout = \"3s\"")
+        .with_guest("ending", guest::run(ends))
+        .with_guest("endless", guest::run("(loop $spin (br $spin))"))
         .set("disk_reserve_bytes", RESERVE_BYTES)
         .set("workers", 2);
     let disk = Mount::memory(&setup.data(), 64 << 20);
     let host = setup.start();
-    let filler = host.submit_job(json!({"kind": "filler", "input": null, "max_attempts": 1}));
-    let free =
-        || rustix::fs::statvfs(host.setup().data()).map(|disk| disk.f_bavail * disk.f_frsize).expect("it is there");
-    // As far as it gets: into the room for outcomes, but not into the last of it.
-    eventually("it has been refused", || (free() < RESERVE_BYTES).then_some(()));
-    host.post("/v1/kinds/good/jobs", "more").refused(507, "disk_full");
-    assert!(free() > 12 << 20, "{} bytes are left", free());
-    let failure = host.failure(&filler);
-    assert!(failure["code"] == "internal" || failure["code"] == "deadline_exceeded", "{failure}");
-    assert!(free() > RESERVE_BYTES, "its folder is gone");
-    let id = eventually("there is room again", || {
-        let answer = host.post("/v1/kinds/good/jobs", "again");
-        (answer.status == 202).then(|| answer.json()["id"].as_str().expect("an id").to_owned())
-    });
-    assert_eq!(host.output(&id), b"ok");
+    let old = host.submit_raw("good", "");
+    host.wait_for(&old, "succeeded");
+    let ending = host.submit_raw("ending", "");
+    let endless = host.submit_raw("endless", "");
+    for id in [&ending, &endless] {
+        host.wait_for(id, "running");
+    }
+    // Somebody else's file, up to the mark at which no outcome is written.
+    let ballast = host.setup().data().join("ballast");
+    let size = free(&host.setup().data()) - (OUTCOME_BYTES - (2 << 20));
+    std::fs::write(&ballast, vec![0; usize::try_from(size).expect("some MiB")]).expect("there is room for it");
+    host.wait_until(&ending, "has done its work", |job| job["progress"]["fraction"] == 1.0);
+    let started = Instant::now();
+    assert_eq!(host.cancel(&endless)["state"], "cancelled");
+    let path = format!("/v1/jobs/{old}");
+    assert_eq!(Answer::of(host.request(reqwest::Method::DELETE, &path)).status, 204);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(host.job(&ending)["state"], "running");
+    std::fs::remove_file(&ballast).expect("it is there");
+    host.wait_for(&ending, "succeeded");
+    let job = host.wait_until(&endless, "has let go of its thread", |job| job["usage"] != json!([]));
+    let wall = job["usage"][0]["wall_ms"].as_u64().expect("a number");
+    assert!(job["usage"][0]["bound"] == "cancelled" && wall < 20_000, "{job}");
+    assert_eq!(host.get(&path).status, 404);
     drop((host, disk));
 }

@@ -1,13 +1,14 @@
 //! The command line as people and scripts use it: words in, output, exit code.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::command::say;
+use crate::support::command::{say, say_with};
 use crate::support::{Host, eventually, guest, program};
 
 fn host() -> Host {
@@ -266,5 +267,77 @@ fn completions_are_made_for_each_shell() {
     let host = host();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(host.says(&["completions", shell]).ended_with(0).text().contains("dropforge"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_that_ends_can_say_json() {
+    let setup = Host::prepare();
+    let help = |words: &[&str]| say(&[words, &["--help"]].concat(), "", b"", setup.folder()).ended_with(0).text();
+    let names = |help: &str| -> Vec<String> {
+        let commands = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+        commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).map(str::to_owned).collect()
+    };
+    let all = names(&help(&[]));
+    assert!(all.len() > 20, "{all:?}");
+    // A host goes on, the other two are for shells and for people.
+    for name in all.iter().filter(|name| !matches!(name.as_str(), "serve" | "completions" | "help")) {
+        let about = help(&[name]);
+        let below: Vec<String> = names(&about).into_iter().filter(|below| below != "help").collect();
+        assert!(about.contains("--json") || !below.is_empty(), "{name}: {about}");
+        for below in below {
+            assert!(help(&[name, &below]).contains("--json"), "{name} {below}");
+        }
+    }
+    let said = say(&["token", "new", "--kind", "Bad", "--json"], "", b"", setup.folder()).ended_with(1);
+    let error: Value = serde_json::from_str(&said.errors).expect("also of a command below another");
+    assert!(error["detail"].as_str().is_some_and(|detail| detail.contains("no kind")), "{error}");
+}
+
+#[test]
+fn data_folders_are_moved_with_json_for_programs() {
+    let mut host = host();
+    host.still_works();
+    assert!(host.terminate().success());
+    let words = |words: &[&str]| say(words, "", b"", host.setup().folder()).ended_with(0);
+    let said = words(&["export", "data", "all.ndjson", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&said.errors).expect("JSON"), json!({"jobs": 1}));
+    assert_eq!(words(&["import", "all.ndjson", "new", "--json"]).json()["jobs"], 1);
+    let sizes = words(&["compact", "new", "--json"]).json();
+    assert!(sizes["bytes_now"].as_u64().expect("a number") > 0, "{sizes}");
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let host = host();
+    let id = host.says(&["submit", "good"]).ended_with(0).text();
+    host.says(&["wait", id.trim_end()]).ended_with(0);
+    let list = |variables: &[(&str, &Path)]| {
+        let said = say_with(variables, &["list"], host.process().address(), b"", host.setup().folder());
+        said.ended_with(0).text()
+    };
+    assert!(!list(&[]).contains('\u{1b}'));
+    assert!(list(&[("CLICOLOR_FORCE", Path::new("1"))]).contains("\u{1b}[32msucceeded\u{1b}[0m"));
+}
+
+#[test]
+fn errors_say_what_to_try() {
+    let host = Host::prepare()
+        .with_guest("bad", guest::run("(unreachable)"))
+        .with_guest("slow", guest::sleeping(Duration::from_secs(600)))
+        .start();
+    let bad = host.submit("bad", Value::Null);
+    host.wait_for(&bad, "failed");
+    let slow = host.submit("slow", Value::Null);
+    host.cancel(&slow);
+    for (words, hint) in [
+        (["submit", "god"], "`dropforge kinds`"),
+        (["status", "01900000-0000-7000-8000-000000000000"], "`dropforge list`"),
+        (["result", &bad], "`dropforge logs ID`"),
+        (["result", &slow], "`dropforge retry ID`"),
+    ] {
+        let said = host.says(&words);
+        let tries = said.errors.lines().find(|line| line.trim_start().starts_with("try:"));
+        assert!(said.code > 2 && tries.is_some_and(|line| line.contains(hint)), "{words:?}: {said:?}");
     }
 }

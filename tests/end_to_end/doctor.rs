@@ -75,7 +75,10 @@ fn core_modules_built_for_something_else_are_told_for_what() {
             &["core WebAssembly module", "wasm32-unknown-unknown", "wasm32-wasip2", "exports add"],
         ),
         (text("(module)"), &["no exported functions", "wasm32-wasip2"]),
-        (text(r#"(module (@custom "component-type:x" "") (func (export "run")))"#), &["wasm-tools component new"]),
+        (
+            text(r#"(module (@custom "component-type:x" "") (func (export "run")))"#),
+            &["the world that is embedded in it", "current tools"],
+        ),
         (import("wasi_unstable", "fd_write"), &["preview 0", "wasi_unstable", "wasm32-wasip1"]),
         (import("__wbindgen_placeholder__", "__wbindgen_throw"), &["wasm-bindgen", "main function"]),
         (import("gojs", "runtime.wasmExit"), &["GOOS=wasip1"]),
@@ -94,6 +97,36 @@ fn core_modules_built_for_something_else_are_told_for_what() {
         ),
     ];
     rejected(Host::prepare(), &files);
+}
+
+#[test]
+fn a_module_that_carries_its_world_is_a_plugin_of_that_world() {
+    let setup = Host::prepare().with_guest("module", Guest::GOOD.module_with_world());
+    let verdict = check(&setup, "module.wasm");
+    assert_eq!((&verdict["usable"], &verdict["shape"]), (&json!(true), &json!("job_component")), "{verdict}");
+    let mut host = setup.start();
+    assert_eq!(host.output(&host.submit("module", json!({}))), b"ok");
+    // Its compiled code is that of a plugin as well.
+    host.kill_and_restart();
+    assert_eq!(host.output(&host.submit("module", json!({}))), b"ok");
+    // The section says what is to be exported, and nothing is.
+    let module = Guest::GOOD.module_with_world();
+    let world = wasmparser::Parser::new(0).parse_all(&module).find_map(|payload| match payload {
+        Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with("component-type") => {
+            Some(section.data().iter().map(|byte| format!("\\{byte:02x}")).collect::<String>())
+        }
+        _ => None,
+    });
+    let world = world.expect("the module carries one");
+    let bare = text(&format!(r#"(module (@custom "component-type" "{world}"))"#));
+    rejected(Host::prepare(), &[(bare, &["the world that is embedded in it"])]);
+}
+
+#[test]
+fn a_plugin_of_many_parts_is_checked_like_any_other() {
+    // As plugins in Python are; a host has room for many of them.
+    let setup = Host::prepare().with_guest("many", guest::crowded(guest::echo(), 7));
+    assert_eq!(check(&setup, "many.wasm")["reason"], json!(null));
 }
 
 #[test]
@@ -178,7 +211,7 @@ fn names_sizes_and_settings_are_checked_as_well() {
     }
     assert_eq!(check(&setup, "good.wasm")["usable"], true);
     let missing = setup.check("nowhere.wasm", &[]);
-    assert!(missing.status.code() == Some(1) && missing.stderr.contains("nowhere.wasm"), "{missing:?}");
+    assert!(missing.status.code() == Some(6) && missing.stderr.contains("nowhere.wasm"), "{missing:?}");
 }
 
 #[test]
@@ -241,7 +274,7 @@ fn a_duplicate_is_named() {
 
 /// What `describe` may take and return, just inside and just outside.
 #[test]
-fn a_plugin_describes_itself_within_64_mib_and_256_kib() {
+fn a_plugin_describes_itself_within_48_mib_and_256_kib() {
     let grow =
         |pages: u32| guest::with_start(&format!("(drop (memory.grow (i32.sub (i32.const {pages}) (memory.size))))"));
     let long = |bytes: u32| {
@@ -251,9 +284,17 @@ fn a_plugin_describes_itself_within_64_mib_and_256_kib() {
              (i32.store (i32.const 20) (i32.const {bytes})) (return (i32.const 16))"
         ))
     };
-    let within = Host::prepare().with_guest("grown", grow(1024)).with_guest("long", long(261_000)).start();
+    let within = Host::prepare().with_guest("grown", grow(768)).with_guest("long", long(261_000)).start();
     for file in ["grown.wasm", "long.wasm"] {
         assert_eq!(within.file(file)["state"], "serving", "{}", within.file(file));
     }
-    rejected(Host::prepare(), &[(grow(1025), &["memory", "67108864"]), (long(263_000), &["describe", "262144"])]);
+    rejected(Host::prepare(), &[(grow(769), &["memory", "50331648"]), (long(263_000), &["describe", "262144"])]);
+}
+
+/// Fault: a check makes room for a small plugin, and says no to one of many parts, such as those of Python, that a host serves.
+#[test]
+fn a_check_has_as_much_room_as_a_host_for_plugins_of_many_parts() {
+    let host = Host::prepare().with_guest("parts", guest::crowded(guest::good(), 7)).start();
+    assert_eq!(host.file("parts.wasm")["state"], "serving", "{}", host.file("parts.wasm"));
+    assert_eq!(check(host.setup(), "parts.wasm")["problems"], json!([]));
 }

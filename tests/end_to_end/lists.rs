@@ -147,7 +147,7 @@ fn the_plugin_list_shows_every_file_with_its_state() {
     let list = host.get("/v1/plugins").json();
     let [bad, good] = &list["plugins"].as_array().expect("a list")[..] else { panic!("{list}") };
     let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(guest::good()));
-    let expected = json!({"file": "good.wasm", "kind": "good", "state": "serving", "reason": null, "digest": digest});
+    let expected = json!({"file": "good.wasm", "kind": "good", "state": "serving", "reason": null, "digest": digest, "same_as": []});
     assert_eq!(*good, expected);
     assert_eq!((&bad["file"], &bad["kind"], &bad["state"]), (&json!("bad.wasm"), &json!("bad"), &json!("rejected")));
     assert!(bad["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{bad}");

@@ -239,14 +239,29 @@ fn a_grant_is_for_one_kind_only() {
 fn what_is_sent_and_received_counts_to_the_last_byte() {
     let server = Server::start();
     let port = server.port();
-    let host = host(&format!("network_bytes = 100000\n{}methods = [\"GET\", \"POST\"]", granting(&server)));
-    let count = |bytes: u32| host.probe("kind", &[&format!("count http 127.0.0.1:{port} /bytes/{bytes}")]).remove(0);
-    assert_eq!(count(100_000), "100000");
-    assert!(count(100_001).starts_with("error: "));
+    let with =
+        |bytes: usize| host(&format!("network_bytes = {bytes}\n{}methods = [\"GET\", \"POST\"]", granting(&server)));
+    let tried = format!("count http 127.0.0.1:{port} /bytes/90000");
+    assert_eq!(with(1_000_000).probe("kind", &[&tried]), ["90000"]);
+    let wire = server.heads()[0].len() + "HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".len() + 90_000;
+    assert_eq!(with(wire).probe("kind", &[&tried]), ["90000"]);
+    let below = with(wire - 1);
+    let id = below.submit_raw("kind", tried.clone());
+    let answer = String::from_utf8(below.output(&id)).expect("it answers in text");
+    assert!(answer.starts_with("error: "), "{answer}");
+    let log = below.get(&format!("/v1/jobs/{id}/logs")).text();
+    assert!(log.contains("network_bytes") && log.contains(&(wire - 1).to_string()), "{log}");
+    let host = with(100_000);
     let send = |bytes: u32| host.probe("kind", &[&format!("send http 127.0.0.1:{port} {bytes}")]).remove(0);
-    // The answer has five bytes.
-    assert_eq!(send(99_995), "200");
+    // Each piece of 4,096 bytes goes with a line that says how long it is.
+    assert_eq!(send(99_000), "200");
     assert!(send(100_001).starts_with("error: "), "more was sent than granted");
+    // Heads alone, of the guest's own making and of the server's, and one after the other without end.
+    let field = format!("http GET http 127.0.0.1:{port} / x:{}", "y".repeat(60_000));
+    let answers = host.probe("kind", &[&field, &field]);
+    assert!(answers[0].starts_with("200") && answers[1].starts_with("error: "), "{}", answers[1]);
+    let heads = host.probe("kind", &[&format!("count http 127.0.0.1:{port} /continues")]).remove(0);
+    assert!(heads.starts_with("error: "), "{heads}");
     let endless = host.probe("kind", &[&format!("count http 127.0.0.1:{port} /endless")]).remove(0);
     assert!(endless.starts_with("error: "), "{endless}");
     // All requests of an attempt count together.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Host, is_terminal, shipped};
+use crate::support::receiver::Receiver;
+use crate::support::{Host, eventually, is_terminal, shipped};
 
 /// The commands of the README's shell blocks, continued lines joined.
 fn commands() -> Vec<String> {
@@ -38,8 +39,8 @@ fn every_curl_line_works_as_printed() {
     let folder = host.setup().folder().to_owned();
     std::fs::create_dir_all(folder.join("host/assets")).expect("a folder can be made");
     std::fs::write(folder.join("host/assets/demo.pdf"), shipped("host/assets/demo.pdf")).expect("writable");
-    // The one with a token has a test of its own.
-    let is_one = |line: &String| line.starts_with("curl ") && !line.contains("$TOKEN");
+    // The ones with a token and with a webhook have tests of their own.
+    let is_one = |line: &String| line.starts_with("curl ") && !line.contains("$TOKEN") && !line.contains("webhook");
     let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
     assert_eq!(lines.len(), 6, "{lines:?}");
     let mut id = String::from("ID");
@@ -124,6 +125,25 @@ fn the_line_that_checks_a_plugin_works_as_printed() {
 }
 
 #[test]
+fn the_line_that_begins_a_plugin_works_as_printed() {
+    let setup = Host::prepare();
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge new ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    run(&lines[0].replacen("dropforge ", concat!(env!("CARGO_BIN_EXE_dropforge"), " "), 1), setup.folder());
+    assert!(setup.folder().join("word-count/test").is_file());
+}
+
+#[test]
+fn the_line_that_runs_a_plugin_works_as_printed() {
+    let setup = Host::prepare().with_plugin("integrate");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge run ")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let caches = format!("XDG_CACHE_HOME=. {} ", env!("CARGO_BIN_EXE_dropforge"));
+    let printed = run(&lines[0].replacen("dropforge ", &caches, 1), setup.folder());
+    assert!(printed.starts_with("{\"result\":3.1"), "{printed}");
+}
+
+#[test]
 fn the_lines_about_tokens_work_as_printed() {
     let is_one = |line: &String| line.starts_with("dropforge token ") || line.contains("$TOKEN");
     let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
@@ -148,6 +168,34 @@ fn the_lines_about_tokens_work_as_printed() {
 }
 
 #[test]
+fn the_lines_about_webhooks_work_as_printed() {
+    let receiver = Receiver::start();
+    let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
+    let settings = readme.split("```toml\n").skip(1).find(|block| block.contains("webhook_secrets"));
+    let settings = settings.and_then(|block| block.split("```").next()).expect("there is such a block");
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.contains("webhook")).collect();
+    let [secret, curl] = lines.as_slice() else { panic!("{lines:?}") };
+    let here = format!("127.0.0.1\", port = {}", receiver.port());
+    let setup = Host::prepare().with_plugin("message");
+    run(secret, setup.folder());
+    let settings = settings.replace("127.0.0.1\", port = 9000", &here);
+    std::fs::write(setup.folder().join("dropforge.toml"), settings).expect("writable");
+    let mut process = setup.serve(["--listen", "127.0.0.1:0", "--config", "dropforge.toml"]);
+    assert!(process.comes_up(), "{}", process.stderr());
+    let curl =
+        curl.replace("http://127.0.0.1:8080", process.address()).replace(":9000", &format!(":{}", receiver.port()));
+    let job = eventually("the plugin serves", || {
+        let answer: serde_json::Value =
+            serde_json::from_str(&run(&curl.replacen("curl ", "curl -sS ", 1), setup.folder())).ok()?;
+        answer["id"].is_string().then_some(answer)
+    });
+    let told = receiver.wait_for(1).remove(0);
+    assert_eq!((&told.json()["type"], &told.json()["data"]["id"]), (&"job.succeeded".into(), &job["id"]));
+    let secret = std::fs::read_to_string(setup.folder().join("webhook.secret")).expect("the line wrote it");
+    assert!(told.is_signed_with(secret.trim_end()) && told.path == "/done");
+}
+
+#[test]
 fn its_table_of_a_kinds_settings_names_every_key() {
     let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
     let settings = String::from_utf8(shipped("host/src/plugins/settings.rs")).expect("the source is text");
@@ -169,4 +217,14 @@ fn its_table_of_settings_is_complete_and_true() {
     for name in names {
         assert!(readme.contains(&format!("`{name}`")), "the README does not name the setting {name}");
     }
+}
+
+#[test]
+fn the_plugin_in_the_guide_for_authors_is_the_one_its_helper_compiles() {
+    let text = |path: &str| String::from_utf8(shipped(path)).expect("it is text");
+    let (guide, helper) = (text("plugins/README.md"), text("plugins/sdk/src/lib.rs"));
+    let shown = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the guide shows one");
+    let compiled = helper.split("//! ```no_run\n").nth(1).and_then(|rest| rest.split("//! ```").next());
+    let compiled = compiled.expect("the helper documents one").replace("//! ", "").replace("//!", "");
+    assert_eq!(shown, compiled);
 }

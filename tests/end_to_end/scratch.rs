@@ -400,3 +400,27 @@ fn the_folders_are_gone_after_a_kill_and_a_restart() {
     host.wait_for(&id, "cancelled");
     nothing_is_left(&host);
 }
+
+#[test]
+fn the_bytes_of_in_are_limited_to_the_byte() {
+    let address = |bytes: &[u8]| format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes)));
+    let host = host("", "scratch_in_bytes = 100200");
+    let blob = vec![b'x'; 100_000];
+    assert_eq!(host.post("/v1/blobs", blob.clone()).status, 201);
+    // The blob, and the input that names it.
+    let naming = |size: usize| {
+        let named = format!(r#"{{"file":{{"$blob":"{}"}},"padding":""#, address(&blob));
+        let padded = format!(r#"{named}{}"}}"#, "x".repeat(size - named.len() - 2));
+        host.post("/v1/jobs", format!(r#"{{"kind": "tool", "input": {padded}}}"#)).json()["id"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    host.wait_for(&naming(200).expect("accepted"), "succeeded");
+    for id in [naming(201).expect("accepted"), host.submit_raw("tool", vec![b'x'; 100_201])] {
+        let failure = host.failure(&id);
+        assert_eq!((&failure["code"], &failure["fault"]), (&json!("invalid_input"), &json!("job")), "{failure}");
+        let message = failure["message"].as_str().expect("text");
+        assert!(message.contains("100201") && message.contains("scratch_in_bytes"), "{message}");
+    }
+    nothing_is_left(&host);
+}

@@ -240,3 +240,20 @@ fn it_is_closed_when_the_host_stops() {
         assert!(host.ended().success());
     }
 }
+
+/// Fault: every idle client holds a buffer for the largest message it might send one day.
+#[test]
+fn idle_listeners_are_cheap_and_all_of_them_hear_of_a_job() {
+    let exit = Host::prepare().run(&["bench", "--idle", "200", "--json"]);
+    assert!(exit.status.success(), "{exit:?}");
+    let reports: Value = serde_json::from_str(&exit.stdout.join("\n")).expect("JSON");
+    for (report, way) in reports.as_array().expect("a list").iter().zip(["events", "websocket"]) {
+        assert_eq!(
+            (&report["way"], &report["reached"], &report["told"]),
+            (&json!(way), &json!(200), &json!(200)),
+            "{report}"
+        );
+        let last = report["steps"].as_array().and_then(|steps| steps.last()).expect("ten steps");
+        assert!(last["bytes_per_connection"].as_u64().is_some_and(|bytes| bytes < 64 << 10), "{last}");
+    }
+}

@@ -121,9 +121,9 @@ fn an_exhibition_of_24_games_on_one_thread_takes_about_twice_one_games_time() {
         all / one,
         in_sequence / all
     );
-    // A twelfth by the arithmetic. A thread takes another game when it is idle for a moment, which it hardly is while a dozen
-    // of them keep it busy, so the last ones begin late and in the end there is time that nobody thinks.
-    assert!(all < in_sequence / 7.0, "one game takes {one} ms, {GAMES} take {all} ms");
+    // A twelfth by the arithmetic, if all begin at once and the thread never rests. Taking another game only in idle moments
+    // gave a ninth at best.
+    assert!(all < in_sequence / 9.5, "one game takes {one} ms, {GAMES} take {all} ms");
     // Not one after the other in disguise: each of them waits as long as it says.
     for game in &games {
         assert!(usage(game, "parked_ms") >= f64::from(ROUNDS * WAITING_MS), "{game}");

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dropforge::job::{Ended, JobId, State};
+use dropforge::job::{Ended, JobId, Standing, State};
 use dropforge::store::{Attempt, Checkpoint, NewJob, Store};
 use futures_util::future::join_all;
 use tempfile::TempDir;
@@ -17,6 +17,7 @@ use crate::checkpoints::found;
 use crate::child::start;
 use crate::parts::{NOW, attempt, bytes_of, given, job, kind, no_limit, noise, payload, permanent, transient};
 use crate::place::{CRASHES_MAX, Place, SETTINGS};
+use crate::webhooks::promise;
 
 const ROUNDS: u32 = 10;
 /// A process that says nothing for so long has failed.
@@ -48,7 +49,8 @@ async fn work(store: &Store, name: &str) {
         for round in 0..8 {
             let new = job(name);
             let id = new.job.id;
-            let new = NewJob { input: payload(store, &input_of(id)), ..new };
+            let webhook = Some(promise(KINDS[round % KINDS.len()], usize::MAX));
+            let new = NewJob { input: payload(store, &input_of(id)), webhook, ..new };
             say(id, store.submit(new, no_limit()).await.expect("accepted").state);
             // Every eighth stays queued; it is there when the next host comes.
             if round == 7 {
@@ -166,6 +168,13 @@ async fn check(place: &Place, acknowledged: &Acknowledged) {
         let now = place.job(*id).state;
         assert!(may_be(*then, now), "{id} was acknowledged as {then:?} and is {now:?}");
     }
+    for job in &jobs {
+        let webhook = place.webhook(job.id).expect("the disk works").expect("it was promised with the job");
+        let due = matches!(webhook.standing, Standing::Due { .. });
+        assert_eq!(due, job.state.is_terminal(), "{} is {:?}: {webhook:?}", job.id, job.state);
+    }
+    let owed = jobs.iter().filter(|job| job.state.is_terminal()).count();
+    assert_eq!((place.webhook_counts().due, place.webhook_counts().waiting), (owed, jobs.len() - owed));
     for job in jobs.iter().filter(|job| job.state == State::Succeeded) {
         assert!(place.output_bytes(job.id) == output_of(job.id), "the result of {} is another", job.id);
         assert_eq!(place.usage(job.id).map(|reports| reports.is_empty()).ok(), Some(false));

@@ -46,7 +46,7 @@ pub(crate) fn job(name: &str) -> NewJob {
     };
     let content = Content::Inline(job.id.as_bytes().to_vec().into());
     let input = Payload { media_type: "application/octet-stream".into(), content };
-    NewJob { job, input, options: Options::default(), blobs: Vec::new() }
+    NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None }
 }
 
 /// Such a job with something different about it.

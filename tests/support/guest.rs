@@ -177,6 +177,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) pages: u32,
     /// Media types of the input.
     pub(crate) reads: &'a [&'a str],
+    /// JSON Schema of the input.
+    pub(crate) input: Option<&'a str>,
     /// JSON Schema of the parameters.
     pub(crate) parameters: Option<&'a str>,
     /// What it exports besides, as lines of a world.
@@ -192,12 +194,20 @@ impl Guest<'_> {
         items: "",
         pages: 2,
         reads: &[],
+        input: None,
         parameters: None,
         exports: "",
     };
 
     /// The component, as it would lie in the plugin folder.
     pub(crate) fn component(&self) -> Vec<u8> {
+        let module = self.module_with_world();
+        let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module fits the world");
+        encoder.reject_legacy_names(false).encode().expect("the module becomes a component")
+    }
+
+    /// The same before it becomes a component: the core module, and in it the world that it is to be one of.
+    pub(crate) fn module_with_world(&self) -> Vec<u8> {
         let mut module = wat::parse_str(self.module()).expect("the guest's text is valid");
         let mut resolve = Resolve::default();
         let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/0.1.0");
@@ -210,8 +220,7 @@ impl Guest<'_> {
         let world = resolve.select_world(&[package], Some("guest")).expect("the world is there");
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .expect("the world can be embedded");
-        let encoder = ComponentEncoder::default().validate(true).module(&module).expect("the module fits the world");
-        encoder.reject_legacy_names(false).encode().expect("the module becomes a component")
+        module
     }
 
     /// The core module in text form. Its memory: the descriptor at 16, results at 512, scratch from 800, texts from 4096.
@@ -250,13 +259,15 @@ impl Guest<'_> {
         let media_types: Vec<u32> = self.reads.iter().flat_map(|media_type| data.text(media_type.as_bytes())).collect();
         let media_types: Vec<u8> = media_types.into_iter().flat_map(u32::to_le_bytes).collect();
         let [media_types, _] = data.text(&media_types);
-        let parameters = self.parameters.map(|schema| data.text(schema.as_bytes()));
+        let [input, parameters] =
+            [self.input, self.parameters].map(|schema| schema.map(|schema| data.text(schema.as_bytes())));
         let mut words = Vec::new();
         words.extend(data.text(b"A guest of the tests."));
         words.extend(data.text(b"1.0.0"));
         words.extend([media_types, u32::try_from(self.reads.len()).expect("a few")]);
-        words.extend([0, 0, 0]); // No input schema.
-        words.extend(parameters.map_or([0, 0, 0], |[pointer, size]| [1, pointer, size]));
+        for [pointer, size] in [input, parameters].map(|text| text.unwrap_or_default()) {
+            words.extend([u32::from(pointer > 0), pointer, size]);
+        }
         words.extend(data.text(b"text/plain"));
         words.extend([0, 0, 0]); // No output schema.
         words.extend([0, 0, 0, 0]); // No word about artifacts, no examples.

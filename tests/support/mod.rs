@@ -7,9 +7,11 @@
 
 pub(crate) mod answer;
 pub(crate) mod command;
+pub(crate) mod document;
 pub(crate) mod guest;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod receiver;
 pub(crate) mod server;
 mod setup;
 pub(crate) mod sse;

@@ -30,6 +30,30 @@ pub(super) fn dropforge(open_files_max: Option<u32>) -> Command {
     command
 }
 
+/// Whether a process can have mounts of its own here, which takes root; says so if not.
+pub(crate) fn can_mount_apart() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "mount", "--bind", "/etc", "/mnt"]).output();
+    let can = tried.is_ok_and(|output| output.status.success());
+    if !can {
+        eprintln!("skipped: mounts of the host's own need root, unshare and mount");
+    }
+    can
+}
+
+/// The same command, where nobody else sees what this script mounts before.
+pub(super) fn mounting(command: &Command, script: &str) -> Command {
+    let mut apart = Command::new("unshare");
+    apart.args(["--mount", "sh", "-c", &format!("{{ {script}; }} && exec \"$0\" \"$@\"")]);
+    apart.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => apart.env(name, value),
+            None => apart.env_remove(name),
+        };
+    }
+    apart
+}
+
 /// How a process ended and what it wrote.
 #[derive(Debug)]
 pub(crate) struct Exit {

@@ -11,6 +11,7 @@ use std::time::Duration;
 /// | --- | --- |
 /// | `/bytes/N` | so many bytes |
 /// | `/endless` | bytes for as long as somebody takes them |
+/// | `/continues` | heads that say that an answer will come, for as long as somebody takes them |
 /// | `/silent` | nothing, ever |
 /// | `/stalled` | a head and five bytes of ten, and then nothing |
 /// | `/slow` | `hello`, after a while |
@@ -88,6 +89,9 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()
                 stream.write_all(&[b'x'; 65_536])?;
             }
         }
+        "/continues" => loop {
+            stream.write_all("HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n".repeat(1_000).as_bytes())?;
+        },
         "/slow" => {
             // Not a wait for anything: this is the slowness of the server.
             std::thread::sleep(Duration::from_millis(500));

@@ -1,6 +1,7 @@
 //! The folder a host runs in, and the settings it gets.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::process::{self, Exit, Process};
+use super::receiver::{Receiver, SECRET};
 use super::{Host, shipped};
 
 /// A folder with data, plugins and settings, before a host runs in it.
@@ -15,6 +17,8 @@ pub(crate) struct Setup {
     folder: TempDir,
     environment: Vec<(String, String)>,
     open_files_max: Option<u32>,
+    /// What is mounted for the host alone.
+    mounts: Option<String>,
 }
 
 impl Setup {
@@ -22,7 +26,7 @@ impl Setup {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join("plugins")).expect("it can be written");
-        Self { folder, environment: Vec::new(), open_files_max: None }
+        Self { folder, environment: Vec::new(), open_files_max: None, mounts: None }
     }
 
     /// Puts a shipped plugin into the plugin folder.
@@ -63,10 +67,45 @@ impl Setup {
         self
     }
 
+    /// Lets the host tell these how jobs ended, and gives it the secret to do so. It waits for a moment only before it tries again.
+    pub(crate) fn telling(self, receivers: &[&Receiver]) -> Self {
+        let allowed = receivers.iter().map(|receiver| {
+            let port = receiver.port();
+            format!("{{scheme=\"http\",host=\"127.0.0.1\",port={port}}}")
+        });
+        let allowed = allowed.collect::<Vec<_>>().join(",");
+        self.set("webhooks", format!("[{allowed}]"))
+            .with_secret()
+            .set("webhook_pause", "10ms")
+            .set("webhook_pause_max", "50ms")
+    }
+
+    /// Gives the host a secret to sign webhooks with.
+    pub(crate) fn with_secret(self) -> Self {
+        self.with_variable("WEBHOOK_SECRET", SECRET).set("webhook_secrets", "[{variable=\"WEBHOOK_SECRET\"}]")
+    }
+
     /// Lets the host have so many files open at a time, and no more.
     pub(crate) fn with_open_files_max(mut self, count: u32) -> Self {
         self.open_files_max = Some(count);
         self
+    }
+
+    /// Runs this script before the host, in its folder; what it mounts nobody else sees. See [`process::can_mount_apart`].
+    pub(crate) fn with_mounts(mut self, script: &str) -> Self {
+        self.mounts = Some(script.to_owned());
+        self
+    }
+
+    /// Has the host, and nobody else on this machine, ask this server for names, for longer than any test has patience.
+    pub(crate) fn with_name_server(self, address: IpAddr) -> Self {
+        let text = format!("nameserver {address}\noptions timeout:30 attempts:5\n");
+        std::fs::write(self.folder().join("resolv.conf"), text).expect("the folder can be written");
+        std::fs::write(self.folder().join("nsswitch.conf"), "hosts: files dns\n").expect("the folder can be written");
+        self.with_mounts(
+            "mount --bind resolv.conf /etc/resolv.conf \
+             && { ! test -e /etc/nsswitch.conf || mount --bind nsswitch.conf /etc/nsswitch.conf; }",
+        )
     }
 
     /// The folder of all of it, which is the working folder of the host.
@@ -159,7 +198,11 @@ impl Setup {
     /// Runs `dropforge serve` with exactly these flags.
     pub(crate) fn serve(&self, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Process {
         let mut command = process::dropforge(self.open_files_max);
-        command.arg("serve").args(flags).current_dir(self.folder());
+        command.arg("serve").args(flags);
+        if let Some(script) = &self.mounts {
+            command = process::mounting(&command, script);
+        }
+        command.current_dir(self.folder());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start(command, self.folder())
     }

@@ -127,7 +127,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Counter {
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     /// Nothing: it shows nothing of jobs or kinds.
     Nothing,
     /// To be known.
@@ -138,10 +138,11 @@ enum Need {
     AllKinds(Scope),
 }
 
-fn need(path: Option<&str>, method: &Method) -> Need {
+/// What a request to a route needs.
+pub(super) fn need(path: Option<&str>, method: &Method) -> Need {
     match path {
         // For those who look after the host, and pages that are the same everywhere.
-        Some("/healthz" | "/readyz" | "/" | "/v1/ws/schema") => Need::Nothing,
+        Some("/healthz" | "/readyz" | "/" | "/docs" | "/v1/ws/schema") => Need::Nothing,
         // What may be asked there depends on each message.
         Some(WEB_SOCKET) => Need::Token,
         Some("/metrics") => Need::AllKinds(Scope::Read),
@@ -297,6 +298,9 @@ mod tests {
     fn what_changes_something_needs_more_than_reading() {
         for (path, method, expected) in [
             ("/healthz", Method::GET, Need::Nothing),
+            ("/docs", Method::GET, Need::Nothing),
+            // It names kinds.
+            ("/openapi.json", Method::GET, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::GET, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::HEAD, Need::Scope(Scope::Read)),
             ("/v1/jobs", Method::POST, Need::Scope(Scope::Submit)),

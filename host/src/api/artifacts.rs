@@ -9,10 +9,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use serde_json::{Value, json};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
-use super::content::{self, Wanted};
+use super::content::{self, Conditions, Contents, Ranges, Wanted};
 use super::jobs::parse_id;
 use super::problem::Problem;
 use super::zip::{self, Entry};
@@ -20,20 +21,59 @@ use super::{Api, Segments};
 use crate::job::{Job, JobId};
 use crate::store::{ArtifactEntry, Content};
 
-/// `GET /v1/jobs/{id}/artifacts`, in creation order.
-pub(super) async fn list(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
-    let job = api.queue.get(parse_id(&id)?)?;
-    let artifacts = api.queue.store().artifacts(job.id)?;
-    let artifacts: Vec<Value> = artifacts
-        .into_iter()
-        .map(|ArtifactEntry { name, media_type, size, sha256 }| {
-            json!({"name": name, "media_type": media_type, "size": size, "sha256": hex::encode(sha256)})
-        })
-        .collect();
-    Ok(Json(json!({"artifacts": artifacts})))
+/// The files a job wrote, in creation order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ArtifactList {
+    artifacts: Vec<Artifact>,
 }
 
-/// `GET /v1/jobs/{id}/artifacts/{name}`
+/// A file that a job wrote.
+#[derive(Debug, Serialize, ToSchema)]
+struct Artifact {
+    name: String,
+    media_type: String,
+    /// In bytes.
+    size: u64,
+    /// In hexadecimal; also its entity tag.
+    sha256: String,
+}
+
+/// The files a job wrote, in creation order.
+///
+/// They are there once it has ended.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/artifacts", operation_id = "listArtifacts", tag = "results",
+    responses(
+        (status = 200, description = "The files", body = ArtifactList),
+        (status = 404, description = "There is no such job"),
+        (status = 410, description = "They are no longer kept"),
+    )
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+) -> Result<Json<ArtifactList>, Problem> {
+    let job = api.queue.get(parse_id(&id)?)?;
+    let artifacts = api.queue.store().artifacts(job.id)?;
+    let artifacts = artifacts.into_iter().map(|ArtifactEntry { name, media_type, size, sha256 }| Artifact {
+        name,
+        media_type,
+        size,
+        sha256: hex::encode(sha256),
+    });
+    Ok(Json(ArtifactList { artifacts: artifacts.collect() }))
+}
+
+/// One of the files a job wrote.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/artifacts/{name}", operation_id = "getArtifact", tag = "results",
+    params(Conditions, Ranges),
+    responses(
+        Contents,
+        (status = 404, description = "There is no such job, or it wrote no file of this name"),
+        (status = 410, description = "It is no longer kept"),
+    )
+)]
 pub(super) async fn one(
     State(api): State<Arc<Api>>,
     Segments((id, name)): Segments<(String, String)>,
@@ -48,7 +88,19 @@ pub(super) async fn one(
     Ok(response)
 }
 
-/// `GET /v1/jobs/{id}/artifacts.zip`: all of them, in creation order, as they are.
+/// All files of a job as one ZIP, in creation order and as they are.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/artifacts.zip", operation_id = "getArtifacts", tag = "results",
+    params(Conditions),
+    responses(
+        (status = 200, description = "The archive, streamed", body = [u8], content_type = "application/zip",
+            headers(("ETag"), ("Content-Disposition"), ("Accept-Ranges"))),
+        (status = 304, description = "It is what If-None-Match names", headers(("ETag"))),
+        (status = 404, description = "There is no such job"),
+        (status = 410, description = "The files are no longer kept"),
+        (status = 412, description = "It is not what If-Match names"),
+    )
+)]
 pub(super) async fn all(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,

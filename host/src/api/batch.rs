@@ -12,14 +12,18 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use serde_json::{Value, json};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use utoipa::ToSchema;
 
 use self::lines::{Line, Lines};
 use super::access::Caller;
-use super::problem::Problem;
-use super::{Api, submit, trace};
+use super::problem::{self, Problem};
+use super::submit::Keyed;
+use super::trace::{self, Traced};
+use super::{Api, submit};
+use crate::job::JobId;
 
 /// Lines being submitted at a time: two commits of the store, so that one fills while the other is flushed.
 const UNDER_WAY_MAX: usize = 512;
@@ -44,6 +48,38 @@ struct Sender {
 /// A piece of the answer, and the room it takes until it is sent.
 type Piece = (Bytes, OwnedSemaphorePermit);
 
+/// The answer to one line.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum BatchAnswer {
+    /// The job is on disk.
+    Accepted {
+        /// 202.
+        status: u16,
+        #[schema(value_type = String, format = "uuid")]
+        id: JobId,
+    },
+    /// The line was refused, and it alone.
+    Refused {
+        /// The status it would have had by itself.
+        status: u16,
+        problem: problem::Members,
+    },
+}
+
+/// Submit many jobs, a line each; they are answered line by line in the same order.
+///
+/// The answer begins while lines are still being sent. A line that is wrong fails alone.
+#[utoipa::path(
+    post, path = "/v1/jobs/batch", operation_id = "submitBatch", tag = "submit", params(Keyed, Traced),
+    extensions(("x-lines" = json!({"request": {"$ref": "#/components/schemas/Submit"}, "response": {"$ref": "#/components/schemas/BatchAnswer"}}))),
+    request_body(content = String, content_type = "application/x-ndjson", description = "A job on each line, as in `POST /v1/jobs`"),
+    responses(
+        (status = 200, description = "An answer on each line", body = String, content_type = "application/x-ndjson"),
+        (status = 400, description = "The Idempotency-Key is malformed"),
+        (status = 422, description = "There is a query; options stand in the lines"),
+    )
+)]
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -97,7 +133,7 @@ async fn work(sender: Sender, request: Body, pieces: mpsc::UnboundedSender<Piece
     }
 }
 
-fn answers(sender: Sender, request: Body) -> impl Stream<Item = Value> {
+fn answers(sender: Sender, request: Body) -> impl Stream<Item = BatchAnswer> {
     let api = &sender.api;
     let line_bytes_max = LINE_BYTES_MAX.min(usize::try_from(api.limits.json_bytes_max).unwrap_or(usize::MAX));
     let lines = Lines::new(request, line_bytes_max, api.limits.body_bytes_max);
@@ -125,7 +161,7 @@ fn answers(sender: Sender, request: Body) -> impl Stream<Item = Value> {
         .buffered(UNDER_WAY_MAX)
 }
 
-async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize) -> Value {
+async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize) -> BatchAnswer {
     let accepted = async {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
@@ -143,8 +179,8 @@ async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize)
         submit::accept(&sender.api, submission).await
     };
     match accepted.await {
-        Ok(job) => json!({"status": 202, "id": job.id}),
-        Err(problem) => problem.into_line(),
+        Ok(job) => BatchAnswer::Accepted { status: 202, id: job.id },
+        Err(problem) => BatchAnswer::Refused { status: problem.status(), problem: problem.into_members() },
     }
 }
 

@@ -8,22 +8,59 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::access::Caller;
-use super::content::{self, Wanted};
+use super::content::{self, Conditions, Contents, Ranges, Wanted};
 use super::problem::Problem;
 use super::submit::CHECKED_AT_ONCE_BYTES_MAX;
 use super::{Api, Segments, body};
 use crate::plugins::pointer_segment;
 use crate::store::{Payload, StoreError};
+use crate::time::Time;
 
 /// Blobs one input may name.
 const NAMED_MAX: usize = 100;
 /// The member that makes an object a reference.
 const REFERENCE: &str = "$blob";
 
-/// `POST /v1/blobs`
+/// A file that is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Blob {
+    /// In hexadecimal: its address, and its entity tag.
+    sha256: String,
+    /// In bytes.
+    size: u64,
+    media_type: String,
+    /// Until when it is kept if no job names it.
+    kept_until: Time,
+    reference: Reference,
+}
+
+/// What an input says to name a file.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BlobReference)]
+struct Reference {
+    /// `sha256:` and the address.
+    #[serde(rename = "$blob")]
+    blob: String,
+}
+
+/// Keep a file that inputs can name as `{"$blob": "sha256:…"}`.
+///
+/// A file is kept once, however often it is sent.
+#[utoipa::path(
+    post, path = "/v1/blobs", operation_id = "uploadBlob", tag = "blobs",
+    request_body(content = [u8], content_type = "*/*", description = "The file; its Content-Type is kept with it"),
+    responses(
+        (status = 201, description = "It is on disk", body = Blob, headers(("Location"))),
+        (status = 400, description = "The Content-Type is malformed, or the body broke off"),
+        (status = 413, description = "It is larger than `body_bytes_max`"),
+        (status = 507, description = "The disk has no room for it"),
+    )
+)]
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -40,17 +77,17 @@ pub(super) async fn post(
     let (address, size) = (hex::encode(content.sha256()), content.size());
     let kept_until =
         api.queue.keep_upload(Payload { media_type: media_type.clone(), content }, &caller.uploader()).await?;
-    let body = json!({
-        "sha256": address,
-        "size": size,
-        "media_type": media_type,
-        "kept_until": kept_until,
-        "reference": {REFERENCE: format!("sha256:{address}")},
-    });
-    Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/blobs/{address}"))], Json(body)).into_response())
+    let location = format!("/v1/blobs/{address}");
+    let reference = Reference { blob: format!("sha256:{address}") };
+    let blob = Blob { sha256: address, size, media_type, kept_until, reference };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(blob)).into_response())
 }
 
-/// `GET /v1/blobs/{sha256}`
+/// The bytes of a file that was kept.
+#[utoipa::path(
+    get, path = "/v1/blobs/{sha256}", operation_id = "getBlob", tag = "blobs", params(Conditions, Ranges),
+    responses(Contents, (status = 404, description = "No such file is kept for this client"))
+)]
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -6,12 +6,60 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
+use utoipa::{IntoParams, IntoResponses};
 
 use super::problem::Problem;
 use crate::store::{Content, ContentReader, Payload, StoreError};
 
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The fields [`Wanted`] reads, one by one.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Conditions {
+    /// Entity tags of what the client has already, or `*`: then 304.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
+    /// Entity tags one of which it must have, or `*`: else 412.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
+/// The fields that ask for a part.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Ranges {
+    /// One range of bytes, such as `bytes=0-1023`; what is not understood is ignored.
+    #[param(rename = "Range")]
+    range: Option<String>,
+    /// The entity tag of what the client has a part of; with another one it gets all.
+    #[param(rename = "If-Range")]
+    if_range: Option<String>,
+}
+
+/// What [`answer`] answers.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers and is never made")]
+pub(super) enum Contents {
+    /// All of it, with the media type it was given.
+    #[response(status = 200, content_type = "*/*", headers(("ETag"), ("Accept-Ranges"), ("Content-Disposition")))]
+    Whole(Vec<u8>),
+    /// The part that Range asks for.
+    #[response(status = 206, content_type = "*/*", headers(("ETag"), ("Content-Range"), ("Accept-Ranges")))]
+    Part(Vec<u8>),
+    /// It is what If-None-Match names.
+    #[response(status = 304, headers(("ETag")))]
+    Unchanged,
+    /// It is not what If-Match names.
+    #[response(status = 412)]
+    Other,
+    /// Range begins beyond the end.
+    #[response(status = 416, headers(("Content-Range")))]
+    Beyond,
+}
 
 /// Under what conditions a client wants the bytes, and which of them.
 #[derive(Debug, Default)]

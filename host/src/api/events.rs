@@ -13,7 +13,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
 use super::jobs::parse_id;
@@ -21,13 +23,48 @@ use super::problem::Problem;
 use super::view::JobView;
 use super::{Api, Segments};
 use crate::events::{Event, Scope, Subscription, What};
-use crate::job::{Job, JobId, Kind, State as JobState};
+use crate::job::{Job, JobId, Kind, Progress, State as JobState};
+use crate::running::LogLine;
 use crate::store::StoreError;
 
 /// Looks at a job that keeps moving before one of them is taken as its state.
 const LOOKS_MAX: usize = 10;
 
-/// `GET /v1/jobs/{id}/events`
+/// The field [`missed`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+struct Resumed {
+    /// The id of the last event that was seen: what came after it is told, or `resync` if that is not known any more.
+    #[param(rename = "Last-Event-ID")]
+    last_event_id: Option<String>,
+}
+
+/// What [`parse_scope`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+struct ScopeQuery {
+    /// Only events of this kind.
+    #[param(value_type = String, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
+    kind: Option<String>,
+}
+
+/// What happens to a job, as server-sent events.
+///
+/// First its state now; the stream ends after a terminal one. `data` of `state`, `progress`, `log` and `resync` is JSON.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/events", operation_id = "followJob", tag = "events", params(Resumed),
+    extensions(("x-events" = json!({
+        "state": {"$ref": "#/components/schemas/Job"}, "progress": {"$ref": "#/components/schemas/ProgressEvent"},
+        "log": {"$ref": "#/components/schemas/LogEvent"}, "resync": {"$ref": "#/components/schemas/ResyncEvent"}
+    }))),
+    responses(
+        (status = 200, description = "Events, until the job has ended", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The client has seen the job's end; there is nothing more to come"),
+        (status = 404, description = "There is no such job"),
+    )
+)]
 pub(super) async fn of_job(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -51,7 +88,20 @@ pub(super) async fn of_job(
     Ok(sse(&api, listen(Arc::clone(&api), subscription, begin, true)))
 }
 
-/// `GET /v1/events?kind=`
+/// What happens to all jobs, or to those of a kind, as server-sent events.
+///
+/// The stream goes on for as long as somebody listens.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "followAll", tag = "events", params(ScopeQuery, Resumed),
+    extensions(("x-events" = json!({
+        "state": {"$ref": "#/components/schemas/Job"}, "progress": {"$ref": "#/components/schemas/ProgressEvent"},
+        "log": {"$ref": "#/components/schemas/LogEvent"}, "resync": {"$ref": "#/components/schemas/ResyncEvent"}
+    }))),
+    responses(
+        (status = 200, description = "Events, without end", body = String, content_type = "text/event-stream"),
+        (status = 422, description = "A query parameter is unknown, or names no kind"),
+    )
+)]
 pub(super) async fn of_all(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -174,18 +224,46 @@ fn listen(
     }
 }
 
+/// `data` of the event `progress`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProgressEvent<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    id: JobId,
+    #[schema(inline)]
+    kind: &'a Kind,
+    attempt: u32,
+    #[schema(inline)]
+    progress: &'a Progress,
+}
+
+/// `data` of the event `log`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LogEvent<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    id: JobId,
+    #[schema(inline)]
+    kind: &'a Kind,
+    attempt: u32,
+    #[serde(flatten)]
+    #[schema(inline)]
+    line: &'a LogLine,
+}
+
+/// `data` of the event `resync`: what was missed is not known any more.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ResyncEvent {
+    reason: &'static str,
+}
+
 /// An event's name and what it says, wherever it is told.
 pub(super) fn describe(event: &Event) -> (&'static str, Value) {
-    let Event { id, kind, .. } = event;
+    let (id, kind) = (event.id, &event.kind);
     match &event.what {
         What::State(job) => ("state", json!(JobView::without_usage((**job).clone()))),
         What::Progress { attempt, progress } => {
-            ("progress", json!({"id": id, "kind": kind, "attempt": attempt, "progress": progress}))
+            ("progress", json!(ProgressEvent { id, kind, attempt: *attempt, progress }))
         }
-        What::Log { attempt, line } => (
-            "log",
-            json!({"id": id, "kind": kind, "attempt": attempt, "at": line.at, "level": line.level, "message": line.message}),
-        ),
+        What::Log { attempt, line } => ("log", json!(LogEvent { id, kind, attempt: *attempt, line })),
     }
 }
 
@@ -195,8 +273,8 @@ fn render(api: &Api, event: &Event) -> Message {
 }
 
 fn resync(api: &Api) -> Message {
-    let why = "what happened after the given Last-Event-ID is no longer held; take the state as it is now";
-    message(api, "resync", api.queue.events().last(), &json!({"reason": why}))
+    let reason = "what happened after the given Last-Event-ID is no longer held; take the state as it is now";
+    message(api, "resync", api.queue.events().last(), &json!(ResyncEvent { reason }))
 }
 
 fn message(api: &Api, name: &str, number: u64, data: &Value) -> Message {

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::Segments;
 use super::jobs::parse_id;
 use super::problem::Problem;
-use crate::job::{Job, Kind, State as JobState};
+use super::view::Counts;
+use crate::job::{Job, JobId, Kind, State as JobState};
 use crate::plugins::FileState;
 use crate::queue::Estimate;
 use crate::time::Time;
@@ -23,8 +25,62 @@ const RETRY_UNKNOWN: u32 = 1;
 /// The most it says: whoever waits longer wants to look once in a while.
 const RETRY_MAX: u32 = 3600;
 
-/// `GET /v1/jobs/{id}/explain`
-pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
+/// Why a job is not running yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Explanation {
+    #[schema(value_type = String, format = "uuid")]
+    id: JobId,
+    kind: Kind,
+    state: JobState,
+    /// The first rule that holds it back, for programs.
+    rule: &'static str,
+    /// The same for people.
+    sentence: String,
+    /// Its place among the jobs of its kind, from 1; at most one more than is counted.
+    #[schema(required)]
+    position: Option<usize>,
+    /// The moment it waits for.
+    #[schema(required)]
+    until: Option<Time>,
+    /// Threads that run jobs.
+    workers: usize,
+    /// Jobs that run.
+    running: usize,
+    counts: Counts,
+    /// From measured run times, if there are any and nobody has to lift the rule.
+    #[schema(required)]
+    estimate: Option<EstimateView>,
+}
+
+/// When a job is likely to start and to end.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Estimate)]
+struct EstimateView {
+    starts_in_ms: u64,
+    ends_in_ms: u64,
+}
+
+impl From<Estimate> for EstimateView {
+    fn from(Estimate { starts_in, ends_in }: Estimate) -> Self {
+        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self { starts_in_ms: milliseconds(starts_in), ends_in_ms: milliseconds(ends_in) }
+    }
+}
+
+/// Why a job is not running yet.
+///
+/// Names the rule that holds it back, its position, and when it is likely to start and to end.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/explain", operation_id = "explainJob", tag = "jobs",
+    responses(
+        (status = 200, description = "What holds it back", body = Explanation),
+        (status = 404, description = "There is no such job"),
+    )
+)]
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+) -> Result<Json<Explanation>, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
     let ahead = api.queue.store().ahead(job.id, POSITION_MAX);
     let (rule, sentence) = rule(&api, &job, ahead);
@@ -40,22 +96,19 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<Stri
         Some(ahead) => api.queue.estimate(&job, ahead as u64, at_once, now),
         None => api.queue.estimate_roughly(&job, at_once, now),
     };
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(json!({
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "rule": rule,
-        "sentence": sentence,
-        "position": ahead.map(|ahead| ahead + 1),
-        "until": job.run_at.filter(|_| job.state == JobState::Scheduled),
-        "workers": api.workers,
-        "running": api.queue.running_count(),
-        "counts": super::view::counts(&job.kind, &api.queue),
-        "estimate": estimate.map(|Estimate { starts_in, ends_in }| {
-            json!({"starts_in_ms": milliseconds(starts_in), "ends_in_ms": milliseconds(ends_in)})
-        }),
-    })))
+    Ok(Json(Explanation {
+        rule,
+        sentence,
+        position: ahead.map(|ahead| ahead + 1),
+        until: job.run_at.filter(|_| job.state == JobState::Scheduled),
+        workers: api.workers,
+        running: api.queue.running_count(),
+        counts: Counts::of(&job.kind, &api.queue),
+        estimate: estimate.map(EstimateView::from),
+        id: job.id,
+        state: job.state,
+        kind: job.kind,
+    }))
 }
 
 /// The first rule that holds a job back, for programs and for people.

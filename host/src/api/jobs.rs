@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::access::Caller;
 use super::problem::Problem;
@@ -18,13 +19,30 @@ use crate::store::Filter;
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1000;
 
-/// `GET /v1/jobs/{id}`
+/// One job, as it is now.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", operation_id = "getJob", tag = "jobs",
+    responses(
+        (status = 200, description = "The job", body = JobView),
+        (status = 404, description = "There is no such job"),
+    )
+)]
 pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<JobView>, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
     Ok(Json(JobView::with_usage(job, &api.queue)?))
 }
 
-/// `POST /v1/jobs/{id}/cancel`. A finished job is answered as it is.
+/// Stop a job, within 100 ms if it runs.
+///
+/// A job that has ended is answered as it is.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/cancel", operation_id = "cancelJob", tag = "jobs",
+    responses(
+        (status = 200, description = "The job", body = JobView),
+        (status = 404, description = "There is no such job"),
+        (status = 507, description = "The disk has no room even for this"),
+    )
+)]
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
@@ -33,31 +51,88 @@ pub(super) async fn cancel(
     Ok(Json(JobView::with_usage(job, &api.queue)?))
 }
 
-/// `POST /v1/jobs/{id}/retry`
+/// Run a failed or cancelled job again, under its old id.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/retry", operation_id = "retryJob", tag = "jobs",
+    responses(
+        (status = 202, description = "The job, open again", body = JobView, headers(("Location"), ("Retry-After"))),
+        (status = 404, description = "There is no such job"),
+        (status = 409, description = "It has not ended, or has succeeded"),
+        (status = 410, description = "It has ended, and its input is no longer kept"),
+        (status = 507, description = "The disk has no room for new jobs"),
+    )
+)]
 pub(super) async fn retry(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Response, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
     let queue_max = api.plugins.serving(&job.kind).and_then(|plugin| plugin.settings.queue_max);
     submit::accepted(&api, api.queue.retry(job.id, queue_max).await?)
 }
 
-/// `DELETE /v1/jobs/{id}`
+/// Forget a job that has ended, and all it left.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{id}", operation_id = "deleteJob", tag = "jobs",
+    responses(
+        (status = 204, description = "It is forgotten"),
+        (status = 404, description = "There is no such job"),
+        (status = 409, description = "It has not ended"),
+        (status = 507, description = "The disk has no room even for this"),
+    )
+)]
 pub(super) async fn delete(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<StatusCode, Problem> {
     api.queue.delete(parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /v1/jobs?kind=&state=&tag=&limit=&cursor=`
+/// A page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct JobList {
+    /// Newest first.
+    jobs: Vec<JobView>,
+    /// Leads to the next page, if there is one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// What a list of jobs can be narrowed by. Read one by one, by [`parse_page`], so that a mistake is named.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes a query and is never made")]
+struct PageQuery {
+    /// Only jobs of this kind.
+    #[param(value_type = String, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
+    kind: Option<String>,
+    /// Only jobs in this state.
+    #[param(inline)]
+    state: Option<JobState>,
+    /// Only jobs with this tag.
+    tag: Option<String>,
+    /// So many at most.
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^b[0-9a-f]{32}$")]
+    cursor: Option<String>,
+}
+
+/// Jobs, newest first.
+#[utoipa::path(
+    get, path = "/v1/jobs", operation_id = "listJobs", tag = "jobs", params(PageQuery),
+    responses(
+        (status = 200, description = "A page of jobs", body = JobList),
+        (status = 422, description = "A query parameter is unknown, or its value cannot be accepted"),
+    )
+)]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<JobList>, Problem> {
     let Page { filter, limit, before } = parse_page(&query.unwrap_or_default())?;
     let filter = Filter { sight: caller.sight().clone(), ..filter };
     let look = move || {
         let (jobs, next) = api.queue.list(&filter, limit, before)?;
         let jobs = jobs.into_iter().map(|job| JobView::with_usage(job, &api.queue)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Json(json!({"jobs": jobs, "next_cursor": next.map(cursor)})))
+        Ok(Json(JobList { jobs, next_cursor: next.map(cursor) }))
     };
     // It may look at many records to find few; the serving threads have others to serve meanwhile.
     tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Err(Problem::internal("the host panicked over a list")))

@@ -3,34 +3,54 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::options::JobOptions;
 use super::problem::Problem;
 use crate::plugins::pointer_segment;
 use crate::time::{Span, Time};
 
-/// The body of `POST /v1/jobs`.
-#[derive(Deserialize)]
+/// A job as a client asks for it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Submit)]
 #[serde(deny_unknown_fields)]
-struct JsonJob<'a> {
+pub(super) struct JsonJob<'a> {
+    /// What is to run it; `GET /v1/kinds` lists what there is.
+    #[schema(example = "message")]
     kind: String,
+    /// What it reads; `null` unless given.
     // Kept as the client wrote it: what the plugin reads is exactly what was sent.
     #[serde(borrow)]
+    #[schema(value_type = Value)]
     input: Option<&'a RawValue>,
+    /// Parameters of the kind: strings, numbers, booleans, or lists of those.
     #[serde(default)]
     parameters: Map<String, Value>,
+    /// Arguments, for a program whose kind allows them.
     #[serde(default)]
     args: Vec<String>,
+    /// 9 goes first; 5 unless given.
+    #[schema(maximum = 9)]
     priority: Option<u64>,
+    /// Starts no earlier than so long from now. Not together with `run_at`.
     delay: Option<Span>,
+    /// Starts no earlier than at this moment.
     run_at: Option<Time>,
+    /// Time limit of an attempt, up to what the kind allows.
     timeout: Option<Span>,
+    /// How often it is tried.
+    #[schema(minimum = 1, maximum = 100)]
     max_attempts: Option<u64>,
+    /// It fails if it was not started by then.
     expires_in: Option<Span>,
+    /// Labels of at most 64 bytes.
     #[serde(default)]
+    #[schema(max_items = 16)]
     tags: Vec<String>,
+    #[schema(ignore)]
     after: Option<Value>,
-    webhook: Option<Value>,
+    /// Who is told how it ends, signed: an address that the operator allows.
+    webhook: Option<String>,
 }
 
 /// A job as it was asked for.
@@ -52,11 +72,9 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
         }
     })?;
     json.end().map_err(|error| Problem::malformed(format!("the body goes on after the JSON: {error}")))?;
-    for (name, given) in [("after", &job.after), ("webhook", &job.webhook)] {
-        if given.is_some() {
-            let detail = format!("{name} is not supported yet by this version; leave it out");
-            return Err(Problem::invalid_option(detail.clone()).at(format!("/{name}"), detail));
-        }
+    if job.after.is_some() {
+        let detail = "after is not supported yet by this version; leave it out";
+        return Err(Problem::invalid_option(detail).at("/after", detail));
     }
     let options = JobOptions {
         parameters: job.parameters.into_iter().map(parameter).collect::<Result<Vec<_>, _>>()?.concat(),
@@ -68,6 +86,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
         max_attempts: job.max_attempts,
         expires_in: job.expires_in.map(|span| span.0),
         tags: job.tags,
+        webhook: job.webhook,
         cancel_on_timeout: false,
     };
     let input = job.input.map_or("null", RawValue::get).as_bytes().to_vec();

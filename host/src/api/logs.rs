@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::parse_id;
 use super::problem::Problem;
@@ -19,7 +20,27 @@ use crate::queue::UnderWay;
 use crate::running::LogLine;
 use crate::store::StoreError;
 
-/// `GET /v1/jobs/{id}/logs`. With `follow=true` until the job has ended.
+/// What [`parse_follow`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+struct FollowQuery {
+    /// Go on until the job has ended.
+    follow: Option<bool>,
+}
+
+/// What a job's attempts have logged: a line each as NDJSON, or as text to who likes that better.
+///
+/// With `follow=true` until the job has ended.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/logs", operation_id = "getLogs", tag = "results", params(FollowQuery),
+    extensions(("x-lines" = json!({"response": {"$ref": "#/components/schemas/LoggedLine"}}))),
+    responses(
+        (status = 200, description = "The lines", content((String = "application/x-ndjson"), (String = "text/plain"))),
+        (status = 404, description = "There is no such job"),
+        (status = 422, description = "A query parameter cannot be accepted"),
+    )
+)]
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
@@ -53,10 +74,12 @@ pub(super) async fn get(
 }
 
 /// A line and the attempt that wrote it.
-#[derive(Serialize)]
-struct Line {
+#[derive(Serialize, ToSchema)]
+#[schema(as = LoggedLine)]
+pub(super) struct Line {
     attempt: u32,
     #[serde(flatten)]
+    #[schema(inline)]
     line: LogLine,
 }
 

@@ -13,10 +13,17 @@ use crate::job::State as JobState;
 use crate::metrics::{self, Standing};
 use crate::time::Time;
 
-/// `GET /metrics`
+/// Figures about the host and its jobs, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "getMetrics", tag = "host",
+    responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text"))
+)]
 pub(super) async fn get(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let store = api.queue.store();
-    let mut standing = Standing { listeners: api.queue.events().listening(), ..Standing::default() };
+    let counts = store.webhook_counts();
+    let webhooks = vec![("waiting", counts.waiting), ("due", counts.due), ("in_flight", counts.taken)];
+    let listeners = api.queue.events().listening();
+    let mut standing = Standing { listeners, webhooks, ..Standing::default() };
     for (kind, counts) in store.all_counts() {
         standing.jobs.extend(JobState::ALL.map(|state| (kind.clone(), state.as_str(), counts.of(state))));
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::job::Kind;
 use crate::plugins::{ATTEMPTS_MAX, Plugin};
 use crate::queue::Submission;
 use crate::store::{Options, Payload};
-use crate::time::{Time, parse_duration, parse_time};
+use crate::time::{Span, Time, parse_duration, parse_time};
 
 /// Labels per job.
 const TAGS_MAX: usize = 16;
@@ -20,28 +21,58 @@ const TAG_BYTES_MAX: usize = 64;
 /// A job cannot be put off, or kept waiting, for longer.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// What `on_timeout` can be.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) enum AtTimeout {
+    Cancel,
+}
+
 /// A job's options as the client gave them.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct JobOptions {
     #[serde(skip_serializing_if = "is_default")]
+    #[param(ignore)]
     pub(super) parameters: Vec<(String, String)>,
+    /// An argument, for a program whose kind allows them; may be repeated.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(rename = "arg", required = false)]
     pub(super) args: Vec<String>,
+    /// 9 goes first; 5 unless given.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(maximum = 9)]
     pub(super) priority: Option<u64>,
+    /// Starts no earlier than so long from now. Not together with `run_at`.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(value_type = Option<Span>)]
     pub(super) delay: Option<Duration>,
+    /// Starts no earlier than at this moment.
     #[serde(skip_serializing_if = "is_default")]
     pub(super) run_at: Option<Time>,
+    /// Time limit of an attempt, up to what the kind allows.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(value_type = Option<Span>)]
     pub(super) timeout: Option<Duration>,
+    /// How often the job is tried.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(minimum = 1, maximum = 100)]
     pub(super) max_attempts: Option<u64>,
+    /// The job fails if it was not started by then.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(value_type = Option<Span>)]
     pub(super) expires_in: Option<Duration>,
+    /// A label of at most 64 bytes; may be repeated.
     #[serde(skip_serializing_if = "is_default")]
+    #[param(rename = "tag", required = false, max_items = 16)]
     pub(super) tags: Vec<String>,
+    /// Who is told how it ends, signed: an address that the operator allows.
     #[serde(skip_serializing_if = "is_default")]
+    pub(super) webhook: Option<String>,
+    /// With `Prefer: wait=N`: cancel the job if it has not ended by then.
+    #[serde(skip_serializing_if = "is_default")]
+    #[param(rename = "on_timeout", value_type = Option<AtTimeout>, inline)]
     pub(super) cancel_on_timeout: bool,
 }
 
@@ -77,7 +108,8 @@ impl JobOptions {
                     "cancel" => options.cancel_on_timeout = true,
                     _ => return Err(wrong("cancel, the only choice")),
                 },
-                "after" | "webhook" => return Err(wrong("supported yet by this version; leave it out")),
+                "webhook" => options.webhook = Some(value.into_owned()),
+                "after" => return Err(wrong("supported yet by this version; leave it out")),
                 _ => options.parameters.push((name.into_owned(), value.into_owned())),
             }
         }
@@ -153,6 +185,7 @@ impl JobOptions {
             input,
             options: Options { parameters: self.parameters, arguments: self.args, traceparent: None },
             blobs: Vec::new(),
+            webhook: None,
             priority: u8::try_from(priority).unwrap_or(9),
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             run_at: self.delay.map(|delay| Time::now().after(delay)).or(self.run_at),

@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::events::TooMany;
 use crate::job::{Failure, Job, State};
@@ -22,13 +23,21 @@ const RETRY_MAX: u32 = 3600;
 #[derive(Debug)]
 pub(super) struct Problem(Box<Members>);
 
-#[derive(Debug, Serialize)]
-struct Members {
+/// Why a request was refused (RFC 9457). More members may follow, such as `failure` and `job`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Members {
+    /// `urn:dropforge:problem:` and the code.
     r#type: String,
     title: &'static str,
+    /// As in the answer's status line.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What was wrong, and what to do.
     detail: String,
+    /// What was wrong, for programs.
     code: &'static str,
+    /// Each mistake and its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
     #[serde(flatten)]
@@ -38,14 +47,18 @@ struct Members {
 }
 
 /// One mistake and where it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProblemPlace)]
 struct Place {
     /// JSON Pointer into the request's body, or empty for the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pointer: Option<String>,
     /// Name of the query parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     parameter: Option<String>,
+    /// What is wrong there.
     detail: String,
 }
 
@@ -288,9 +301,14 @@ impl Problem {
         self
     }
 
-    /// The refusal as a line among others: its status, and what would be the body.
-    pub(super) fn into_line(self) -> Value {
-        json!({"status": self.0.status, "problem": *self.0})
+    /// The status it is answered with.
+    pub(super) fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// What would be the body, for an answer that holds it.
+    pub(super) fn into_members(self) -> Members {
+        *self.0
     }
 
     fn about(self, job: &Job) -> Self {
@@ -327,10 +345,17 @@ pub fn refusal_of_a_connection() -> Vec<u8> {
     format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
+impl Problem {
+    /// The document as it travels.
+    pub(super) fn document(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0).unwrap_or_else(|_| b"{}".to_vec())
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self.0).unwrap_or_else(|_| b"{}".to_vec());
+        let body = self.document();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -355,6 +380,13 @@ impl From<StoreError> for Problem {
                     "{queue_max} jobs of this kind are unfinished already, the most this host keeps; try again later"
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail).retry_after(5)
+            }
+            StoreError::TooManyWebhooks { .. } => {
+                let detail = format!(
+                    "{error}, the most this host keeps for one receiver; submit without webhook, or try again later"
+                );
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_webhooks", "Too many webhooks", detail)
+                    .retry_after(60)
             }
             StoreError::TooManyUploads => {
                 let detail = "as many uploads are kept here as may be; those that no job names go after a while";

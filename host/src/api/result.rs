@@ -6,14 +6,32 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 
-use super::content::{self, Wanted};
+use super::content::{self, Conditions, Contents, Ranges, Wanted};
 use super::jobs::parse_id;
 use super::problem::Problem;
-use super::wait::{self, Wait};
+use super::view::JobView;
+use super::wait::{self, OnTimeout, Patience, Wait};
 use super::{Api, Segments, submit};
 use crate::job::{Job, State as JobState};
 
-/// `GET /v1/jobs/{id}/result`, with `Prefer: wait=N` when it has ended.
+/// What came out of a job, with the media type its plugin gave it.
+///
+/// With `Prefer: wait=N` answered when the job has ended, or after that many seconds.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/result", operation_id = "getResult", tag = "results",
+    params(OnTimeout, Patience, Conditions, Ranges),
+    responses(
+        Contents,
+        (status = 202, description = "The job has not ended", body = JobView,
+            headers(("Retry-After"))),
+        (status = 404, description = "There is no such job"),
+        (status = 409, description = "The job ended without a result; `failure` says why"),
+        (status = 410, description = "The result is no longer kept"),
+        (status = 422, description = "A query parameter cannot be accepted"),
+        (status = 504, description = "With `on_timeout=cancel`: the job took too long and was cancelled"),
+        (status = 507, description = "With `on_timeout=cancel`: the disk has no room even for that"),
+    )
+)]
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,

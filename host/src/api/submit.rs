@@ -6,19 +6,22 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, IntoResponses};
 
 use super::access::Caller;
 use super::options::JobOptions;
 use super::problem::Problem;
+use super::trace::{self, Traced};
 use super::view::JobView;
-use super::wait::{self, Wait};
-use super::{Api, Segments, blobs, body, content, explain, json_job, trace};
+use super::wait::{self, OnTimeout, Patience, Wait};
+use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
 use crate::plugins::{FileState, Plugin};
 use crate::queue::Submission;
-use crate::store::{Payload, StoreError};
+use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
 /// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
 pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
@@ -28,7 +31,61 @@ const LOOK_AGAIN_AT_PAUSED: u32 = 60;
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
 
-/// A job as JSON.
+/// The field [`idempotency_key`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Keyed {
+    /// The same key and request is the same job, also across restarts; bare or in double quotes.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
+/// What [`submit`] answers, and [`serving`] refuses.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers and is never made")]
+enum Submitted {
+    /// With `Prefer: wait`, if the job ended in time: its result, with the media type the plugin gave it.
+    #[response(status = 200, content_type = "*/*", headers(("ETag")))]
+    Ended(Vec<u8>),
+    /// The job is on disk, and will end.
+    #[response(status = 202, headers(("Retry-After")))]
+    Accepted(Box<JobView>),
+    /// The request is malformed.
+    #[response(status = 400)]
+    Malformed,
+    /// No plugin serves this kind.
+    #[response(status = 404)]
+    UnknownKind,
+    /// With `Prefer: wait`: the job ended without a result; `failure` says why.
+    #[response(status = 409)]
+    NoResult,
+    /// With `Prefer: wait` and a key that was used before: the result is no longer kept.
+    #[response(status = 410)]
+    Gone,
+    /// The body is larger than is accepted.
+    #[response(status = 413)]
+    TooLarge,
+    /// Input, parameters or options do not fit; or the key came with another request before.
+    #[response(status = 422)]
+    Invalid,
+    /// With `Prefer: wait` and `on_timeout=cancel`: the job took too long and was cancelled.
+    #[response(status = 504)]
+    TookTooLong,
+    /// The disk has no room for new jobs.
+    #[response(status = 507)]
+    DiskFull,
+}
+
+/// Submit a job as JSON.
+///
+/// With `Prefer: wait=N` the answer is the result, if the job ends in time.
+#[utoipa::path(
+    post, path = "/v1/jobs", operation_id = "submitJob", tag = "submit",
+    params(OnTimeout, Patience, Keyed, Traced),
+    request_body = json_job::JsonJob,
+    responses(Submitted)
+)]
 pub(super) async fn json(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -53,14 +110,15 @@ pub(super) struct Wanted {
     payload: Payload,
     /// What the input names.
     blobs: Vec<Payload>,
+    webhook: Option<NewWebhook>,
 }
 
 impl Wanted {
     /// What is to be accepted, under a client's key if it gave one.
     pub(super) fn into_submission(self, key: Option<[u8; 32]>) -> Result<Submission, Problem> {
-        let Self { owner, plugin, options, payload, blobs } = self;
+        let Self { owner, plugin, options, payload, blobs, webhook } = self;
         let key = key.map(|name| (key_of(owner, name), options.digest(&plugin.kind, &payload)));
-        Ok(Submission { owner, key, blobs, ..options.into_submission(&plugin, payload)? })
+        Ok(Submission { owner, key, blobs, webhook, ..options.into_submission(&plugin, payload)? })
     }
 }
 
@@ -74,14 +132,33 @@ pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Resul
             format!("{} reads {reads}; send the file as the body of POST /v1/kinds/{}/jobs", plugin.kind, plugin.kind);
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
+    let webhook = webhook(api, &job.options, |problem, detail| problem.at("/webhook", detail))?;
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
     let blobs = blobs::named_in(api, caller, &input, "/input").await?;
     let upload = body::write(api.queue.upload(), input).await?;
     let payload = body::finish(upload, JSON.to_owned()).await?;
-    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs })
+    Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs, webhook })
 }
 
-/// A job whose input is the request's body.
+/// Who is to be told, if somebody is and may be. `place` says where in the request it stands.
+fn webhook(
+    api: &Api,
+    options: &JobOptions,
+    place: impl Fn(Problem, String) -> Problem,
+) -> Result<Option<NewWebhook>, Problem> {
+    let wanted = options.webhook.as_deref().map(|url| api.webhooks.wanted(url)).transpose();
+    wanted.map_err(|why| place(Problem::invalid_option(format!("webhook: {why}")), why))
+}
+
+/// Submit a job whose input is the body, as it is.
+///
+/// Options stand in the query; every other name there is a parameter of the kind.
+#[utoipa::path(
+    post, path = "/v1/kinds/{kind}/jobs", operation_id = "submitInput", tag = "submit",
+    params(JobOptions, Patience, Keyed, Traced),
+    request_body(content = [u8], content_type = "*/*", description = "The input; its Content-Type reaches the plugin"),
+    responses(Submitted)
+)]
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -92,18 +169,55 @@ pub(super) async fn raw(
 ) -> Result<Response, Problem> {
     let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
-    let mut named = Vec::new();
-    let payload = if plugin.reads_json() {
-        let input = body::read_whole(request, &headers, api.limits.json_bytes_max, "").await?;
-        let input = check_json(&plugin, input, "").await?;
-        named = blobs::named_in(&api, &caller, &input, "").await?;
-        let upload = body::write(api.queue.upload(), input).await?;
-        body::finish(upload, JSON.to_owned()).await?
-    } else {
-        let upload = body::stream(api.queue.upload(), request, &headers, api.limits.body_bytes_max).await?;
-        body::finish(upload, body::media_type(&headers)?).await?
+    let webhook = webhook(&api, &options, |problem, detail| problem.in_parameter("webhook", detail))?;
+    let (payload, text) = take_in(&plugin, api.queue.upload(), &api.limits, &headers, request).await?;
+    let named = blobs::named_in(&api, &caller, &text, "").await?;
+    let wanted = Wanted { owner: caller.owner(), plugin, options, payload, blobs: named, webhook };
+    submit(&api, &headers, wanted).await
+}
+
+/// Takes a body in and checks it, and answers its text where the plugin reads JSON.
+async fn take_in(
+    plugin: &Arc<Plugin>,
+    upload: Upload,
+    limits: &Limits,
+    headers: &HeaderMap,
+    request: Body,
+) -> Result<(Payload, Bytes), Problem> {
+    if plugin.reads_json() {
+        let input = body::read_whole(request, headers, limits.json_bytes_max, "").await?;
+        let input = check_json(plugin, input, "").await?;
+        let upload = body::write(upload, input.clone()).await?;
+        return Ok((body::finish(upload, JSON.to_owned()).await?, input));
+    }
+    let upload = body::stream(upload, request, headers, limits.body_bytes_max).await?;
+    Ok((body::finish(upload, body::media_type(headers)?).await?, Bytes::new()))
+}
+
+/// A job as `POST /v1/kinds/{kind}/jobs` takes it, checked in the same way, for one who has no host. It can name no blobs. The
+/// error is the problem document.
+pub async fn check_without_host(
+    plugin: &Arc<Plugin>,
+    upload: Upload,
+    limits: &Limits,
+    query: &str,
+    media_type: Option<&str>,
+    input: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+) -> Result<Submission, Vec<u8>> {
+    let check = async {
+        let options = JobOptions::from_query(query)?;
+        let mut headers = HeaderMap::new();
+        if let Some(media_type) = media_type {
+            let value = HeaderValue::try_from(media_type).map_err(|_| {
+                let detail = "a media type is visible ASCII such as application/pdf";
+                Problem::invalid_option(detail).in_parameter("Content-Type", detail)
+            })?;
+            headers.insert(header::CONTENT_TYPE, value);
+        }
+        let (payload, _) = take_in(plugin, upload, limits, &headers, Body::from_stream(input)).await?;
+        options.into_submission(plugin, payload)
     };
-    submit(&api, &headers, Wanted { owner: caller.owner(), plugin, options, payload, blobs: named }).await
+    check.await.map_err(|problem: Problem| problem.document())
 }
 
 /// Accepts the checked job, and answers at once or when it has ended.

@@ -9,8 +9,18 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 use tracing::field::display;
+use utoipa::IntoParams;
 
 use crate::job::{Job, JobId};
+
+/// The field [`parent`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Traced {
+    /// Where the request comes from (W3C Trace Context), kept with the job and handed on; one that is malformed counts as none.
+    traceparent: Option<String>,
+}
 
 /// The `traceparent` field. One that is not well-formed counts as none, as the standard wants.
 pub(super) fn parent(headers: &HeaderMap) -> Option<String> {
@@ -32,7 +42,7 @@ pub(super) async fn request(request: Request, next: Next) -> Response {
     let id = route.starts_with("/v1/jobs/{id}").then(|| request.uri().path().split('/').nth(3)).flatten();
     let id = id.and_then(|id| JobId::parse_str(id).ok()).map(display);
     let method = request.method().as_str();
-    let span = tracing::info_span!("request", method, route, job.id = id, traceparent = parent(request.headers()));
+    let span = tracing::debug_span!("request", method, route, job.id = id, traceparent = parent(request.headers()));
     let began = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let (status, duration_ms) = (response.status().as_u16(), began.elapsed().as_millis());

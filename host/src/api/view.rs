@@ -1,45 +1,70 @@
 //! Jobs, kinds and files as clients see them.
 
-use std::collections::HashMap;
+mod files;
+mod kind;
+mod webhook;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+pub(super) use self::files::FileView;
+pub(super) use self::kind::{AnyKind, Counts, ExampleView, KindView};
+use self::webhook::WebhookView;
 use crate::job::{Failure, Job, JobId, Kind, Progress, State, Usage};
-use crate::plugins::{FileReport, FileState, Plugin};
 use crate::queue::Queue;
-use crate::sandbox::Example;
 use crate::store::StoreError;
 use crate::time::Time;
 
-/// Files named at a time that are the same as one.
-const TWINS_MAX: usize = 10;
-
-/// A job in JSON. The field names are a promise.
-#[derive(Debug, Serialize)]
+/// A job. The names of its members are a promise.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(super) struct JobView {
+    /// UUID of version 7, in lower case: ids sort by the time of submission.
+    #[schema(value_type = String, format = "uuid")]
     id: JobId,
     kind: Kind,
     state: State,
+    /// 9 goes first.
+    #[schema(maximum = 9)]
     priority: u8,
+    /// Attempts that ended on their own.
     attempts: u32,
+    /// The most that `attempts` may become.
     max_attempts: u32,
+    /// Times the host process died and this job was found guilty.
     crashes: u32,
+    /// Times a graceful stop of the host handed it back. Never counts against it.
     interruptions: u32,
     progress: Progress,
+    /// Why it failed; while it waits for another attempt, why the last one did.
+    #[schema(required)]
     failure: Option<Failure>,
-    // Left out where a job is told of as it moves.
+    /// What the last ten attempts used. Left out where a job is told of as it moves.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     usage: Option<Vec<Usage>>,
+    /// Who is told how it ends. Only of a job that has one, and where `usage` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    webhook: Option<WebhookView>,
+    /// The client's labels.
     tags: Vec<String>,
     created_at: Time,
+    /// Not before this moment, if it has one to wait for.
+    #[schema(required)]
     run_at: Option<Time>,
+    /// When the newest attempt started.
+    #[schema(required)]
     started_at: Option<Time>,
+    /// When its outcome became final.
+    #[schema(required)]
     finished_at: Option<Time>,
     links: Links,
 }
 
-#[derive(Debug, Serialize)]
+/// Where to go from a job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobLinks)]
 struct Links {
     #[serde(rename = "self")]
     own: String,
@@ -53,7 +78,8 @@ impl JobView {
     /// A job with the reports of its attempts.
     pub(super) fn with_usage(job: Job, queue: &Queue) -> Result<Self, StoreError> {
         let usage = queue.store().usage(job.id)?;
-        Ok(Self::new(job, Some(usage)))
+        let webhook = queue.store().webhook(job.id)?;
+        Ok(Self { webhook: webhook.map(WebhookView::new), ..Self::new(job, Some(usage)) })
     }
 
     /// A job in the middle of its life.
@@ -83,6 +109,7 @@ impl JobView {
             progress: job.progress,
             failure: job.failure,
             usage,
+            webhook: None,
             tags: job.tags,
             created_at: job.created_at,
             run_at: job.run_at,
@@ -90,92 +117,4 @@ impl JobView {
             finished_at: job.finished_at,
         }
     }
-}
-
-/// A kind: what it does, what it reads, what a job of it may use, and how many stand where.
-pub(super) fn kind(plugin: &Plugin, queue: &Queue) -> Value {
-    let about = &plugin.description;
-    let backoff = plugin.settings.backoff(queue.backoff());
-    let retention = plugin.settings.retention(queue.retention());
-    let examples = about.examples.iter().map(|Example { title, input, parameters }| {
-        let input = input.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let parameters: serde_json::Map<String, Value> =
-            parameters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        json!({"title": title, "input": input, "parameters": parameters})
-    });
-    json!({
-        "kind": plugin.kind,
-        "summary": about.summary,
-        "version": about.version,
-        "digest": plugin.digest,
-        "shape": plugin.program.shape(),
-        "job_args": !plugin.is_command() || plugin.settings.job_args,
-        "input": {
-            "media_types": about.input_media_types,
-            "schema": plugin.input_schema.as_ref().map(|schema| &schema.source),
-        },
-        "parameters": plugin.parameter_schema.as_ref().map(|schema| &schema.source),
-        "output": {
-            "media_type": about.output_media_type,
-            "schema": plugin.output_schema,
-            "artifacts": about.artifacts,
-        },
-        "examples": examples.collect::<Vec<_>>(),
-        "limits": {
-            "timeout_ms": u64::try_from(plugin.limits.timeout.as_millis()).unwrap_or(u64::MAX),
-            "timeout_ms_max": u64::try_from(plugin.timeout_max().as_millis()).unwrap_or(u64::MAX),
-            "memory_bytes": plugin.limits.memory_bytes,
-            "output_bytes": plugin.limits.output_bytes,
-            "fuel_per_ms": plugin.fuel_per_ms(),
-            "concurrency": plugin.settings.concurrency,
-            "queue_max": plugin.settings.queue_max.unwrap_or(queue.queue_max()),
-            "max_attempts": plugin.max_attempts(),
-            "retry_on": plugin.settings.retry_on,
-            "retry_pause_ms": u64::try_from(backoff.first.as_millis()).unwrap_or(u64::MAX),
-            "retry_pause_ms_max": u64::try_from(backoff.longest.as_millis()).unwrap_or(u64::MAX),
-            "keep_ms": u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX),
-            "keep_jobs_max": plugin.settings.keep_jobs_max,
-            "keep_bytes_max": plugin.settings.keep_bytes_max,
-        },
-        "paused": queue.is_paused(&plugin.kind),
-        "counts": counts(&plugin.kind, queue),
-        "links": {"self": format!("/v1/kinds/{}", plugin.kind), "submit": format!("/v1/kinds/{}/jobs", plugin.kind)},
-    })
-}
-
-/// How many jobs of a kind stand where.
-pub(super) fn counts(kind: &Kind, queue: &Queue) -> Value {
-    let counts = queue.counts(kind);
-    State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(counts.of(state)))).collect()
-}
-
-/// Files of the plugin folder, each with up to ten of them that have the same content: it may be meant, and may be a mistake.
-pub(super) fn files(reports: &[&FileReport]) -> Vec<Value> {
-    let mut of_content: HashMap<&str, Vec<&str>> = HashMap::new();
-    for report in reports {
-        if let Some(digest) = &report.digest {
-            of_content.entry(digest).or_default().push(&report.file);
-        }
-    }
-    let same = |report: &FileReport| {
-        let files = report.digest.as_deref().and_then(|digest| of_content.get(digest)).into_iter().flatten();
-        files.filter(|file| **file != report.file).take(TWINS_MAX).copied().collect::<Vec<_>>()
-    };
-    reports.iter().map(|report| file(report, &same(report))).collect()
-}
-
-fn file(report: &FileReport, same_as: &[&str]) -> Value {
-    let state = match report.state {
-        FileState::Compiling => "compiling",
-        FileState::Serving => "serving",
-        FileState::Rejected => "rejected",
-    };
-    json!({
-        "file": report.file,
-        "kind": report.kind,
-        "state": state,
-        "reason": report.reason,
-        "digest": report.digest,
-        "same_as": same_as,
-    })
 }

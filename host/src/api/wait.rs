@@ -4,11 +4,33 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use utoipa::IntoParams;
 
 use super::content::Wanted;
 use super::problem::Problem;
 use super::{Api, result, submit};
 use crate::job::JobId;
+
+/// The field [`Wait::preferred`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct Patience {
+    /// `wait=N`: answer with the result if the job ends within so many seconds (RFC 7240). At most `wait_max`; the
+    /// Preference-Applied field says how long. Other preferences are ignored.
+    #[param(rename = "Prefer")]
+    prefer: Option<String>,
+}
+
+/// What [`cancels_on_timeout`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes a request and is never made")]
+pub(super) struct OnTimeout {
+    /// With `Prefer: wait=N`: cancel the job if it has not ended by then.
+    #[param(inline)]
+    on_timeout: Option<super::options::AtTimeout>,
+}
 
 /// How long a client is ready to wait for a job's end, and what it wants then.
 #[derive(Debug, Clone, Copy)]

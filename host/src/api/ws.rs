@@ -25,10 +25,21 @@ use crate::job::JobId;
 
 /// Largest message in either direction; a client that sends a larger one is closed with 1009. Larger inputs are uploaded as blobs.
 pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes read ahead for one client. An idle one costs the host little more than this; a larger message gets more while it is read.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes that wait to be taken by the operating system for one client, besides the message being written.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
-/// Turns the request into a session, or says why not.
+/// Submit, follow and cancel many jobs over one WebSocket.
+///
+/// Over HTTP/1.1 with these fields, over HTTP/2 with an extended CONNECT. `GET /v1/ws/schema` describes the messages.
+#[utoipa::path(
+    get, path = "/v1/ws", operation_id = "connectWebSocket", tag = "events",
+    responses(
+        (status = 101, description = "The connection is a WebSocket now"),
+        (status = 400, description = "The request does not begin a WebSocket"),
+    )
+)]
 pub(super) async fn connect(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -40,7 +51,7 @@ pub(super) async fn connect(
     // Nothing happens to a job of this id; what is of interest is added as the client names it.
     let subscription = api.queue.subscribe(Scope::Job(JobId::nil()), caller.sight().clone())?;
     let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
-    let upgrade = upgrade.max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER_BYTES).max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         Session::new(api, caller, counter, subscription).run(socket).await;
         // With HTTP/2 the connection is not ours alone, and would be taken for idle.
@@ -48,7 +59,11 @@ pub(super) async fn connect(
     }))
 }
 
-/// `GET /v1/ws/schema`
+/// JSON Schema of each message of the WebSocket.
+#[utoipa::path(
+    get, path = "/v1/ws/schema", operation_id = "getWebSocketSchema", tag = "events",
+    responses((status = 200, description = "The schema", body = Object, content_type = "application/schema+json"))
+)]
 pub(super) async fn schema() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/schema+json")], include_str!("ws/schema.json"))
 }

@@ -4,6 +4,7 @@
 //! its thread, computing or waiting. Both are seen from outside: by the time a client gets the result of a good job that was
 //! queued behind the attack, and by the times in the records of both.
 
+mod families;
 mod memory;
 
 use std::io::Write;
@@ -15,14 +16,14 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::families::Family;
 use super::load::{Connection, Load};
-use super::{NO_OP, NO_OP_INPUT, bar, quantile};
+use super::table::quantile;
+use super::{NO_OP, NO_OP_INPUT, bar};
 use crate::config::Config;
 use crate::server::Server;
 use crate::time::parse_time;
 
-/// All attacks in one plugin; see `attacks.wat`.
-const ATTACKS: &[u8] = include_bytes!("attacks.wasm");
 const ATTACK: &str = "/v1/kinds/attack/jobs";
 const GOOD: &str = "/v1/kinds/good/jobs";
 const WAIT: Option<&str> = Some("wait=60");
@@ -35,34 +36,10 @@ const INTO_THE_ATTACK: Duration = Duration::from_millis(30);
 /// The longest an attack may take to begin.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Attacks that never end by themselves.
-const FAMILIES: [(char, &str); 25] = [
-    ('a', "loop in a function"),
-    ('b', "loop in the allocator"),
-    ('c', "loop in the clean-up after the result"),
-    ('d', "loop in a destructor"),
-    ('e', "recursion"),
-    ('f', "exceptions thrown and caught"),
-    ('y', "the same while 500,000 are held"),
-    ('g', "filling a table"),
-    ('h', "filling 64 MiB of memory"),
-    ('i', "filling 256 MiB of memory"),
-    ('j', "filling 512 MiB of memory"),
-    ('k', "progress, 1 MB each"),
-    ('l', "log, 1 MB each"),
-    ('m', "log, 19 bytes each"),
-    ('n', "reading 1 MiB of input"),
-    ('o', "opening and reading streams"),
-    ('p', "random bytes"),
-    ('q', "artifacts that are refused"),
-    ('r', "blocking flushes"),
-    ('s', "child jobs that are refused"),
-    ('t', "checkpoints, 1 MB each"),
-    ('u', "sleeping for an hour"),
-    ('v', "sleeping for a millisecond each"),
-    ('w', "waiting for 1,000 things"),
-    ('x', "looking at 4,500 things that are ready"),
-];
+/// How long a plugin may take to say what it is.
+const DESCRIBE_MS: f64 = 1_000.0;
+/// Files that never say what they are, at the most: each takes so long.
+const DESCRIBED_MAX: usize = 5;
 
 /// What a family says, in milliseconds.
 #[derive(Debug, Serialize)]
@@ -71,8 +48,9 @@ struct Row {
     runs: usize,
     deadline_median_ms: f64,
     deadline_worst_ms: f64,
-    cancel_median_ms: f64,
-    cancel_worst_ms: f64,
+    /// Nothing where there is no job to cancel.
+    cancel_median_ms: Option<f64>,
+    cancel_worst_ms: Option<f64>,
 }
 
 /// Both tables.
@@ -90,7 +68,9 @@ struct Report {
 pub(super) async fn run(runs: usize, json: bool) -> anyhow::Result<()> {
     let load = load();
     let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
+    let (peer, _taken) = families::silent_peer().await?;
     let config = Config { workers: 1, parked_jobs_max: 0, ..config(folder.path())? };
+    families::prepare(&config.plugins, peer)?;
     let server = Server::start(&config).await?;
     let mut client = open(&server).await?;
     let mut good = Vec::new();
@@ -99,25 +79,41 @@ pub(super) async fn run(runs: usize, json: bool) -> anyhow::Result<()> {
         client.expect("POST", GOOD, NO_OP_INPUT, WAIT, StatusCode::OK).await?;
         good.push(milliseconds(started.elapsed()));
     }
-    let bar = bar((FAMILIES.len() * runs) as u64);
+    let families = families::families(peer);
+    let described = runs.min(DESCRIBED_MAX);
+    let bar = bar((families.len() * runs + described) as u64);
     let mut rows = Vec::new();
-    for (letter, attack) in FAMILIES {
-        bar.set_message(attack);
+    for family in &families {
+        bar.set_message(family.attack);
         let (mut deadlines, mut cancels) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            deadlines.push(past_deadline(&mut client, letter).await.context(attack)?);
-            cancels.push(past_cancel(&mut client, letter).await.context(attack)?);
+            deadlines.push(past_deadline(&mut client, family).await.context(family.attack)?);
+            cancels.push(past_cancel(&mut client, family).await.context(family.attack)?);
             bar.inc(1);
         }
         rows.push(Row {
-            attack,
+            attack: family.attack,
             runs,
             deadline_median_ms: quantile(&mut deadlines, 0.5),
             deadline_worst_ms: quantile(&mut deadlines, 1.0),
-            cancel_median_ms: quantile(&mut cancels, 0.5),
-            cancel_worst_ms: quantile(&mut cancels, 1.0),
+            cancel_median_ms: Some(quantile(&mut cancels, 0.5)),
+            cancel_worst_ms: Some(quantile(&mut cancels, 1.0)),
         });
     }
+    let mut rejections = Vec::new();
+    bar.set_message("loop in describe");
+    for run in 0..described {
+        rejections.push(past_describe(&mut client, &config.plugins, run).await.context("loop in describe")?);
+        bar.inc(1);
+    }
+    rows.push(Row {
+        attack: "loop in describe, until it is rejected",
+        runs: described,
+        deadline_median_ms: quantile(&mut rejections, 0.5),
+        deadline_worst_ms: quantile(&mut rejections, 1.0),
+        cancel_median_ms: None,
+        cancel_worst_ms: None,
+    });
     bar.finish_and_clear();
     server.stop().await?;
     let report = Report { load, good_job_ms: quantile(&mut good, 0.5), rows, memory: memory::measure().await? };
@@ -125,8 +121,8 @@ pub(super) async fn run(runs: usize, json: bool) -> anyhow::Result<()> {
 }
 
 /// How long after the attack's deadline the next job started.
-async fn past_deadline(client: &mut Connection, letter: char) -> anyhow::Result<f64> {
-    let (attack, good) = attack_before_good(client, letter, TIMEOUT_MS).await?;
+async fn past_deadline(client: &mut Connection, family: &Family) -> anyhow::Result<f64> {
+    let (attack, good) = attack_before_good(client, family, TIMEOUT_MS).await?;
     client.expect("GET", &format!("{good}/result"), "", WAIT, StatusCode::OK).await?;
     let (attack, good) = (client.job(&attack).await?, client.job(&good).await?);
     if attack["failure"]["code"] != "deadline_exceeded" {
@@ -138,8 +134,8 @@ async fn past_deadline(client: &mut Connection, letter: char) -> anyhow::Result<
 }
 
 /// How long after the attack's cancellation a client has the result of the next job.
-async fn past_cancel(client: &mut Connection, letter: char) -> anyhow::Result<f64> {
-    let (attack, good) = attack_before_good(client, letter, LONG_MS).await?;
+async fn past_cancel(client: &mut Connection, family: &Family) -> anyhow::Result<f64> {
+    let (attack, good) = attack_before_good(client, family, LONG_MS).await?;
     tokio::time::sleep(INTO_THE_ATTACK).await;
     let cancelled = Instant::now();
     client.expect("POST", &format!("{attack}/cancel"), "", None, StatusCode::OK).await?;
@@ -150,10 +146,10 @@ async fn past_cancel(client: &mut Connection, letter: char) -> anyhow::Result<f6
 /// Starts an attack, and puts a good job behind it.
 async fn attack_before_good(
     client: &mut Connection,
-    letter: char,
+    family: &Family,
     timeout_ms: u64,
 ) -> anyhow::Result<(String, String)> {
-    let attack = client.submit(&format!("{ATTACK}?timeout={timeout_ms}"), &input(letter)).await?;
+    let attack = client.submit(&format!("/v1/kinds/{}/jobs?timeout={timeout_ms}", family.kind), &family.input).await?;
     let end = Instant::now() + PATIENCE;
     // Submitted at once, the good job might be taken first.
     while client.job(&attack).await?["state"] == "queued" {
@@ -164,17 +160,28 @@ async fn attack_before_good(
     Ok((attack, client.submit(GOOD, NO_OP_INPUT).await?))
 }
 
-/// The letter, and for those who read it a long input.
-fn input(letter: char) -> String {
-    let size = if matches!(letter, 'n' | 'o') { 1 << 20 } else { 1 };
-    letter.to_string().repeat(size)
+/// How long after its time for that is over a file is rejected that does not say what it is, a plugin's compilation included.
+async fn past_describe(client: &mut Connection, plugins: &Path, run: usize) -> anyhow::Result<f64> {
+    let kind = format!("silent-{run}");
+    let started = Instant::now();
+    families::put(plugins, &kind, families::DESCRIBE)?;
+    while started.elapsed() < PATIENCE {
+        let answer = client.job("/v1/plugins").await?;
+        let files = answer["plugins"].as_array().context("a list")?;
+        match files.iter().find(|file| file["kind"] == *kind).map(|file| &file["state"]) {
+            Some(state) if state == "rejected" => return Ok(milliseconds(started.elapsed()) - DESCRIBE_MS),
+            Some(state) if state == "serving" => bail!("it said what it is"),
+            _ => tokio::time::sleep(Duration::from_millis(2)).await,
+        }
+    }
+    bail!("it was never rejected")
 }
 
 /// A host with the attacks and a good plugin, and limits that an attack soon reaches.
 fn config(folder: &Path) -> anyhow::Result<Config> {
     let config = super::config(folder)?;
-    std::fs::write(config.plugins.join("attack.wasm"), ATTACKS)?;
-    std::fs::write(config.plugins.join("good.wasm"), NO_OP)?;
+    families::put(&config.plugins, "attack", families::ATTACKS)?;
+    families::put(&config.plugins, "good", NO_OP)?;
     Ok(Config { memory_bytes: 512 << 20, output_bytes: 1 << 20, ..config })
 }
 
@@ -212,15 +219,16 @@ impl Report {
         writeln!(output, "{:<40} {:>5} {:>22} {:>22}", "", "", "after its deadline", "after a cancel")?;
         writeln!(output, "{:<40} {:>5} {:>12} {:>9} {:>12} {:>9}", "", "runs", "median", "worst", "median", "worst")?;
         for row in &self.rows {
+            let optional = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
             writeln!(
                 output,
-                "{:<40} {:>5} {:>12.1} {:>9.1} {:>12.1} {:>9.1}",
+                "{:<40} {:>5} {:>12.1} {:>9.1} {:>12} {:>9}",
                 row.attack,
                 row.runs,
                 row.deadline_median_ms,
                 row.deadline_worst_ms,
-                row.cancel_median_ms,
-                row.cancel_worst_ms
+                optional(row.cancel_median_ms),
+                optional(row.cancel_worst_ms)
             )?;
         }
         writeln!(output, "\n{:>12} {:>12}", "jobs", "memory MiB")?;
@@ -238,7 +246,7 @@ mod tests {
     use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
     use wit_parser::Resolve;
 
-    use super::ATTACKS;
+    use super::families::{ATTACKS, DESCRIBE, PROGRAM, START};
 
     const WORLD: &str = "package test:attacks; world attacks {
         include dropforge:job/plugin@0.1.0;
@@ -253,8 +261,12 @@ mod tests {
         "package wasi:random@0.2.6; interface random { get-random-bytes: func(len: u64) -> list<u8>; }",
     ];
 
-    fn built() -> Vec<u8> {
-        let mut module = wat::parse_str(include_str!("attacks.wat")).expect("the text is valid");
+    /// Its `describe`, and one that never ends.
+    const DESCRIBES: &str = "(func (export \"describe\") (result i32) (i32.const 16))";
+    const NEVER_DESCRIBES: &str = "(func (export \"describe\") (result i32) (call $spin) (i32.const 16))";
+
+    fn component(text: &str) -> Vec<u8> {
+        let mut module = wat::parse_str(text).expect("the text is valid");
         let mut resolve = Resolve::default();
         let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/0.1.0");
         resolve.push_path(contract).expect("the contract is valid");
@@ -270,12 +282,21 @@ mod tests {
 
     #[test]
     fn attacks_are_built_from_their_text() {
-        let built = built();
-        if std::env::var_os("UPDATE_ATTACKS").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/attacks.wasm");
-            std::fs::write(path, &built).expect("the source folder can be written");
-        } else {
-            assert!(built == ATTACKS, "attacks.wasm is older than attacks.wat; see there");
+        let text = include_str!("attacks.wat");
+        assert!(text.contains(DESCRIBES));
+        let module = |text: &str| wat::parse_str(text).expect("the text is valid");
+        for (name, built, committed) in [
+            ("attacks.wasm", component(text), ATTACKS),
+            ("attacks/describe.wasm", component(&text.replace(DESCRIBES, NEVER_DESCRIBES)), DESCRIBE),
+            ("attacks/program.wasm", module(include_str!("attacks/program.wat")), PROGRAM),
+            ("attacks/start.wasm", module(include_str!("attacks/start.wat")), START),
+        ] {
+            if std::env::var_os("UPDATE_ATTACKS").is_some() {
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench").join(name);
+                std::fs::write(path, &built).expect("the source folder can be written");
+            } else {
+                assert!(built == committed, "{name} is older than its text; see attacks.wat");
+            }
         }
     }
 }

@@ -15,6 +15,7 @@
   (import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-flush" (func $blocking_flush (param i32 i32)))
   (import "wasi:io/streams@0.2.6" "[method]input-stream.blocking-read" (func $blocking_read (param i32 i64 i32)))
   (import "wasi:io/streams@0.2.6" "[resource-drop]input-stream" (func $drop_input_stream (param i32)))
+  (import "wasi:io/streams@0.2.6" "[resource-drop]output-stream" (func $drop_output_stream (param i32)))
   (import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))
   (import "wasi:io/poll@0.2.6" "poll" (func $poll (param i32 i32 i32)))
   (import "wasi:io/poll@0.2.6" "[resource-drop]pollable" (func $drop_pollable (param i32)))
@@ -92,6 +93,8 @@
       (call $wait_for (i32.const 1000) (i64.const 3600000000000))))
     (if (i32.eq (local.get $letter) (i32.const 120 (;x;))) (then (call $wait_for (i32.const 4500) (i64.const 0))))
     (if (i32.eq (local.get $letter) (i32.const 121 (;y;))) (then (call $chain (i32.const 500000))))
+    (if (i32.eq (local.get $letter) (i32.const 122 (;z;))) (then
+      (call $leave (i32.const 3000)) (return (call $done (i32.const 0) (i32.const 0)))))
 
     (if (i32.eq (local.get $letter) (i32.const 66 (;B;))) (then
       (loop $more (drop (memory.grow (i32.const 16))) (br $more))))
@@ -141,6 +144,17 @@
   (func $artifact
     (call $open)
     (loop $more (call $write (i32.load (i32.const 836)) (i32.const 131072) (i32.const 65536) (i32.const 864)) (br $more)))
+  ;; So many artifacts of 300 bytes. Each but the first of them becomes a file of its own when they are kept.
+  (func $leave (param $count i32)
+    (loop $more
+      (i32.store (i32.const 2048) (i32.add (i32.const 0x61616161) (i32.or
+        (i32.or (i32.and (local.get $count) (i32.const 0xf))
+                (i32.and (i32.shl (local.get $count) (i32.const 4)) (i32.const 0xf00)))
+        (i32.and (i32.shl (local.get $count) (i32.const 8)) (i32.const 0xf0000)))))
+      (call $open_artifact (i32.const 2048) (i32.const 4) (i32.const 1072) (i32.const 10) (i32.const 832))
+      (call $write (i32.load (i32.const 836)) (i32.const 131072) (i32.const 300) (i32.const 864))
+      (call $drop_output_stream (i32.load (i32.const 836)))
+      (br_if $more (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))
   (func $flush
     (call $open)
     (loop $more (call $blocking_flush (i32.load (i32.const 836)) (i32.const 864)) (br $more)))

@@ -1,4 +1,4 @@
-//! What the parts can do alone: HTTP without a store, and the store without HTTP.
+//! What the parts can do alone: HTTP without a store, the store without HTTP, the sandbox without either.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +10,12 @@ use axum::routing::post;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
+use super::alone::{Alone, CAPACITY};
 use super::load::{Load, Request};
-use super::{Counters, NO_OP_INPUT, QUEUE_MAX, Sample};
+use super::table::{Counters, Sample};
+use super::{NO_OP, NO_OP_INPUT, QUEUE_MAX};
 use crate::job::{Job, JobId, Kind};
+use crate::sandbox::Sandbox;
 use crate::store::{Admission, Content, NewJob, Options, Payload, Settings, Store};
 use crate::time::Time;
 
@@ -41,7 +44,7 @@ pub(super) async fn echo(connections: usize, duration: Duration) -> anyhow::Resu
 pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Duration) -> anyhow::Result<Sample> {
     let settings = Settings { claims_max: 0, reserve_bytes: 0 };
     let store = Arc::new(Store::open(&folder.join("data"), &settings)?);
-    let before = Counters::with(store.commits())?;
+    let before = Counters::with(store.commits());
     let end = Instant::now() + duration;
     let tasks = (0..submitters).map(|_| {
         let store = Arc::clone(&store);
@@ -60,9 +63,26 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
         latencies.append(&mut task.await??);
     }
     let mut sample = Sample::new(latencies, duration);
-    before.until(&Counters::with(store.commits())?, &mut sample, duration);
+    before.until(&Counters::with(store.commits()), &mut sample, duration);
     tokio::task::spawn_blocking(move || store.close()).await?;
     Ok(sample)
+}
+
+/// The sandbox alone: attempts of a job that does nothing, one after the other on one thread.
+pub(super) async fn call(folder: &Path, duration: Duration) -> anyhow::Result<Sample> {
+    let folder = folder.to_owned();
+    let calls = move || {
+        let plugin = Alone::new(Sandbox::new(CAPACITY, None)?, &folder, NO_OP)?;
+        let mut latencies = Vec::new();
+        let began = Instant::now();
+        while began.elapsed() < duration {
+            let started = Instant::now();
+            plugin.attempt(NO_OP_INPUT)?;
+            latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+        }
+        anyhow::Ok(Sample::new(latencies, began.elapsed()))
+    };
+    tokio::task::spawn_blocking(calls).await?
 }
 
 /// A small job.
@@ -71,5 +91,5 @@ pub(super) fn job() -> anyhow::Result<NewJob> {
     let job = Job::new(JobId::now_v7(), kind, Time::now());
     let content = Content::Inline(NO_OP_INPUT.into());
     let input = Payload { media_type: "application/json".to_owned(), content };
-    Ok(NewJob { job, input, options: Options::default(), blobs: Vec::new() })
+    Ok(NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None })
 }

@@ -1,26 +1,27 @@
-//! How many idle streams of events a host holds at once, and what each costs it.
-//!
-//! The host is a process of its own, so that its memory and its open files are not mixed with those of the clients here.
+//! How many idle streams of events, and how many idle WebSockets, a host holds at once, and what each costs it.
 
-use std::path::Path;
-use std::process::Stdio;
+mod websocket;
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::{NO_OP, NO_OP_INPUT};
+use self::websocket::Socket;
+use super::NO_OP_INPUT;
+use super::host::Host;
+use super::load::Connection;
 use crate::server;
 
 /// Steps in which connections are opened; after each the host's memory is looked at.
 const STEPS: usize = 10;
 /// Connections being opened at a time: fewer than wait at an address before they are turned away.
 const AT_ONCE: usize = 64;
-/// How long the host, a connection or an event may take.
+/// How long a connection or an event may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A head or an event is never longer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -34,45 +35,74 @@ struct Step {
     opened_in_ms: u64,
 }
 
+/// How a client listens.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Way {
+    Events,
+    Websocket,
+}
+
+impl Way {
+    fn as_str(self) -> &'static str {
+        match self {
+            Way::Events => "streams of events",
+            Way::Websocket => "WebSockets",
+        }
+    }
+}
+
+/// Somebody who listens.
+enum Listener {
+    Events(TcpStream),
+    /// Answers the host's pings until it has heard of a job.
+    Websocket(JoinHandle<anyhow::Result<()>>),
+}
+
 /// What came of all of it.
 #[derive(Debug, Serialize)]
 struct Report {
+    way: Way,
     wanted: usize,
     reached: usize,
     /// Why not more, if fewer were reached than wanted.
     stopped_by: Option<String>,
     steps: Vec<Step>,
-    /// Streams that heard of a job which was submitted at the end, and how long after the submit the last of them did.
+    /// Those that heard of a job which was submitted at the end, and how long after the submit the last of them did.
     told: usize,
     told_in_ms: u64,
 }
 
-/// Opens so many streams, looks what they cost, and shows that each of them is alive.
+/// Opens so many of each, looks what they cost a host of their own, and shows that each of them is alive.
 pub(super) async fn run(wanted: usize, json: bool) -> anyhow::Result<()> {
     server::raise_file_limit();
-    let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
-    let host = Host::start(folder.path()).await?;
-    let report = measure(&host, wanted).await?;
-    print(&report, json)
+    let mut reports = Vec::new();
+    for way in [Way::Events, Way::Websocket] {
+        let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
+        let host = Host::start(folder.path()).await?;
+        reports.push(measure(&host, way, wanted).await?);
+        host.kill().await?;
+    }
+    print(&reports, json)
 }
 
-async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
+async fn measure(host: &Host, way: Way, wanted: usize) -> anyhow::Result<Report> {
     let before = host.memory_bytes()?;
-    let mut report = Report { wanted, reached: 0, stopped_by: None, steps: Vec::new(), told: 0, told_in_ms: 0 };
-    let mut streams = Vec::with_capacity(wanted);
+    let mut report = Report { way, wanted, reached: 0, stopped_by: None, steps: Vec::new(), told: 0, told_in_ms: 0 };
+    let mut listeners = Vec::with_capacity(wanted);
     for step in 1..=STEPS {
         let begun = Instant::now();
-        while streams.len() < wanted * step / STEPS && report.stopped_by.is_none() {
-            let more = (wanted * step / STEPS - streams.len()).min(AT_ONCE);
-            let mut opening: JoinSet<_> = (0..more).map(|_| listen(host.address.clone())).collect();
+        while listeners.len() < wanted * step / STEPS && report.stopped_by.is_none() {
+            let more = (wanted * step / STEPS - listeners.len()).min(AT_ONCE);
+            let mut opening: JoinSet<_> = (0..more).map(|_| listen(way, host.address)).collect();
             while let Some(opened) = opening.join_next().await {
                 match opened? {
-                    Ok(stream) => streams.push(stream),
+                    Ok(listener) => listeners.push(listener),
                     Err(error) => report.stopped_by = Some(format!("{error:#}")),
                 }
             }
         }
-        let (memory, connections) = (host.memory_bytes()?, streams.len());
+        let (memory, connections) = (host.memory_bytes()?, listeners.len());
         report.steps.push(Step {
             connections,
             host_memory_bytes: memory,
@@ -83,10 +113,10 @@ async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
             break;
         }
     }
-    report.reached = streams.len();
-    let mut hearing: JoinSet<_> = streams.into_iter().map(hear).collect();
+    report.reached = listeners.len();
+    let mut hearing: JoinSet<_> = listeners.into_iter().map(hear).collect();
     let submitted = Instant::now();
-    host.submit().await.context("cannot submit a job")?;
+    submit(host).await.context("cannot submit a job")?;
     while let Some(heard) = hearing.join_next().await {
         report.told += usize::from(heard?.is_ok());
     }
@@ -94,50 +124,64 @@ async fn measure(host: &Host, wanted: usize) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print(reports: &[Report], json: bool) -> anyhow::Result<()> {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
     if json {
-        writeln!(output, "{}", serde_json::to_string_pretty(report)?)?;
+        writeln!(output, "{}", serde_json::to_string_pretty(reports)?)?;
         return Ok(());
     }
-    writeln!(
-        output,
-        "{:>11} {:>14} {:>20} {:>12}",
-        "connections", "host memory MB", "bytes per connection", "opened in ms"
-    )?;
-    for Step { connections, host_memory_bytes, bytes_per_connection, opened_in_ms } in &report.steps {
-        let memory = *host_memory_bytes as f64 / f64::from(1 << 20);
-        writeln!(output, "{connections:>11} {memory:>14.1} {bytes_per_connection:>20} {opened_in_ms:>12}")?;
-    }
-    let Report { reached, wanted, told, told_in_ms, .. } = report;
-    writeln!(
-        output,
-        "{reached} of {wanted} streams were open at once; {told} heard of one job within {told_in_ms} ms"
-    )?;
-    if let Some(why) = &report.stopped_by {
-        writeln!(output, "there were not more because: {why}")?;
+    for Report { way, steps, reached, wanted, stopped_by, told, told_in_ms } in reports {
+        let way = way.as_str();
+        writeln!(output, "{way:>17} {:>14} {:>20} {:>12}", "host memory MB", "bytes per connection", "opened in ms")?;
+        for Step { connections, host_memory_bytes, bytes_per_connection, opened_in_ms } in steps {
+            let memory = *host_memory_bytes as f64 / f64::from(1 << 20);
+            writeln!(output, "{connections:>17} {memory:>14.1} {bytes_per_connection:>20} {opened_in_ms:>12}")?;
+        }
+        writeln!(output, "{reached} of {wanted} were open at once; {told} heard of one job within {told_in_ms} ms")?;
+        if let Some(why) = stopped_by {
+            writeln!(output, "there were not more because: {why}")?;
+        }
     }
     Ok(())
 }
 
-/// Opens a stream of all events and reads until the host has said that it listens.
-async fn listen(address: String) -> anyhow::Result<TcpStream> {
+/// Opens a connection and listens to the events of all jobs there are.
+async fn listen(way: Way, address: SocketAddr) -> anyhow::Result<Listener> {
     let opened = async {
-        let mut stream = TcpStream::connect(&address).await.context("cannot connect")?;
-        stream.write_all(format!("GET /v1/events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-        let answer = read_until(&mut stream, "listening").await?;
-        if !answer.starts_with("HTTP/1.1 200 ") {
-            bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
+        match way {
+            Way::Events => Ok(Listener::Events(stream(address).await?)),
+            Way::Websocket => {
+                let mut socket = Socket::open(address).await?;
+                socket.send_text(r#"{"op":"subscribe","ref":1,"kind":"message"}"#).await?;
+                socket.until(r#""event":"accepted""#).await?;
+                let hearing = async move { socket.until(r#""event":"state""#).await };
+                Ok(Listener::Websocket(tokio::spawn(hearing)))
+            }
         }
-        Ok(stream)
     };
     tokio::time::timeout(PATIENCE, opened).await.context("a connection took a minute")?
 }
 
-/// Reads until the stream has told of a job.
-async fn hear(mut stream: TcpStream) -> anyhow::Result<()> {
-    tokio::time::timeout(PATIENCE, read_until(&mut stream, "event: state")).await??;
+/// Opens a stream of all events and reads until the host has said that it listens.
+async fn stream(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.context("cannot connect")?;
+    stream.write_all(format!("GET /v1/events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let answer = read_until(&mut stream, "listening").await?;
+    if !answer.starts_with("HTTP/1.1 200 ") {
+        bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
+    }
+    Ok(stream)
+}
+
+/// Reads until it has been told of a job.
+async fn hear(listener: Listener) -> anyhow::Result<()> {
+    match listener {
+        Listener::Events(mut stream) => {
+            tokio::time::timeout(PATIENCE, read_until(&mut stream, "event: state")).await??;
+        }
+        Listener::Websocket(hearing) => tokio::time::timeout(PATIENCE, hearing).await???,
+    }
     Ok(())
 }
 
@@ -157,51 +201,11 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> anyhow::Result<String>
     }
 }
 
-/// A host in a process of its own. Dropped, it is killed.
-struct Host {
-    address: String,
-    process: Child,
-}
-
-impl Host {
-    async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let plugins = folder.join("plugins");
-        std::fs::create_dir(&plugins)?;
-        std::fs::write(plugins.join("message.wasm"), NO_OP)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
-        command.arg("--plugins").arg(plugins).env("DROPFORGE_LOG", "error");
-        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = process.stdout.take().context("its output is piped")?;
-        let mut lines = BufReader::new(output).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??.context("the host did not start")?;
-        let address = line.strip_prefix("listening on http://").context("the host says where it listens")?.to_owned();
-        let load = super::Load { address: address.parse()?, connections: 1, duration: Duration::ZERO };
-        load.until_ready().await?;
-        Ok(Self { address, process })
-    }
-
-    /// Memory that is the process's own, in bytes.
-    fn memory_bytes(&self) -> anyhow::Result<u64> {
-        let id = self.process.id().context("the host has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("the system says how much")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes * 1024)
-    }
-
-    async fn submit(&self) -> anyhow::Result<()> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        let body = format!(r#"{{"kind":"message","input":{NO_OP_INPUT}}}"#);
-        let head =
-            format!("POST /v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.address, body.len());
-        stream.write_all((head + &body).as_bytes()).await?;
-        let answer = read_until(&mut stream, "\r\n\r\n").await?;
-        if !answer.starts_with("HTTP/1.1 202 ") {
-            bail!("the host answered {:?}", answer.lines().next().unwrap_or_default());
-        }
-        Ok(())
-    }
+/// Submits a job.
+async fn submit(host: &Host) -> anyhow::Result<()> {
+    let mut connection = Connection::open(host.address).await?;
+    connection.submit("/v1/kinds/message/jobs", NO_OP_INPUT).await?;
+    Ok(())
 }
 
 fn milliseconds(duration: Duration) -> u64 {

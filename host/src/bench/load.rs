@@ -12,7 +12,8 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{NO_OP_INPUT, Sample};
+use super::NO_OP_INPUT;
+use super::table::Sample;
 
 /// Longest a job of this load may take.
 const WAIT: &str = "wait=30";
@@ -49,7 +50,7 @@ impl Load {
             if Instant::now() > end {
                 bail!("the host was not ready after a minute");
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }
@@ -106,7 +107,7 @@ impl Connection {
     }
 
     /// Submits a job and answers where it is.
-    pub(super) async fn submit(&mut self, path: &str, body: &str) -> anyhow::Result<String> {
+    pub(super) async fn submit(&mut self, path: &str, body: impl AsRef<[u8]>) -> anyhow::Result<String> {
         let job = self.expect("POST", path, body, None, StatusCode::ACCEPTED).await?;
         let job: serde_json::Value = serde_json::from_slice(&job)?;
         Ok(job["links"]["self"].as_str().context("a job says where it is")?.to_owned())
@@ -143,7 +144,7 @@ impl Connection {
         &mut self,
         method: &str,
         path: &str,
-        body: &str,
+        body: impl AsRef<[u8]>,
         prefer: Option<&str>,
         wanted: StatusCode,
     ) -> anyhow::Result<Bytes> {
@@ -158,7 +159,7 @@ impl Connection {
         &mut self,
         method: &str,
         path: &str,
-        body: &str,
+        body: impl AsRef<[u8]>,
         prefer: Option<&str>,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
         let mut request = HttpRequest::builder().method(method).uri(path).header(header::HOST, self.host.as_str());
@@ -166,7 +167,8 @@ impl Connection {
             request = request.header("prefer", prefer);
         }
         self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(Full::from(body.to_owned()))?).await?;
+        let response =
+            self.sender.send_request(request.body(Full::from(Bytes::copy_from_slice(body.as_ref())))?).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     }

@@ -50,7 +50,7 @@ impl Check {
     }
 }
 
-fn as_json(file: &str, verdict: &Verdict) -> Value {
+pub(super) fn as_json(file: &str, verdict: &Verdict) -> Value {
     let about = verdict.result.as_ref().ok().map(|plugin| &plugin.description);
     json!({
         "file": file,
@@ -67,7 +67,7 @@ fn as_json(file: &str, verdict: &Verdict) -> Value {
     })
 }
 
-fn as_text(file: &str, verdict: &Verdict) -> String {
+pub(super) fn as_text(file: &str, verdict: &Verdict) -> String {
     let mut lines = vec![match &verdict.result {
         Ok(plugin) => format!("{file}: can be used, as kind {}", plugin.kind),
         Err(_) => format!("{file}: cannot be used"),

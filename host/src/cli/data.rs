@@ -36,7 +36,7 @@ impl Verify {
             let found = json!({
                 "jobs": verdict.jobs, "succeeded": verdict.succeeded, "failed": verdict.failed,
                 "cancelled": verdict.cancelled, "pending": verdict.pending,
-                "checkpoints": verdict.checkpoints, "blobs": verdict.blobs,
+                "checkpoints": verdict.checkpoints, "webhooks": verdict.webhooks, "blobs": verdict.blobs,
                 "unnamed_blobs": verdict.unnamed_blobs, "problems": verdict.problems,
             });
             writeln!(output, "{found}")?;
@@ -46,14 +46,15 @@ impl Verify {
             }
             writeln!(
                 output,
-                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} checkpoints, {} blobs",
+                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} checkpoints, {} blobs, {} webhooks",
                 verdict.jobs,
                 verdict.succeeded,
                 verdict.failed,
                 verdict.cancelled,
                 verdict.pending,
                 verdict.checkpoints,
-                verdict.blobs
+                verdict.blobs,
+                verdict.webhooks
             )?;
         }
         match verdict.problems.len() {
@@ -73,6 +74,9 @@ pub(super) struct Export {
     /// The file to write, which must not exist; - for standard output
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
+    /// Say what was written as JSON, on standard error
+    #[arg(long)]
+    json: bool,
 }
 
 impl Export {
@@ -87,7 +91,11 @@ impl Export {
             output.into_inner().map_err(|error| error.into_error())?.sync_all()?;
             jobs
         };
-        writeln!(std::io::stderr(), "exported {jobs} jobs")?;
+        if self.json {
+            writeln!(std::io::stderr(), "{}", json!({"jobs": jobs}))?;
+        } else {
+            writeln!(std::io::stderr(), "exported {jobs} jobs")?;
+        }
         Ok(())
     }
 }
@@ -100,6 +108,9 @@ pub(super) struct Import {
     /// The data folder to make; it must be empty or not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// Say what was read as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Import {
@@ -111,7 +122,11 @@ impl Import {
             Box::new(BufReader::new(file))
         };
         let jobs = store::import(&self.folder, &mut input)?;
-        writeln!(std::io::stderr(), "imported {jobs} jobs into {}", self.folder.display())?;
+        if self.json {
+            writeln!(stdout(), "{}", json!({"jobs": jobs, "folder": self.folder}))?;
+        } else {
+            writeln!(std::io::stderr(), "imported {jobs} jobs into {}", self.folder.display())?;
+        }
         Ok(())
     }
 }
@@ -121,6 +136,9 @@ pub(super) struct Compact {
     /// The data folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// Say what it was and is as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Compact {
@@ -132,7 +150,11 @@ impl Compact {
             bar.set_position(done);
         })?;
         bar.finish_and_clear();
-        writeln!(stdout(), "{before} bytes before, {after} bytes now")?;
+        if self.json {
+            writeln!(stdout(), "{}", json!({"bytes_before": before, "bytes_now": after}))?;
+        } else {
+            writeln!(stdout(), "{before} bytes before, {after} bytes now")?;
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! How a command ends: the code for programs, and an error in words that say what to try.
 
+use std::fmt;
 use std::io::{ErrorKind, Write, stderr};
 use std::process::ExitCode;
 
@@ -73,11 +74,25 @@ impl Exit {
                 409 if refusal.code != "wrong_state" => Self::JobFailed,
                 _ => Self::Refused,
             },
+            _ if error.is::<NotTaken>() => Self::Refused,
             _ if is_closed_pipe(error) => Self::Success,
+            _ if is_missing_file(error) => Self::NotFound,
             _ => Self::Failure,
         }
     }
 }
+
+/// The refusal of a job that no host was asked to take, in the words of one.
+#[derive(Debug)]
+pub(super) struct NotTaken(pub(super) Box<Refusal>);
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.title, self.0.detail)
+    }
+}
+
+impl std::error::Error for NotTaken {}
 
 /// Says on standard error what went wrong.
 pub fn tell(error: &anyhow::Error, as_json: bool) {
@@ -97,8 +112,18 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// What was named is not there. Whatever else looks for files has reported that in its own words.
+fn is_missing_file(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::NotFound))
+}
+
 /// The host's own document, or one of the same form.
 fn as_document(error: &anyhow::Error) -> String {
+    if let Some(NotTaken(refusal)) = error.downcast_ref() {
+        return format!("{}\n", refusal.document.trim_end());
+    }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused(refusal)) => format!("{}\n", refusal.document.trim_end()),
         Some(ClientError::Unreachable(..)) => {
@@ -111,12 +136,19 @@ fn as_document(error: &anyhow::Error) -> String {
 fn as_text(error: &anyhow::Error) -> String {
     let label = style("error:").red().bold().for_stderr();
     let mut lines = Vec::new();
+    let refused = |lines: &mut Vec<String>, refusal: &Refusal| {
+        lines.push(format!("{label} {}", printable(&refusal.title)));
+        lines.push(format!("  {}", printable(&refusal.detail)));
+        lines.extend(mistakes(refusal));
+    };
     let advice = match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused(refusal)) => {
-            lines.push(format!("{label} {}", printable(&refusal.title)));
-            lines.push(format!("  {}", printable(&refusal.detail)));
-            lines.extend(mistakes(refusal));
+            refused(&mut lines, refusal);
             advice_for(refusal)
+        }
+        _ if let Some(NotTaken(refusal)) = error.downcast_ref() => {
+            refused(&mut lines, refusal);
+            None
         }
         Some(ClientError::Unreachable(..)) => {
             lines.push(format!("{label} {}", printable(&error.to_string())));
@@ -150,6 +182,14 @@ fn advice_for(refusal: &Refusal) -> Option<String> {
         (_, "unknown_kind") => "`dropforge kinds` lists the kinds, `dropforge plugins` says what became of each file",
         (_, "unknown_job") => "`dropforge list` shows the newest jobs",
         (422, "invalid_input") => "`dropforge kinds KIND` shows what it reads, with an example",
+        (422, "invalid_option") => "`dropforge submit --help` says what each option takes",
+        (409, "cancelled") => "`dropforge retry ID` runs it again",
+        (409, "wrong_state") => "`dropforge status ID` shows where the job stands",
+        (409, _) => {
+            "`dropforge logs ID` shows what it wrote, `dropforge status ID` what it used; `dropforge retry ID` runs it again"
+        }
+        (410, _) => "submit the job again; the host's setting `keep` says how long results are kept",
+        (413, _) => "send large inputs with --file, to a kind that reads files; the host sets `body_bytes_max`",
         (401, _) => {
             "give a token with --token or DROPFORGE_TOKEN; `dropforge token new` makes one on the host's machine"
         }

@@ -63,8 +63,9 @@ pub(super) async fn explain(one: One) -> anyhow::Result<Exit> {
     }
     if let Some(estimate) = explanation.estimate {
         let starts_in = duration(Duration::from_millis(estimate.starts_in_ms));
+        let start = if estimate.starts_in_ms > 0 { format!("start in {starts_in} and ") } else { String::new() };
         let ends_in = duration(Duration::from_millis(estimate.ends_in_ms));
-        lines.push(format!("may start in {starts_in} and end in {ends_in}, by the run times measured so far"));
+        lines.push(format!("may {start}end in {ends_in}, by the run times measured so far"));
     }
     say(&lines.join("\n"))?;
     Ok(Exit::Success)
@@ -116,7 +117,8 @@ fn described(job: &JobView) -> String {
         ("job", job.id.clone()),
         ("kind", printable(&job.kind).into_owned()),
         ("state", painted(&job.state)),
-        ("progress", progress(job)),
+        // Once it has succeeded it does not matter how far it was when it last said so.
+        ("progress", if job.state == "succeeded" { String::new() } else { progress(job) }),
         ("tags", printable(&job.tags.join(", ")).into_owned()),
         ("created", job.created_at.to_string()),
         ("runs at", job.run_at.map(|time| time.to_string()).unwrap_or_default()),
@@ -126,6 +128,11 @@ fn described(job: &JobView) -> String {
     ];
     if job.crashes + job.interruptions > 0 {
         rows.push(("lost", format!("{} to crashes, {} to stops of the host", job.crashes, job.interruptions)));
+    }
+    if let Some(webhook) = &job.webhook {
+        let error = webhook.last_error.as_ref().map(|error| format!(", last error: {error}")).unwrap_or_default();
+        let how = format!("{} after {} tries: {}{error}", webhook.state, webhook.tries, webhook.url);
+        rows.push(("webhook", printable(&how).into_owned()));
     }
     if let Some(failure) = &job.failure {
         let why = format!("{} ({}'s doing): {}", failure.code, failure.fault, failure.message);
@@ -137,11 +144,11 @@ fn described(job: &JobView) -> String {
 }
 
 /// The usage report of an attempt.
-fn reported(usage: &UsageView) -> String {
+pub(super) fn reported(usage: &UsageView) -> String {
     let ms = |ms| duration(Duration::from_millis(ms));
     let bound = usage.bound.as_ref().map(|bound| format!(", stopped by {}", printable(bound))).unwrap_or_default();
     let mut lines = format!(
-        "attempt {} {} in all: {} computing, {} waiting; {:.1} M fuel, {} of memory, {} in, {} out{bound}\n",
+        "attempt {} took {}: {} computing, {} waiting; {:.1} M fuel, {} of memory, {} in, {} out{bound}\n",
         usage.attempt,
         ms(usage.wall_ms),
         ms(usage.cpu_ms),

@@ -11,9 +11,10 @@ use tokio::time::sleep;
 
 use super::exit::Exit;
 use super::remote::{Remote, say};
-use super::text::{painted, printable, progress, run_time, table};
+use super::text::{duration, painted, printable, progress, run_time, table};
 use crate::client::view::Page;
 use crate::client::{Client, ClientError};
+use crate::time::Time;
 
 /// Between two looks of `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -104,10 +105,12 @@ impl List {
                     job.id.clone(),
                     printable(&job.kind).into_owned(),
                     painted(&job.state),
-                    job.created_at.to_string(),
+                    duration(Time::now().since(job.created_at)),
                     run_time(job),
                     match &job.failure {
                         Some(failure) => printable(&format!("{}: {}", failure.code, failure.message)).into_owned(),
+                        // How far it was when it last said so, which does not matter any more.
+                        None if job.has_ended() => String::new(),
                         None => progress(job),
                     },
                 ]
@@ -115,7 +118,7 @@ impl List {
             Ok((jobs.len(), next_cursor))
         })
         .await?;
-        Ok(table(&["ID", "KIND", "STATE", "CREATED", "TIME", "NOTE"], &rows))
+        Ok(table(&["ID", "KIND", "STATE", "AGE", "TIME", "NOTE"], &rows))
     }
 
     async fn redraw(&self, client: &Client) -> anyhow::Result<()> {

@@ -59,20 +59,20 @@ impl Logs {
             return say(line);
         }
         let Line { attempt, at, level, message } = client.parse(line)?;
-        let level = level.unwrap_or_default();
-        let colour = match level.as_str() {
-            "error" | "ERROR" => Style::new().red(),
-            "warn" | "WARN" => Style::new().yellow(),
-            "debug" | "DEBUG" | "trace" | "TRACE" => Style::new().dim(),
-            _ => Style::new().cyan(),
-        };
         let at = at.unwrap_or_default();
         let start = style(format!("{attempt} {}", printable(&at))).dim();
-        say(format!(
-            "{start} {} {}",
-            colour.apply_to(format!("{:<5}", printable(&level).to_uppercase())),
-            printable(&message)
-        )
-        .trim_end())
+        say(&format!("{start} {}", painted_line(level.as_deref().unwrap_or_default(), &message)))
     }
+}
+
+/// A line with its level in the level's colour.
+pub(super) fn painted_line(level: &str, message: &str) -> String {
+    let colour = match level {
+        "error" | "ERROR" => Style::new().red(),
+        "warn" | "WARN" => Style::new().yellow(),
+        "debug" | "DEBUG" | "trace" | "TRACE" => Style::new().dim(),
+        _ => Style::new().cyan(),
+    };
+    let level = format!("{:<5}", printable(level).to_uppercase());
+    format!("{} {}", colour.apply_to(level), printable(message)).trim_end().to_owned()
 }

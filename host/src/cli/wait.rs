@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use console::style;
+use console::{style, user_attended_stderr};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Response;
 
@@ -52,10 +52,10 @@ impl Wait {
 pub(super) struct Delivery {
     /// Write the result to this file instead of standard output
     #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Save the files that the job wrote in this folder
     #[arg(long, value_name = "DIR")]
-    save_artifacts: Option<PathBuf>,
+    pub(super) save_artifacts: Option<PathBuf>,
 }
 
 impl Delivery {
@@ -74,6 +74,9 @@ pub(super) async fn deliver(client: &Client, id: &str, delivery: &Delivery, as_j
             say(&end)?;
         } else {
             eprintln!("{}", summary(&job));
+            if user_attended_stderr() {
+                eprintln!("see what it wrote with: dropforge logs {id}, what it used with: dropforge status {id}");
+            }
         }
         return Ok(Exit::of_state(&job.state));
     }
@@ -95,10 +98,7 @@ pub(super) async fn deliver(client: &Client, id: &str, delivery: &Delivery, as_j
 
 /// Shows how far a job is until it has ended.
 async fn follow(client: &Client, id: &str) -> anyhow::Result<String> {
-    // The template is a constant that the library has accepted before.
-    let style = ProgressStyle::with_template("{prefix:10} [{bar:40}] {percent:>3} % {elapsed:>5}  {wide_msg}");
-    let bar = ProgressBar::new(1000);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    let bar = job_bar();
     let end = client.follow(id, |seen| match seen {
         Seen::State(job) => {
             bar.set_prefix(printable(&job.state).into_owned());
@@ -112,7 +112,16 @@ async fn follow(client: &Client, id: &str) -> anyhow::Result<String> {
     Ok(end?)
 }
 
-fn show(bar: &ProgressBar, fraction: f64, message: &str) {
+/// A bar for how far a job is.
+pub(super) fn job_bar() -> ProgressBar {
+    // The template is a constant that the library has accepted before.
+    let style = ProgressStyle::with_template("{prefix:10} [{bar:40}] {percent:>3} % {elapsed:>5}  {wide_msg}");
+    let bar = ProgressBar::new(1000);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
+}
+
+pub(super) fn show(bar: &ProgressBar, fraction: f64, message: &str) {
     bar.set_position((fraction.clamp(0.0, 1.0) * 1000.0) as u64);
     bar.set_message(printable(message).into_owned());
 }
@@ -147,15 +156,22 @@ pub(super) async fn save_result(client: &Client, id: &str, path: &Path) -> anyho
     Ok(())
 }
 
+/// Whether a terminal can show it.
+pub(super) fn is_text(media_type: &str) -> bool {
+    media_type.starts_with("text/") || media_type.contains("json") || media_type.contains("xml")
+}
+
+pub(super) fn say_not_shown(size: u64, media_type: &str) {
+    eprintln!("the result is {} of {}; save it with --output FILE", super::text::bytes(size), printable(media_type));
+}
+
 /// Prints a result as it is, unless it would only upset a terminal.
 pub(super) async fn print_result(client: &Client, id: &str) -> anyhow::Result<()> {
     let response = result(client, id).await?;
     let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_text = media_type.starts_with("text/") || media_type.contains("json") || media_type.contains("xml");
     let to_terminal = stdout().is_terminal();
-    if to_terminal && !is_text {
-        let size = response.content_length().map(super::text::bytes).unwrap_or_default();
-        eprintln!("the result is {size} of {}; save it with --output FILE", printable(media_type));
+    if to_terminal && !is_text(media_type) {
+        say_not_shown(response.content_length().unwrap_or(0), media_type);
         return Ok(());
     }
     client.copy(response, stdout().lock(), || "write to standard output".to_owned(), |_| {}).await?;

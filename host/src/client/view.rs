@@ -42,6 +42,9 @@ pub struct JobView {
     pub started_at: Option<Time>,
     /// When it ended.
     pub finished_at: Option<Time>,
+    /// Who is told how it ended.
+    #[serde(default)]
+    pub webhook: Option<WebhookView>,
 }
 
 impl JobView {
@@ -49,6 +52,19 @@ impl JobView {
     pub fn has_ended(&self) -> bool {
         matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled")
     }
+}
+
+/// Who is told how a job ended, and how far that is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WebhookView {
+    /// Where to.
+    pub url: String,
+    /// `waiting`, `due`, `delivered` or `given_up`.
+    pub state: String,
+    /// Tries so far.
+    pub tries: u32,
+    /// What went wrong with the last one.
+    pub last_error: Option<String>,
 }
 
 /// How far a job is.

@@ -1,9 +1,10 @@
 //! What can go wrong with a job, whose doing it was, and whether trying again can help.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Whose doing a failure was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// The client's request.
@@ -15,7 +16,7 @@ pub enum Fault {
 }
 
 /// Why an attempt or a job failed. The names are part of the HTTP contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The plugin refused the input or the parameters.
@@ -87,11 +88,11 @@ impl Code {
 }
 
 /// Why a job failed, as clients see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// What went wrong, for programs.
     pub code: Code,
-    /// What went wrong, for people. At most [`Failure::MESSAGE_BYTES_MAX`] bytes.
+    /// What went wrong, for people. At most 1,024 bytes.
     pub message: String,
     /// Whose doing it was.
     pub fault: Fault,

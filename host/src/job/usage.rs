@@ -1,9 +1,10 @@
 //! What an attempt used, and which bound ended it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The bound that ended an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// The fuel budget.
@@ -23,11 +24,12 @@ pub enum Bound {
 }
 
 /// What one attempt used. Every attempt that ended leaves one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Which attempt, from 1.
     pub attempt: u32,
     /// The bound that ended it, if one did.
+    #[schema(required)]
     pub bound: Option<Bound>,
     /// Fuel consumed. A unit is roughly one WebAssembly instruction.
     pub fuel: u64,

@@ -34,18 +34,43 @@ pub struct Verdict {
 /// Checks the file at `path`, with the settings beside it, as a host with these settings would. The folder of `settings` is
 /// not looked at.
 pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let found = Found::at(path, &[])?.ok_or(io::ErrorKind::NotFound)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let scratch = tempfile::tempdir()?;
     let capacity = Capacity { guests_max: 1, memory_bytes_max: settings.limits_max.memory_bytes };
-    let checker = Checker {
-        settings: Settings { folder: folder.to_owned(), ..settings },
+    let bench = Bench {
         sandbox: Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?,
         blobs: Blobs::open(scratch.path())?,
-        kept: Kept::open(scratch.path().join("kept"))?,
+        folder: scratch.path(),
     };
-    let kind = kind_of(&name);
+    check_at(&bench, path, kind_of(&name_of(path)), None, settings)
+}
+
+/// Where a file is checked.
+pub struct Bench<'a> {
+    /// Compiles it, and can run it afterwards.
+    pub sandbox: Arc<Sandbox>,
+    /// Where guests write.
+    pub blobs: Blobs,
+    /// For what is needed on the way.
+    pub folder: &'a Path,
+}
+
+/// The same for a file that is to run afterwards, as this kind or, with the reason, as none. Its settings are those of the file
+/// `toml`, if one is named.
+pub fn check_at(
+    bench: &Bench<'_>,
+    path: &Path,
+    kind: Result<Kind, String>,
+    toml: Option<&Path>,
+    settings: Settings,
+) -> io::Result<Verdict> {
+    let name = name_of(path);
+    let found = Found::at(path, &[])?.ok_or(io::ErrorKind::NotFound)?;
+    let checker = Checker {
+        settings: Settings { folder: folder_of(path).to_owned(), ..settings },
+        sandbox: Arc::clone(&bench.sandbox),
+        blobs: bench.blobs.clone(),
+        kept: Kept::open(bench.folder.join("kept"))?,
+    };
     let mut verdict = Verdict {
         kind: kind.clone().ok(),
         digest: None,
@@ -53,17 +78,18 @@ pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
         examination: Examination::default(),
         result: Err(String::new()),
     };
-    let guarded = AssertUnwindSafe(|| take_through(&checker, &name, kind, &found, &mut verdict));
+    let guarded = AssertUnwindSafe(|| take_through(checker, &name, kind, &found, toml, &mut verdict));
     let result = panic::catch_unwind(guarded);
     verdict.result = result.unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()));
     Ok(verdict)
 }
 
 fn take_through(
-    checker: &Checker,
+    mut checker: Checker,
     name: &str,
     kind: Result<Kind, String>,
     found: &Found,
+    toml: Option<&Path>,
     verdict: &mut Verdict,
 ) -> Result<Arc<Plugin>, String> {
     let say = |rejection| match rejection {
@@ -76,8 +102,24 @@ fn take_through(
     verdict.same_as = twins(&checker.settings.folder, name, &wasm);
     verdict.examination = examine(&wasm);
     let kind = kind?;
-    let toml = checker.read_toml(&kind, found).map_err(say)?;
+    let toml = match toml {
+        None => checker.read_toml(&format!("{kind}.toml"), found.toml.as_ref()).map_err(say)?,
+        Some(path) => {
+            let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            // Paths in it begin where it lies, as they do in a plugin folder.
+            checker.settings.folder = folder_of(path).to_owned();
+            checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?
+        }
+    };
     checker.prepare(kind, &Version { wasm, toml }, &digest)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The other files of a folder that are the same. What cannot be read is not.

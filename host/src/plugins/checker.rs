@@ -147,7 +147,7 @@ impl Checker {
     }
 
     fn take_through(&self, task: &Task, learnt: &mut Learnt) -> Result<Arc<Plugin>, Rejection> {
-        let toml = self.read_toml(&task.kind, &task.found);
+        let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref());
         if let Ok(settings) = toml.as_deref().map_err(drop).and_then(|toml| self.parse(&task.kind, toml).map_err(drop))
         {
             learnt.note_secrets(&settings, &self.settings.folder);
@@ -163,10 +163,9 @@ impl Checker {
     }
 
     /// The settings beside a file, or none.
-    pub(super) fn read_toml(&self, kind: &Kind, found: &Found) -> Result<String, Rejection> {
-        let Some(metadata) = &found.toml else { return Ok(String::new()) };
-        let name = format!("{kind}.toml");
-        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, &name, metadata) {
+    pub(super) fn read_toml(&self, name: &str, metadata: Option<&Metadata>) -> Result<String, Rejection> {
+        let Some(metadata) = metadata else { return Ok(String::new()) };
+        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, name, metadata) {
             Err(Rejection::NotUsable(reason)) => return Err(format!("{name}: {reason}").into()),
             read => read?,
         };

@@ -4,7 +4,6 @@
 //! names the key, what was found and what is expected, and never repeats a value that could be a secret.
 
 mod mistakes;
-mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,9 +13,9 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Deserialize;
 
-use self::secrets::SecretSource;
 use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
+use crate::secrets::SecretSource;
 use crate::store::Retention;
 use crate::time::Span;
 
@@ -78,7 +77,8 @@ pub struct KindSettings {
     pub config: BTreeMap<String, String>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Values from elsewhere: environment variables that `config` of the contract answers as well.
+    /// Values from elsewhere: environment variables that `config` of the contract answers as well. Relative paths begin at the
+    /// plugin folder.
     secrets: BTreeMap<String, SecretSource>,
     /// Requests it may send.
     pub http: Vec<HttpGrant>,
@@ -98,6 +98,8 @@ pub struct KindSettings {
     pub scratch: bool,
     /// The most that may lie in `/out`, in bytes. As much as the output by default.
     pub scratch_bytes: Option<u64>,
+    /// The most that may lie in `/in`, in bytes. 4 GiB by default.
+    pub scratch_in_bytes: Option<u64>,
 }
 
 impl KindSettings {
@@ -150,6 +152,7 @@ impl KindSettings {
             ("media_type", self.media_type.is_some()),
             ("scratch", self.scratch),
             ("scratch_bytes", self.scratch_bytes.is_some()),
+            ("scratch_in_bytes", self.scratch_in_bytes.is_some()),
         ];
         match keys.iter().find(|(_, is_set)| *is_set) {
             Some((key, _)) => Err(format!("{key}: it is for programs, and this is a job component; leave it out")),
@@ -199,6 +202,7 @@ impl KindSettings {
         number_within("memory_bytes", self.memory_bytes, 1, most.memory_bytes, "the host's own memory_bytes_max")?;
         number_within("output_bytes", self.output_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
         number_within("scratch_bytes", self.scratch_bytes, 0, most.output_bytes, "the host's own output_bytes_max")?;
+        number_within("scratch_in_bytes", self.scratch_in_bytes, 0, i64::MAX as u64, "a number of this format")?;
         number_within("fuel_per_ms", self.fuel_per_ms, 1, i64::MAX as u64, "a number of this format")?;
         number_within("queue_max", self.queue_max, 1, i64::MAX as u64, "a number of this format")?;
         let concurrency = self.concurrency.map(u64::from);

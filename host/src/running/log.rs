@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::job::printable;
 use crate::time::Time;
@@ -15,14 +16,15 @@ const LINES_MAX: usize = 1_000;
 const BYTES_MAX: usize = 256 * 1024;
 
 /// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LogLine {
     /// When it was written; not known any more once the attempt has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Time>,
     /// How important the guest said it is; nothing for what it wrote to its standard output or error.
+    #[schema(required)]
     pub level: Option<&'static str>,
-    /// The line, at most [`LINE_BYTES_MAX`] bytes.
+    /// What it says.
     pub message: String,
 }
 

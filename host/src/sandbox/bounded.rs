@@ -6,7 +6,8 @@
 //! within a few, and a waiting one at once.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -19,14 +20,41 @@ use tokio::time::Sleep;
 use crate::running::{Running, Stop};
 use crate::store::Mark;
 
-/// Tells the thread's scheduler whether the guest is waiting in a host call (`true`) or wants the processor again.
-pub type OnPark = Box<dyn Fn(bool)>;
-
-/// Why a future was stopped before it was ready.
+/// What a guest does with its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub enum Turn {
+    /// It had the processor for so long.
+    Computed(Duration),
+    /// It waits in a host call.
+    Parked,
+    /// It wants the processor again.
+    Woken,
+}
+
+/// Tells the thread's scheduler of each turn.
+pub type OnTurn = Box<dyn Fn(Turn)>;
+
+/// Why an attempt was stopped before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Its time is over.
     Deadline,
+    /// Somebody asked for it.
     Asked(Stop),
+}
+
+/// Does what blocks on the disk on a thread made for that, within the bounds of the attempt; other jobs have this one meanwhile. Work that
+/// is given up goes on until it asks [`Running::go_on`], which it is to do before each piece.
+pub async fn blocking<T: Send + 'static>(
+    running: &Running,
+    on_turn: &OnTurn,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<io::Result<T>, Stopped> {
+    let work = pin!(tokio::task::spawn_blocking(work));
+    let deadline = running.deadline().expect("an attempt is started before it does anything");
+    let (mark, mut times) = (Mark::none(), Times::default());
+    let done = Bounded::new(work, deadline, running, on_turn, &mark, &mut times).await?;
+    Ok(done.unwrap_or_else(|_| Err(io::Error::other("the thread that worked on its files panicked"))))
 }
 
 /// Time measured while driving.
@@ -42,7 +70,7 @@ pub(super) struct Bounded<'a, F> {
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
     running: &'a Running,
-    on_park: &'a OnPark,
+    on_turn: &'a OnTurn,
     mark: &'a Mark,
     wakes: Arc<Wakes>,
     waker: Waker,
@@ -55,20 +83,20 @@ impl<'a, F: Future> Bounded<'a, F> {
         future: Pin<&'a mut F>,
         deadline: Instant,
         running: &'a Running,
-        on_park: &'a OnPark,
+        on_turn: &'a OnTurn,
         mark: &'a Mark,
         times: &'a mut Times,
     ) -> Self {
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let timer = Box::pin(tokio::time::sleep_until(deadline.into()));
-        Self { future, deadline, timer, running, on_park, mark, wakes, waker, parked_since: None, times }
+        Self { future, deadline, timer, running, on_turn, mark, wakes, waker, parked_since: None, times }
     }
 
     fn unpark(&mut self) {
         if let Some(since) = self.parked_since.take() {
             self.times.parked += since.elapsed();
-            (self.on_park)(false);
+            (self.on_turn)(Turn::Woken);
         }
     }
 
@@ -99,14 +127,16 @@ impl<F: Future> Future for Bounded<'_, F> {
         this.mark.set(true);
         let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
         this.mark.set(false);
-        this.times.cpu += thread_cpu_time().saturating_sub(started);
+        let computed = thread_cpu_time().saturating_sub(started);
+        this.times.cpu += computed;
+        (this.on_turn)(Turn::Computed(computed));
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Ok(output));
         }
         // A guest at the end of its slice has asked to be polled again already; one that waits has not.
         if !this.wakes.woken.load(Ordering::Acquire) {
             this.parked_since = Some(Instant::now());
-            (this.on_park)(true);
+            (this.on_turn)(Turn::Parked);
             if this.timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Stopped::Deadline));
             }
@@ -120,7 +150,7 @@ impl<F> Drop for Bounded<'_, F> {
         // Stopped while it waited: the scheduler counts it among the computing ones until it is gone.
         if let Some(since) = self.parked_since.take() {
             self.times.parked += since.elapsed();
-            (self.on_park)(false);
+            (self.on_turn)(Turn::Woken);
         }
     }
 }
@@ -151,7 +181,6 @@ fn thread_cpu_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::pin::pin;
     use std::rc::Rc;
 
     use super::*;
@@ -159,11 +188,13 @@ mod tests {
     async fn drive<F: Future>(future: F, running: &Running, wait: Duration) -> (Result<F::Output, Stopped>, i32) {
         let parks = Rc::new(Cell::new(0));
         let seen = Rc::clone(&parks);
-        let on_park: OnPark = Box::new(move |parked| seen.set(seen.get() + if parked { 1 } else { -1 }));
+        let on_turn: OnTurn = Box::new(move |turn| {
+            seen.set(seen.get() + i32::from(turn == Turn::Parked) - i32::from(turn == Turn::Woken));
+        });
         let mut times = Times::default();
         let future = pin!(future);
         let mark = Mark::none();
-        let result = Bounded::new(future, Instant::now() + wait, running, &on_park, &mark, &mut times).await;
+        let result = Bounded::new(future, Instant::now() + wait, running, &on_turn, &mark, &mut times).await;
         (result, parks.get())
     }
 

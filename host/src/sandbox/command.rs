@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamResult};
-use wit_component::ComponentEncoder;
 
+use super::Description;
 use super::meter::Meter;
 use super::streams::{CHUNK_BYTES_MAX, ContentStream, write_output};
-use super::{Description, NotAPlugin};
 use crate::running::Running;
 use crate::store::Upload;
 
@@ -39,19 +37,6 @@ pub(super) fn description() -> Description {
         output_media_type: OCTETS.to_owned(),
         ..Description::default()
     }
-}
-
-/// Makes a component of a module of WASI preview 1.
-pub(super) fn adapt(module: &[u8]) -> Result<Vec<u8>, NotAPlugin> {
-    let encode = || {
-        let encoder = ComponentEncoder::default().validate(true).module(module)?;
-        encoder.adapter("wasi_snapshot_preview1", WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)?.encode()
-    };
-    encode().map_err(|error| {
-        NotAPlugin(format!(
-            "The module cannot be run as a program of WASI preview 1: {error:#}. Build it with current tools"
-        ))
-    })
 }
 
 /// Standard input: the job's input. All handles of it go on where the last one stopped.

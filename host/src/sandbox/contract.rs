@@ -61,6 +61,7 @@ pub(super) struct Guest {
     grants: Arc<Grants>,
     http: WasiHttpCtx,
     requests: Requests,
+    pub(super) denials: Arc<Denials>,
     pub(super) sockets: Sockets,
     pub(super) memory: MemoryLimiter,
     pub(super) meter: Arc<Meter>,
@@ -114,7 +115,7 @@ impl Guest {
         });
         wasi.max_random_size(RANDOM_BYTES_MAX);
         let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
-        let traffic = Arc::new(Traffic::new(grants.network_bytes));
+        let traffic = Arc::new(Traffic::new(grants.network_bytes, Arc::clone(&denials)));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let sockets =
             Sockets::new(Arc::clone(grants), Arc::clone(&denials), Arc::clone(&traffic), Arc::clone(&connections));
@@ -140,7 +141,8 @@ impl Guest {
         handles.set_max_capacity(HANDLES_MAX);
         Ok(Self {
             http: WasiHttpCtx::new(),
-            requests: Requests::new(Arc::clone(grants), denials, traffic, connections),
+            requests: Requests::new(Arc::clone(grants), Arc::clone(&denials), traffic, connections),
+            denials,
             sockets,
             wasi: wasi.build(),
             handles,

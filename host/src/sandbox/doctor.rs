@@ -10,10 +10,12 @@ mod signature;
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use wasmtime::Engine;
 use wit_parser::decoding::{DecodedWasm, decode};
 use wit_parser::{Function, InterfaceId, Resolve, WorldId, WorldItem, WorldKey};
 
+pub(super) use self::module::wanted_of;
 pub use self::needs::Needs;
 use self::signature::{Signature, differences};
 
@@ -31,7 +33,7 @@ const WASI_OFFERED: [&str; 7] =
 const PROBLEMS_MAX: usize = 20;
 
 /// What a plugin file can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// A component of the contract in `wit/`.

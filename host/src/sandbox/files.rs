@@ -28,6 +28,7 @@ use self::out::{Refusal, key_of};
 use self::stream::{CountedInput, OutStream, Place};
 use super::contract::Guest;
 use super::meter::Meter;
+use crate::job::shorten;
 
 /// Files and folders a guest may hold open at a time.
 const OPEN_FILES_MAX: usize = 256;
@@ -109,6 +110,19 @@ impl Guest {
         Ok(())
     }
 
+    /// Refuses what is neither a file nor a folder. To open a pipe is to wait until somebody writes to it, on a thread that nothing can
+    /// stop, and to open a device may do anything. What cannot be looked at is left to the engine, which says why.
+    async fn check_openable(&mut self, folder: &Resource<Descriptor>, flags: PathFlags, path: &str) -> FsResult<()> {
+        let Ok(found) = self.filesystem().stat_at(borrow(folder), flags, path.to_owned()).await else { return Ok(()) };
+        if matches!(found.type_, DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink)
+        {
+            return Ok(());
+        }
+        let path = shorten(path.to_owned(), 100);
+        self.denials.refuse(&format!("opening {path:?} in a granted folder: it is neither a file nor a folder"));
+        Err(ErrorCode::NotPermitted.into())
+    }
+
     /// A stream into a file of `/out`.
     fn out_stream(
         &mut self,
@@ -143,16 +157,13 @@ fn borrow(descriptor: &Resource<Descriptor>) -> Resource<Descriptor> {
     Resource::new_borrow(descriptor.rep())
 }
 
-/// What the guest is told of a write that failed. If it was the host's disk that failed, the attempt must not count as a success.
+/// What the guest is told of a write that failed. If it was the host's disk that failed, it is told nothing any more: whatever it did
+/// next, the attempt could not count as a success.
 fn failed(meter: &Meter, error: std::io::Error) -> FsError {
-    stream::note_disk_error(meter, &error);
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => ErrorCode::InsufficientSpace.into(),
-        _ => error.into(),
-    }
+    if stream::is_disk_error(meter, &error) { FsError::trap(error) } else { error.into() }
 }
 
-/// The same of what may not be written at all; over its quota, the guest is not told anything any more.
+/// The same of what may not be written at all.
 fn stopped(meter: &Meter, refusal: Refusal) -> FsError {
     match refusal {
         Refusal::Full(full) => FsError::trap(full),
@@ -193,6 +204,7 @@ impl HostDescriptor for Guest {
         let is_out = self.step_at(&folder)?;
         self.open.check()?;
         if !is_out {
+            self.check_openable(&folder, path_flags, &path).await?;
             let opened = self.filesystem().open_at(folder, path_flags, path, open_flags, flags).await?;
             self.note_opened(&opened)?;
             return Ok(opened);
@@ -215,7 +227,7 @@ impl HostDescriptor for Guest {
         let key = key_of(&open)?;
         let out = self.out()?;
         let end = offset.saturating_add(bytes.len() as u64);
-        out.check_grown(key, end).map_err(|error| stopped(&self.meter, error))?;
+        out.check_write(key, end, bytes.len() as u64).map_err(|error| stopped(&self.meter, error))?;
         let written = open.write_at(&bytes, offset);
         out.is_now(key, &open);
         Ok(written.map_err(|error| failed(&self.meter, error))? as u64)
@@ -245,7 +257,7 @@ impl HostDescriptor for Guest {
             return self.filesystem().set_size(file, size).await;
         };
         let key = key_of(&open)?;
-        self.out()?.check_grown(key, size).map_err(|error| stopped(&self.meter, error))?;
+        self.out()?.check_write(key, size, 0).map_err(|error| stopped(&self.meter, error))?;
         let done = self.filesystem().set_size(file, size).await;
         self.out()?.is_now(key, &open);
         done

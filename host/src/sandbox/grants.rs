@@ -3,15 +3,12 @@
 //! Plain data and plain decisions. Nothing is reachable that does not stand here; who enforces it is the file of the
 //! interface in question.
 
-mod host;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use self::host::HostName;
-pub(super) use self::host::is_public;
+pub use crate::outbound::{HostName, Scheme};
 
 /// Everything granted to one kind. The default grants nothing. Not `Debug`: it holds secrets.
 #[derive(Default)]
@@ -30,35 +27,6 @@ pub struct Grants {
     pub folders: Vec<FolderGrant>,
     /// Bytes an attempt may send and receive, together.
     pub network_bytes: u64,
-}
-
-/// `http` or `https`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    /// In clear text.
-    Http,
-    /// Over TLS.
-    #[default]
-    Https,
-}
-
-impl Scheme {
-    /// As it stands in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        }
-    }
-
-    /// The port of a URL that names none.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        }
-    }
 }
 
 /// Requests to one place, with one of these methods.

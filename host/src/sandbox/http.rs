@@ -7,6 +7,7 @@ mod body;
 mod send;
 mod target;
 mod trace;
+mod wire;
 
 use std::future::Future;
 use std::sync::Arc;

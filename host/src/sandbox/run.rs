@@ -4,31 +4,23 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasmtime::{GcHeapOutOfMemory, Store, Trap, WasmBacktrace};
+use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 
-use super::backtrace;
 use super::bindings::dropforge::job::types as wit;
-use super::bounded::{Bounded, OnPark, Stopped, Times};
+use super::bounded::{Bounded, OnTurn, Times};
 use super::checkpoints::Checkpoints;
-use super::contract::{CommandStart, Guest, NewUpload, bindings, checked_media_type};
-use super::files::Full;
+use super::contract::{CommandStart, Guest, NewUpload};
 use super::grants::Grants;
-use super::meter::{Exceeded, Meter};
+use super::outcome::{InGuest, Over, Returned, conclude, diagnose, disk_failed, explain, not_kept, not_prepared, over};
 use super::pace::BeforeCalls;
-use super::scratch::{self, NotKept, ScratchWish};
+use super::scratch::{self, Folders, ScratchWish};
 use super::streams::{Draft, SharedDraft};
-use super::{CALL_BYTES_MAX, CommandSettings, Description, Example, FUEL_SLICE, Linked, NotAPlugin, Program, Sandbox};
-use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
-use crate::running::{Running, Stop};
-use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
+use super::{CALL_BYTES_MAX, CommandSettings, FUEL_SLICE, Linked, Program, Sandbox};
+use crate::job::{Code, Ended, Failure, Usage};
+use crate::running::Running;
+use crate::store::{Content, Mark, Options, Payload, Upload};
 use crate::time::Time;
-
-/// `describe` has little to do and gets little to do it with.
-const DESCRIBE_LIMITS: Limits =
-    Limits { timeout: Duration::from_secs(1), fuel: 1_000_000_000, memory_bytes: 64 << 20, output_bytes: 0 };
-/// Descriptors are shown to clients; longer ones are refused.
-const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 
 /// What one attempt may use.
 #[derive(Debug, Clone, Copy)]
@@ -73,8 +65,8 @@ pub struct Call<'a> {
     pub new_upload: NewUpload,
     /// What earlier attempts left, and how it leaves something to later ones.
     pub checkpoints: Checkpoints,
-    /// Told when it waits and when it goes on.
-    pub on_park: OnPark,
+    /// Told when it computes, waits and goes on.
+    pub on_turn: OnTurn,
     /// Set while its guest runs.
     pub mark: &'a Mark,
 }
@@ -107,15 +99,11 @@ impl Report {
         let ended = Ended::Failed(Failure::new(Code::Internal, message), None);
         Self { ended, usage: Usage::default(), output: None, drafts: Vec::new() }
     }
-}
 
-type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
-
-/// What a guest came back with.
-enum Returned {
-    Job(Outcome),
-    /// Whether the program says that all went well.
-    Command(std::result::Result<(), ()>),
+    fn over(Over { ended, bound }: Over, mut usage: Usage) -> Self {
+        usage.bound = usage.bound.or(bound);
+        Self { ended, usage, output: None, drafts: Vec::new() }
+    }
 }
 
 impl Sandbox {
@@ -126,9 +114,12 @@ impl Sandbox {
         call.running.start(deadline);
         let bytes_in = call.input.content.size();
         let limits = call.limits;
-        let scratch = match prepared(&call.on_park, call.scratch.take()).await {
+        let scratch = match scratch::prepare(call.scratch.take(), &call.running, &call.on_turn).await {
             Ok(scratch) => scratch,
-            Err(error) => return Report::not_started(format!("the host could not prepare /in and /out: {error}")),
+            Err(reason) => {
+                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, ..Usage::default() };
+                return Report::over(not_prepared(reason, &limits), usage);
+            }
         };
         let start = match start_of(program, &call, scratch.clone()) {
             Ok(start) => start,
@@ -165,12 +156,11 @@ impl Sandbox {
         let ended = {
             // Instantiating runs guest code already, so it happens inside the bounds.
             let future = pin!(enter(program, &mut store, &context, call.input));
-            Bounded::new(future, deadline, &call.running, &call.on_park, call.mark, &mut times).await
+            Bounded::new(future, deadline, &call.running, &call.on_turn, call.mark, &mut times).await
         };
         let mut usage = Usage {
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
             cpu_ms: milliseconds(times.cpu),
-            wall_ms: milliseconds(started.elapsed()),
             parked_ms: milliseconds(times.parked),
             memory_bytes_peak: store.data().memory.peak_bytes(),
             bytes_in,
@@ -178,12 +168,12 @@ impl Sandbox {
         };
         let finished = match ended {
             Ok(Ok(returned)) => conclude(store.data_mut(), returned),
-            Ok(Err(_)) if call.running.is_over() => Err(explain(over(&call.running), &limits, &mut usage)),
+            Ok(Err(_)) if call.running.is_over() => Err(explain(over(&call.running), &limits)),
             Ok(Err(error)) => match store.data().meter.disk_error() {
                 Some(cause) => Err(disk_failed(&cause)),
                 None => Err(diagnose(&error, &limits, &mut usage)),
             },
-            Err(stopped) => Err(explain(stopped, &limits, &mut usage)),
+            Err(stopped) => Err(explain(stopped, &limits)),
         };
         let mut guest = store.into_data();
         usage.log = guest.log.last();
@@ -192,10 +182,11 @@ impl Sandbox {
         // Streams the guest left open still hold their drafts, and files of its folders; they go with the guest.
         drop(guest);
         let mut drafts = unshare(drafts);
-        let left = emptied(&call.on_park, scratch, finished.is_ok(), &meter).await;
+        let left = scratch::empty(scratch, finished.is_ok(), &meter, &call.running, &call.on_turn).await;
         usage.bytes_out = meter.output_bytes();
+        usage.wall_ms = milliseconds(started.elapsed());
         let finished = finished.and_then(|output| {
-            drafts.extend(left?);
+            drafts.extend(left.map_err(|reason| not_kept(reason, &limits))?);
             Ok(output)
         });
         match finished {
@@ -211,43 +202,7 @@ impl Sandbox {
         }
     }
 
-    /// Asks a plugin what it is, under tight limits.
-    pub(super) async fn describe(
-        &self,
-        plugin: &bindings::PluginPre<Guest>,
-        new_upload: NewUpload,
-    ) -> std::result::Result<Description, NotAPlugin> {
-        let limits = DESCRIBE_LIMITS;
-        let running = Arc::new(Running::default());
-        let on_park: OnPark = Box::new(|_| {});
-        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
-            .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
-        let mut store = self.store(guest, limits.fuel);
-        let mut times = Times::default();
-        let ended = {
-            let future = pin!(async {
-                let plugin = plugin.instantiate_async(&mut store).await?;
-                plugin.call_describe(&mut store).await
-            });
-            let deadline = Instant::now() + limits.timeout;
-            running.start(deadline);
-            Bounded::new(future, deadline, &running, &on_park, &Mark::none(), &mut times).await
-        };
-        let over = match ended {
-            Ok(Ok(descriptor)) => return description(descriptor),
-            Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
-            Err(stopped) => explain(stopped, &limits, &mut Usage::default()),
-        };
-        match over.ended {
-            Ended::Failed(failure, _) => Err(NotAPlugin(format!(
-                "it was started and asked to describe itself, and that failed: {}",
-                failure.message
-            ))),
-            _ => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
-        }
-    }
-
-    fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
+    pub(super) fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
         store.call_hook_async(BeforeCalls);
@@ -258,44 +213,6 @@ impl Sandbox {
         }
         store
     }
-}
-
-/// The folders of an attempt and the quota of the second one.
-type Folders = Option<(Arc<Scratch>, u64)>;
-
-async fn prepared(on_park: &OnPark, wish: Option<ScratchWish>) -> std::io::Result<Folders> {
-    let Some(wish) = wish else { return Ok(None) };
-    let bytes_max = wish.bytes_max;
-    let scratch = blocking(on_park, move || wish.prepare()).await?;
-    Ok(Some((Arc::new(scratch), bytes_max)))
-}
-
-/// Takes what the guest has left, if it has succeeded, and removes the folders.
-async fn emptied(
-    on_park: &OnPark,
-    folders: Folders,
-    has_succeeded: bool,
-    meter: &Arc<Meter>,
-) -> std::result::Result<Vec<Draft>, Over> {
-    // The guest is gone, and with it every other handle.
-    let Some(scratch) = folders.and_then(|(scratch, _)| Arc::into_inner(scratch)) else { return Ok(Vec::new()) };
-    let meter = Arc::clone(meter);
-    let work = move || Ok(if has_succeeded { scratch::collect(scratch, &meter) } else { Ok(Vec::new()) });
-    match blocking(on_park, work).await {
-        Ok(collected) => collected.map_err(not_kept),
-        Err(error) => Err(disk_failed(&error.to_string())),
-    }
-}
-
-/// Does what blocks on the disk on a thread made for that; other jobs have this one meanwhile.
-async fn blocking<T: Send + 'static>(
-    on_park: &OnPark,
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    on_park(true);
-    let done = tokio::task::spawn_blocking(work).await;
-    on_park(false);
-    done.unwrap_or_else(|_| Err(std::io::Error::other("the thread that worked on its files panicked")))
 }
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
@@ -349,185 +266,6 @@ async fn enter(
     }
 }
 
-/// Marks errors that came up after the guest was called.
-#[derive(Debug)]
-struct InGuest;
-
-impl std::fmt::Display for InGuest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the guest failed")
-    }
-}
-
-/// An attempt that did not succeed.
-struct Over {
-    ended: Ended,
-    bound: Option<Bound>,
-}
-
-impl Report {
-    fn over(Over { ended, bound }: Over, mut usage: Usage) -> Self {
-        usage.bound = usage.bound.or(bound);
-        Self { ended, usage, output: None, drafts: Vec::new() }
-    }
-}
-
-impl Over {
-    fn failed(code: Code, message: impl Into<String>, bound: Option<Bound>) -> Self {
-        Self { ended: Ended::Failed(Failure::new(code, message), None), bound }
-    }
-}
-
-/// What the guest came back with, held against what it did. No result, if that is what it has printed.
-fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Result<Option<Result>, Over> {
-    // Whatever the guest made of it: it was the host that failed.
-    if let Some(cause) = guest.meter.disk_error() {
-        return Err(disk_failed(&cause));
-    }
-    let outcome = match returned {
-        Returned::Job(outcome) => outcome,
-        Returned::Command(Ok(())) => return Ok(None),
-        Returned::Command(Err(())) => {
-            return Err(Over::failed(Code::PluginError, "the program says that it failed; see its log", None));
-        }
-    };
-    let done = match outcome {
-        Ok(wit::Outcome::Done(done)) => done,
-        Ok(wit::Outcome::WaitForChildren) => {
-            return Err(Over::failed(
-                Code::PluginError,
-                "the plugin waits for children, which is not supported yet",
-                None,
-            ));
-        }
-        Err(wit::Failure::InvalidInput(message)) => return Err(Over::failed(Code::InvalidInput, message, None)),
-        Err(wit::Failure::Permanent(message)) => return Err(Over::failed(Code::PluginError, message, None)),
-        Err(wit::Failure::Transient(transient)) => {
-            let failure = Failure::new(Code::Transient, transient.message);
-            let advice = transient.retry_after_ms.map(Duration::from_millis);
-            return Err(Over { ended: Ended::Failed(failure, advice), bound: None });
-        }
-    };
-    match done.body {
-        wit::Body::Bytes(bytes) => {
-            if !guest.meter.add_output(bytes.len() as u64) {
-                return Err(over_output());
-            }
-            let mut upload = guest.upload();
-            match upload.write(&bytes) {
-                Ok(()) => Ok(Some(Result::Bytes(checked_media_type(done.media_type), upload))),
-                Err(error) => {
-                    Err(Over::failed(Code::Internal, format!("the host could not write the result: {error}"), None))
-                }
-            }
-        }
-        wit::Body::Artifact(name) if guest.has_artifact(&name) => {
-            let media_type = Some(done.media_type).filter(|given| !given.is_empty()).map(checked_media_type);
-            Ok(Some(Result::Artifact(name, media_type)))
-        }
-        wit::Body::Artifact(name) => {
-            let name = printable(name, "", 100);
-            Err(Over::failed(
-                Code::PluginError,
-                format!("the plugin named {name:?} as its result but wrote no such artifact"),
-                None,
-            ))
-        }
-    }
-}
-
-/// What a bound that fired means for the job.
-fn explain(stopped: Stopped, limits: &Limits, usage: &mut Usage) -> Over {
-    match stopped {
-        Stopped::Deadline => {
-            let message = format!("stopped after {} ms, the job's time limit", limits.timeout.as_millis());
-            Over::failed(Code::DeadlineExceeded, message, Some(Bound::Deadline))
-        }
-        Stopped::Asked(reason) => {
-            usage.bound = Some(match reason {
-                Stop::Cancelled => Bound::Cancelled,
-                Stop::Interrupted => Bound::Interrupted,
-            });
-            Over { ended: Ended::Interrupted, bound: None }
-        }
-    }
-}
-
-/// What an error of the engine means for the job. Whatever is not recognised is the host's failure.
-fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usage) -> Over {
-    // The engine could run the guest, so an error is of the guest's making: a result that is no value of its type, a bad handle.
-    let in_guest = error.downcast_ref::<InGuest>().is_some();
-    let backtrace = error.downcast_ref::<WasmBacktrace>();
-    usage.backtrace = backtrace.map(backtrace::lines).unwrap_or_default();
-    if let Some(Exceeded(bound)) = error.downcast_ref::<Exceeded>() {
-        return match bound {
-            Bound::Output => over_output(),
-            _ => over_memory(limits),
-        };
-    }
-    // Exceptions live in a heap of their own, which grows within the same limit.
-    if error.is::<GcHeapOutOfMemory<()>>() {
-        return over_memory(limits);
-    }
-    if let Some(full) = error.downcast_ref::<Full>() {
-        return Over::failed(Code::OutputTooLarge, full.to_string(), Some(Bound::Output));
-    }
-    if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
-    }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => {
-            Over::failed(Code::OutOfFuel, format!("used all of its {} units of fuel", limits.fuel), Some(Bound::Fuel))
-        }
-        Some(Trap::StackOverflow) => {
-            Over::failed(Code::Trap, "the guest's stack overflowed (512 KiB)", Some(Bound::Stack))
-        }
-        Some(trap) => Over::failed(Code::Trap, format!("the guest trapped: {trap}"), None),
-        // The engine does not export the type of this one.
-        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => Over::failed(
-            Code::OutputTooLarge,
-            format!(
-                "the guest passed more than {CALL_BYTES_MAX} bytes to the host in one call; write an artifact instead"
-            ),
-            Some(Bound::Output),
-        ),
-        None if in_guest || backtrace.is_some() => {
-            Over::failed(Code::Trap, format!("the guest was stopped: {}", error.root_cause()), None)
-        }
-        None => Over::failed(Code::Internal, format!("the host could not run the job: {error:#}"), None),
-    }
-}
-
-fn disk_failed(cause: &str) -> Over {
-    Over::failed(Code::Internal, format!("the host's disk failed the job: {cause}"), None)
-}
-
-/// Which bound a guest has met inside a call to the host.
-fn over(running: &Running) -> Stopped {
-    running.stop_requested().map_or(Stopped::Deadline, Stopped::Asked)
-}
-
-fn over_memory(limits: &Limits) -> Over {
-    let message = format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes);
-    Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
-}
-
-fn not_kept(reason: NotKept) -> Over {
-    match reason {
-        NotKept::Name(sentence) => Over::failed(Code::PluginError, sentence, None),
-        NotKept::TooLarge => over_output(),
-        NotKept::Disk(error) => disk_failed(&error.to_string()),
-    }
-}
-
-fn over_output() -> Over {
-    Over::failed(
-        Code::OutputTooLarge,
-        "result and artifacts are larger than the job's output limit",
-        Some(Bound::Output),
-    )
-}
-
 fn unshare(drafts: Vec<SharedDraft>) -> Vec<Draft> {
     let inner = |draft: SharedDraft| {
         Arc::into_inner(draft).map(|draft| draft.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -541,36 +279,4 @@ fn parameters(pairs: Vec<(String, String)>) -> Vec<wit::Parameter> {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn description(descriptor: bindings::Descriptor) -> std::result::Result<Description, NotAPlugin> {
-    let clean = |text: String| printable(text, "\n", DESCRIPTION_BYTES_MAX);
-    let pairs = |given: Vec<wit::Parameter>| given.into_iter().map(|pair| (pair.name, pair.value)).collect();
-    let described = Description {
-        summary: clean(descriptor.summary),
-        version: clean(descriptor.version),
-        input_media_types: descriptor.input.media_types.into_iter().map(clean).collect(),
-        input_schema: descriptor.input.schema,
-        parameter_schema: descriptor.parameters,
-        output_media_type: clean(descriptor.output.media_type),
-        output_schema: descriptor.output.schema,
-        artifacts: clean(descriptor.output.artifacts),
-        examples: descriptor
-            .examples
-            .into_iter()
-            .map(|example| Example {
-                title: clean(example.title),
-                input: example.input,
-                parameters: pairs(example.parameters),
-            })
-            .collect(),
-        timeout: descriptor.limits.timeout_ms.map(Duration::from_millis),
-        memory_bytes: descriptor.limits.memory_bytes,
-        output_bytes: descriptor.limits.output_bytes,
-    };
-    let size = format!("{described:?}").len();
-    if size > DESCRIPTION_BYTES_MAX {
-        return Err(NotAPlugin(format!("its `describe` returns {size} bytes; {DESCRIPTION_BYTES_MAX} is the most")));
-    }
-    Ok(described)
 }

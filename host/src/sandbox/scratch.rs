@@ -5,12 +5,15 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 
+use super::bounded::{OnTurn, Stopped, blocking};
 use super::command::TextCheck;
 use super::contract::check_artifact_name;
 use super::meter::Meter;
 use super::streams::Draft;
 use crate::job::shorten;
+use crate::running::Running;
 use crate::store::{Blobs, Content, Leftover, Scratch};
 
 /// Longer names than these are no artifact's.
@@ -43,18 +46,67 @@ pub struct ScratchWish {
     pub blobs: Blobs,
     /// What lies in `/in`, by name. Names are the host's own.
     pub files: Vec<(String, Content)>,
+    /// The most that may lie in `/in`.
+    pub in_bytes_max: u64,
     /// The most that may lie in `/out` at any time.
     pub bytes_max: u64,
 }
 
-impl ScratchWish {
-    /// Makes and fills the folders. Blocks on the disk.
-    pub(super) fn prepare(&self) -> io::Result<Scratch> {
-        let scratch = self.blobs.scratch()?;
-        for (name, content) in &self.files {
-            scratch.place(name, content)?;
+/// The folders of an attempt and the quota of the second one.
+pub(super) type Folders = Option<(Arc<Scratch>, u64)>;
+
+/// Makes and fills the folders that are wished for.
+pub(super) async fn prepare(
+    wish: Option<ScratchWish>,
+    running: &Arc<Running>,
+    on_turn: &OnTurn,
+) -> Result<Folders, NotPrepared> {
+    let Some(ScratchWish { blobs, files, in_bytes_max, bytes_max }) = wish else { return Ok(None) };
+    let bytes = files.iter().fold(0, |bytes: u64, (_, content)| bytes.saturating_add(content.size()));
+    if bytes > in_bytes_max {
+        return Err(NotPrepared::TooLarge { bytes, bytes_max: in_bytes_max });
+    }
+    let goes_on = Arc::clone(running);
+    let fill = move || {
+        let scratch = blobs.scratch()?;
+        for (name, content) in &files {
+            scratch.place(name, content, || goes_on.go_on())?;
         }
         Ok(scratch)
+    };
+    match blocking(running, on_turn, fill).await {
+        Ok(Ok(scratch)) => Ok(Some((Arc::new(scratch), bytes_max))),
+        Ok(Err(error)) => Err(NotPrepared::Disk(error)),
+        Err(stopped) => Err(NotPrepared::Stopped(stopped)),
+    }
+}
+
+/// Why an attempt does not get its folders.
+#[derive(Debug)]
+pub(super) enum NotPrepared {
+    /// More would lie in `/in` than may.
+    TooLarge { bytes: u64, bytes_max: u64 },
+    /// The host's disk failed.
+    Disk(io::Error),
+    /// It was over before they were filled.
+    Stopped(Stopped),
+}
+
+/// Takes what the guest has left, if it has succeeded, and removes the folders.
+pub(super) async fn empty(
+    folders: Folders,
+    has_succeeded: bool,
+    meter: &Arc<Meter>,
+    running: &Arc<Running>,
+    on_turn: &OnTurn,
+) -> Result<Vec<Draft>, NotKept> {
+    // The guest is gone, and with it every other handle.
+    let Some(scratch) = folders.and_then(|(scratch, _)| Arc::into_inner(scratch)) else { return Ok(Vec::new()) };
+    let (meter, goes_on) = (Arc::clone(meter), Arc::clone(running));
+    let work = move || Ok(if has_succeeded { collect(scratch, &meter, &goes_on) } else { Ok(Vec::new()) });
+    match blocking(running, on_turn, work).await {
+        Ok(collected) => collected.unwrap_or_else(|error| Err(NotKept::Disk(error))),
+        Err(stopped) => Err(NotKept::Stopped(stopped)),
     }
 }
 
@@ -67,16 +119,22 @@ pub(super) enum NotKept {
     TooLarge,
     /// The host's disk failed.
     Disk(io::Error),
+    /// The attempt was over before all of it was taken.
+    Stopped(Stopped),
 }
 
 /// Takes everything out of `/out`, by name, and removes the folders. Blocks on the disk.
-pub(super) fn collect(scratch: Scratch, meter: &Meter) -> Result<Vec<Draft>, NotKept> {
+fn collect(scratch: Scratch, meter: &Meter, running: &Running) -> Result<Vec<Draft>, NotKept> {
     let leftovers = scratch.leftovers(NAME_BYTES_MAX).map_err(NotKept::Disk)?;
     let names = names(&leftovers).map_err(NotKept::Name)?;
     let mut small_bytes_left = SMALL_BYTES_MAX;
     let take = |(name, leftover): (String, &Leftover)| {
         let mut text = TextCheck::default();
-        let upload = scratch.take(leftover, small_bytes_left, |bytes| text.add(bytes)).map_err(NotKept::Disk)?;
+        let look = |bytes: &[u8]| {
+            text.add(bytes);
+            running.go_on()
+        };
+        let upload = scratch.take(leftover, small_bytes_left, look).map_err(NotKept::Disk)?;
         small_bytes_left = small_bytes_left.saturating_sub(upload.size());
         if !meter.add_output(upload.size()) {
             return Err(NotKept::TooLarge);

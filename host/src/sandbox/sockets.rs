@@ -19,8 +19,12 @@ use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
 
 use super::contract::Guest;
-use super::grants::{Grants, HostName, TcpGrant, is_public};
+use super::grants::{Grants, TcpGrant};
 use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
+use crate::outbound::{HostName, is_public};
+
+/// Addresses of granted names that an attempt may connect to; a server may give others each time it is asked.
+const FOUND_MAX: usize = 1_024;
 
 /// One attempt's connections.
 pub(super) struct Sockets {
@@ -89,7 +93,10 @@ impl Reachable {
 
     fn note(&self, name: &HostName, address: IpAddr) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.insert((name.clone(), address.to_canonical()));
+        // What is not noted is not granted.
+        if found.len() < FOUND_MAX {
+            found.insert((name.clone(), address.to_canonical()));
+        }
     }
 }
 

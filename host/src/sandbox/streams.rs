@@ -116,9 +116,9 @@ pub(super) fn write_output(upload: &mut Upload, bytes: &[u8], meter: &Meter, run
         return Err(StreamError::Trap(Exceeded(Bound::Output).into()));
     }
     upload.write(bytes).map_err(|error| {
-        // The guest may well ignore this; the attempt must not count as a success with half of what it wrote.
+        // The attempt must not count as a success with half of what it wrote, whatever the guest would make of this.
         meter.note_disk_error(&error);
-        StreamError::LastOperationFailed(error.into())
+        StreamError::Trap(error.into())
     })
 }
 

@@ -6,6 +6,7 @@
 //! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
 
 mod content;
+mod remover;
 mod scratch;
 mod upload;
 
@@ -13,10 +14,12 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub(super) use self::content::open_file;
 pub use self::content::{Content, ContentReader};
+use self::remover::Remover;
 pub use self::scratch::{Leftover, RoomForOutput, Scratch};
 pub use self::upload::Upload;
 use super::space::{Room, Space};
@@ -31,6 +34,8 @@ struct Folder {
     temporary: PathBuf,
     space: Space,
     counts: Mutex<HashMap<[u8; 32], u64>>,
+    /// Started when there is something to remove; nothing if that failed.
+    remover: OnceLock<Option<Remover>>,
 }
 
 /// Keeps a blob's file alive.
@@ -71,6 +76,14 @@ impl Folder {
         self.path.join(hex::encode(sha256))
     }
 
+    /// Removes a folder of temporary files, in whatever time that takes.
+    fn remove_later(&self, folder: PathBuf) {
+        match self.remover.get_or_init(|| Remover::start(&self.temporary).ok()) {
+            Some(remover) => remover.remove(folder),
+            None => remover::remove_now(&folder, &self.temporary, &AtomicBool::new(false)),
+        }
+    }
+
     fn release(&self, sha256: &[u8; 32]) {
         let mut counts = self.counts();
         let Some(count) = counts.get_mut(sha256) else { return };
@@ -97,15 +110,15 @@ impl Blobs {
         let (path, temporary) = (data.join("blobs"), data.join("tmp"));
         fs::create_dir_all(&path)?;
         fs::create_dir_all(&temporary)?;
-        scratch::clear(&temporary)?;
+        remover::clear(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default() })))
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default(), remover: OnceLock::new() })))
     }
 
-    /// Begins to take up a content of unknown size: what an accepted job writes. It may use the room that is kept for
-    /// outcomes, but not the last of it, without which nothing could be recorded.
+    /// Begins to take up a content of unknown size: what an accepted job writes. It may use some of the room that is kept for
+    /// outcomes, but leaves enough for those of all other jobs.
     pub fn upload(&self) -> Upload {
-        self.upload_while(Room::Freeing)
+        self.upload_while(Room::Low)
     }
 
     /// The same for what comes with new work, for which less room is left.

@@ -22,13 +22,14 @@ impl Group<'_> {
         if self.disk.space.room() != Room::Ample {
             return Err(StoreError::DiskFull);
         }
-        let NewJob { job, input, options, blobs: named } = new;
+        let NewJob { job, input, options, blobs: named, webhook } = new;
         self.check_queue(&job.kind, admission.queue_max)?;
         let options = options.encode()?;
         let (id, mut writes) = (job.id, Writes::default());
         writes.content(id, Part::Input, &input.content)?;
         writes.bytes(id, Part::Options, &options)?;
         Self::write_uses(&mut writes, id, &named)?;
+        let webhook = webhook.map(|new| self.promise_webhook(id, new, &mut writes)).transpose()?;
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
         if let Some((name, key)) = &key {
@@ -52,6 +53,10 @@ impl Group<'_> {
         let uploads = &mut self.disk.index().uploads;
         blobs.iter().skip(first_named).for_each(|blob| uploads.begin_use(blob.sha256()));
         self.keys.extend(key);
+        if let Some(webhook) = webhook {
+            *self.promised.entry(webhook.receiver.clone()).or_insert(0) += 1;
+            self.webhooks.insert(id, Some(webhook));
+        }
         Ok(job)
     }
 
@@ -151,7 +156,13 @@ impl Group<'_> {
         }
         self.check_queue(&record.job.kind, queue_max)?;
         record.job = record.job.reopened();
-        self.put(record, Writes::default(), &[])
+        let mut writes = Writes::default();
+        let renewed = self.renew_webhook(id, &mut writes)?;
+        let job = self.put(record, writes, &[])?;
+        if renewed.is_some() {
+            self.webhooks.insert(id, renewed);
+        }
+        Ok(job)
     }
 
     pub(super) fn expire(&mut self, id: JobId, now: Time) -> Result<Job, StoreError> {

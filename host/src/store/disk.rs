@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::blobs::{self, Blobs};
 use super::compact;
@@ -71,6 +71,8 @@ pub(super) struct Disk {
     pub(super) closing: AtomicBool,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
+    /// Told when webhooks become due.
+    pub(super) webhooks_due: Notify,
     /// Who is told how jobs move.
     pub(super) observer: OnceLock<Observer>,
     /// The kinds that are paused, as the last durable commit has it.
@@ -136,6 +138,7 @@ impl Disk {
             blobs,
             closing: AtomicBool::new(false),
             failed: watch::Sender::new(None),
+            webhooks_due: Notify::new(),
             observer: OnceLock::new(),
             paused: RwLock::default(),
             index: Mutex::new(Index::new(opens)),

@@ -20,6 +20,13 @@ pub enum StoreError {
         /// How many that is.
         queue_max: u64,
     },
+    /// As many webhooks to one receiver are still to be delivered as may be.
+    TooManyWebhooks {
+        /// Its scheme, host and port.
+        receiver: String,
+        /// How many that is.
+        open_max: usize,
+    },
     /// As many uploads are kept as may be.
     TooManyUploads,
     /// Whoever uploads keeps as much as one may.
@@ -61,6 +68,9 @@ impl fmt::Display for StoreError {
             StoreError::NotFound => f.write_str("no such job"),
             StoreError::Fenced => f.write_str("the claim is no longer valid"),
             StoreError::QueueFull { queue_max } => write!(f, "the queue holds {queue_max} unfinished jobs already"),
+            StoreError::TooManyWebhooks { receiver, open_max } => {
+                write!(f, "{open_max} webhooks to {receiver} are still to be delivered")
+            }
             StoreError::TooManyUploads => f.write_str("as many uploads are kept as may be"),
             StoreError::ShareFull { .. } => f.write_str("whoever uploads keeps as much as one may"),
             StoreError::Refused(why) => f.write_str(why),

@@ -7,6 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::error::StoreError;
 use super::index::Token;
 use super::inflight::Mark;
+use super::webhooks::NewWebhook;
 use crate::job::{Backoff, Ended, Job, Kind, Progress, Sight, State, Usage};
 use crate::time::Time;
 
@@ -127,6 +128,8 @@ pub struct NewJob {
     pub options: Options,
     /// The blobs its input names, each once.
     pub blobs: Vec<Payload>,
+    /// Who is to be told how it ended.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// A job handed to a worker.

@@ -98,6 +98,7 @@ impl<'a> Exporter<'a> {
             artifacts,
             blobs,
             checkpoint: self.checkpoint()?,
+            webhook: record::read(&disk.db, &record::webhook_key(id))?,
             usages: record.usages,
             content_gone: record.content_gone,
             suspect: record.suspect,

@@ -16,7 +16,7 @@ use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
 use super::writes::Writes;
 use super::{Content, Options, Settings, StoreError};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Standing};
 use crate::time::Time;
 
 /// Jobs per commit.
@@ -202,6 +202,12 @@ impl Importer<'_> {
             let stored = self.payload(id, Part::Checkpoint, checkpoint.payload, &blobs, false)?;
             let kept = StoredCheckpoint { plugin_sha256: checkpoint.plugin_sha256, stored };
             self.writes.record(&record::checkpoint_key(id), &kept)?;
+        }
+        if let Some(webhook) = &line.webhook {
+            if line.job.state.is_terminal() == (webhook.standing == Standing::Waiting) {
+                return Err("a webhook is due once its job has ended, and not before".into());
+            }
+            self.writes.record(&record::webhook_key(id), webhook)?;
         }
         for blob in line.blobs {
             let stored = self.payload(id, Part::Input, blob, &blobs, line.content_gone)?;

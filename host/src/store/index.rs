@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::record::Record;
 use super::retained::Retained;
 use super::uploads::Uploads;
+use super::webhooks::Webhooks;
 use crate::job::{Job, JobId, Kind, State};
 use crate::time::Time;
 
@@ -72,6 +73,8 @@ pub(super) struct Index {
     pub(super) checkpoints: HashSet<JobId>,
     /// What clients have uploaded.
     pub(super) uploads: Uploads,
+    /// Who is to be told how jobs ended.
+    pub(super) webhooks: Webhooks,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,
@@ -102,7 +105,9 @@ impl Index {
         self.count(&job.kind, job.state, 1);
         if let Some(at) = finish_time(job) {
             let bytes = (!record.content_gone).then_some(record.bytes);
-            return self.retained.add(&job.kind, job.id, at, bytes);
+            // Whoever is told of a job should be able to look at it.
+            let stays = self.webhooks.is_owed(job.id);
+            return self.retained.add(&job.kind, job.id, at, bytes, stays);
         }
         let due = job.run_at.unwrap_or(job.created_at);
         let place = match job.state {

@@ -90,6 +90,21 @@ pub(super) fn checkpoint_key(id: JobId) -> [u8; 17] {
     key
 }
 
+/// All webhooks.
+pub(super) const WEBHOOK_PREFIX: &[u8] = b"w";
+
+/// A job's webhook.
+pub(super) fn webhook_key(id: JobId) -> [u8; 17] {
+    let mut key = [b'w'; 17];
+    key[1..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// The id in the key of a webhook.
+pub(super) fn webhook_id(key: &[u8]) -> Option<JobId> {
+    key.strip_prefix(WEBHOOK_PREFIX).and_then(|id| JobId::from_slice(id).ok())
+}
+
 /// The id in the key of a checkpoint's record.
 pub(super) fn checkpoint_id(key: &[u8]) -> Option<JobId> {
     key.strip_prefix(CHECKPOINT_PREFIX).and_then(|id| JobId::from_slice(id).ok())

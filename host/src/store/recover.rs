@@ -7,7 +7,7 @@ use super::paused;
 use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Stored, StoredArtifact};
 use super::uploads::UploadRecord;
 use super::{Store, StoreError};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Webhook};
 use crate::store::writer::Change;
 use crate::time::Time;
 
@@ -19,6 +19,18 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         tracing::error!(job.id = ?id, %error, "{what} is damaged and is left out; `dropforge verify` says more");
     };
     let mut index = disk.index();
+    // Before the jobs: retention leaves those alone whose end is still to be told.
+    for entry in disk.db.scan_prefix(record::WEBHOOK_PREFIX) {
+        let (key, sealed) = entry?;
+        match (record::webhook_id(&key), record::decode::<Webhook>(&sealed)) {
+            (Some(id), Ok(webhook)) => index.webhooks.set(id, Some(&webhook)),
+            (None, Ok(_)) => {}
+            (id, Err(error)) => {
+                id.into_iter().for_each(|id| index.webhooks.set_aside(id));
+                complain("a webhook", id, &error);
+            }
+        }
+    }
     for entry in disk.db.scan_prefix(JOB_PREFIX) {
         let (key, sealed) = entry?;
         match record::decode_job(&sealed) {

@@ -47,13 +47,16 @@ struct Finished {
 }
 
 impl Retained {
-    /// Takes up a job that has ended, with the size of its content if that is still there.
-    pub(super) fn add(&mut self, kind: &Kind, id: JobId, at: Time, bytes: Option<u64>) {
+    /// Takes up a job that has ended, with the size of its content if that is still there. Of one that `stays` only the content
+    /// may be taken.
+    pub(super) fn add(&mut self, kind: &Kind, id: JobId, at: Time, bytes: Option<u64>, stays: bool) {
         let finished = match self.kinds.get_mut(kind) {
             Some(finished) => finished,
             None => self.kinds.entry(kind.clone()).or_default(),
         };
-        finished.jobs.insert((at, id));
+        if !stays {
+            finished.jobs.insert((at, id));
+        }
         if let Some(bytes) = bytes {
             finished.contents.insert((at, id), bytes);
             finished.content_bytes = finished.content_bytes.saturating_add(bytes);
@@ -66,7 +69,7 @@ impl Retained {
         finished.jobs.remove(&(at, id));
         let bytes = finished.contents.remove(&(at, id)).unwrap_or(0);
         finished.content_bytes = finished.content_bytes.saturating_sub(bytes);
-        if finished.jobs.is_empty() {
+        if finished.jobs.is_empty() && finished.contents.is_empty() {
             self.kinds.remove(kind);
         }
     }
@@ -150,9 +153,10 @@ impl Left<'_> {
     }
 
     fn content(&self) -> Option<(Key, u64)> {
-        let last = self.last_content.max(self.last_job);
-        let next = self.finished.contents.range((after(last), Bound::Unbounded)).next();
-        next.map(|(key, bytes)| (*key, *bytes))
+        let mut rest = self.finished.contents.range((after(self.last_content), Bound::Unbounded));
+        // Those of jobs that go altogether go with them.
+        let goes = |key: &Key| Some(*key) <= self.last_job && self.finished.jobs.contains(key);
+        rest.find(|(key, _)| !goes(key)).map(|(key, bytes)| (*key, *bytes))
     }
 
     fn take_content(&mut self) -> Option<JobId> {
@@ -217,7 +221,7 @@ mod tests {
     fn four(kinds: [&str; 4]) -> Retained {
         let mut retained = Retained::default();
         for (number, name) in (1..).zip(kinds) {
-            retained.add(&kind(name), JobId::from_u128(number), Time(number as i64 * 1_000), Some(10));
+            retained.add(&kind(name), JobId::from_u128(number), Time(number as i64 * 1_000), Some(10), false);
         }
         retained
     }
@@ -268,5 +272,18 @@ mod tests {
             let Overdue { jobs, contents } = retained.overdue(&host, &HashMap::new(), Time(5_000), 3);
             assert!((jobs.len(), contents.len()) == taken, "{host:?}: {jobs:?} {contents:?}");
         }
+    }
+
+    #[test]
+    fn of_a_job_that_stays_only_the_content_goes() {
+        let mut retained = Retained::default();
+        retained.add(&kind("a"), JobId::from_u128(1), Time(1), Some(10), true);
+        retained.add(&kind("a"), JobId::from_u128(2), Time(2), Some(10), false);
+        let overdue = retained.overdue(&retention(1, 0, 0), &HashMap::new(), Time(5_000), 100);
+        assert_eq!(numbers(overdue), (vec![2], vec![1]));
+        retained.remove(&kind("a"), JobId::from_u128(2), Time(2));
+        assert_eq!(retained.kinds[&kind("a")].content_bytes, 10);
+        retained.remove(&kind("a"), JobId::from_u128(1), Time(1));
+        assert!(retained.kinds.is_empty());
     }
 }

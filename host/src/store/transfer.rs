@@ -10,7 +10,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::job::{Job, JobId, Kind, Owner, Usage};
+use crate::job::{Job, JobId, Kind, Owner, Usage, Webhook};
 use crate::time::Time;
 
 /// Version of the format.
@@ -85,6 +85,8 @@ pub(super) struct JobLine {
     pub(super) usage: Vec<Usage>,
     pub(super) content_gone: bool,
     pub(super) suspect: bool,
+    #[serde(default)]
+    pub(super) webhook: Option<Webhook>,
     /// Left out by the first versions.
     #[serde(default)]
     pub(super) owner: Option<Owner>,

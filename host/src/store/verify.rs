@@ -15,7 +15,7 @@ use super::paused;
 use super::record::{self, KeyRecord, Part, Stored, StoredArtifact};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
-use crate::job::{JobId, State, USAGE_KEPT, Usage};
+use crate::job::{JobId, Standing, State, USAGE_KEPT, Usage, Webhook};
 
 /// Read at a time while a blob is hashed.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -35,6 +35,8 @@ pub struct Verdict {
     pub pending: u64,
     /// States of unfinished jobs that are whole.
     pub checkpoints: u64,
+    /// Webhooks that are whole, delivered or not.
+    pub webhooks: u64,
     /// Blobs that are whole.
     pub blobs: u64,
     /// Files that no record names; the next start deletes them. No damage.
@@ -99,6 +101,7 @@ impl Check<'_> {
             Some(b'r') => self.named(key, sealed),
             Some(b'p' | b'a' | b'u') => self.belongs(key),
             Some(b'c') => self.checkpoint(key, sealed),
+            Some(b'w') => self.webhook(key, sealed),
             Some(b'i') => record::decode::<KeyRecord>(sealed).map(drop),
             Some(b'm') => Self::note(key, sealed),
             _ => Err(StoreError::damaged("nothing of ours has such a name")),
@@ -131,6 +134,18 @@ impl Check<'_> {
         }
         self.payload(id, Part::Checkpoint, &kept.stored)?;
         self.verdict.checkpoints += 1;
+        Ok(())
+    }
+
+    fn webhook(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
+        self.belongs(key)?;
+        let webhook: Webhook = record::decode(sealed)?;
+        let id = record::webhook_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a webhook"))?;
+        let ended = record::read_job(self.db, id).unwrap_or_default().map(|owner| owner.job.state.is_terminal());
+        if ended.is_some_and(|ended| ended == (webhook.standing == Standing::Waiting)) {
+            return Err(StoreError::damaged(format!("job {id} and its webhook contradict each other")));
+        }
+        self.verdict.webhooks += 1;
         Ok(())
     }
 

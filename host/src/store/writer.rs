@@ -13,7 +13,7 @@
 //! wait for that guess, and everything that could leave the host meanwhile would need a gate. Under load the flush is shared
 //! with others anyway: `dropforge bench` counts 2 flushes a job at one in flight, and fewer than one for 20 jobs at 256.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -27,9 +27,10 @@ use super::disk::Disk;
 use super::record::{self, KeyRecord, Record};
 use super::space::Room;
 use super::uploads::{Share, UploadName, UploadRecord};
+use super::webhooks::WebhookTry;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
-use crate::job::{Job, JobId, Kind, Progress};
+use crate::job::{Job, JobId, Kind, Progress, Webhook};
 use crate::metrics;
 use crate::time::Time;
 
@@ -37,6 +38,8 @@ use crate::time::Time;
 const GROUP_MAX: usize = 256;
 /// How often a full disk is looked at again.
 const ROOM_EVERY: Duration = Duration::from_millis(100);
+/// Changes that wait for room while others go before them; more wait where they come from.
+const HELD_MAX: usize = 4_096;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -55,27 +58,26 @@ pub(super) enum Change {
     KeepUpload { upload: Payload, owner: String, kept_until: Time, share: Share, reply: Reply<()> },
     DropUploads { overdue: Vec<UploadName>, now: Time, reply: Reply<()> },
     Pause { kind: Kind, paused: bool, reply: Reply<()> },
+    WebhookTried { id: JobId, a_try: Box<WebhookTry>, reply: Reply<Option<Webhook>> },
     DropKeys { names: Vec<[u8; 32]>, now: Time, reply: Reply<()> },
 }
 
 /// Runs until every sender is gone, or until a commit failed.
 pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
-    while let Some(first) = changes.blocking_recv() {
-        let mut group = Group::new(disk);
-        group.add(first);
-        while group.size < GROUP_MAX
-            && let Ok(change) = changes.try_recv()
-        {
-            group.add(change);
+    let mut held = VecDeque::new();
+    loop {
+        if held.is_empty() {
+            let Some(first) = changes.blocking_recv() else { return };
+            held.push_back(first);
         }
-        // sled cannot go on after a write that found no room, so no write is started without. What was accepted
-        // waits here; new submissions are refused before they come this far.
-        while !group.fits(disk.space.room()) && !disk.closing.load(Ordering::Relaxed) {
+        let group = gather(disk, &mut held, &mut changes);
+        if group.size == 0 {
+            if disk.closing.load(Ordering::Relaxed) {
+                tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
+                return;
+            }
             thread::sleep(ROOM_EVERY);
-        }
-        if !group.fits(disk.space.room()) {
-            tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
-            return;
+            continue;
         }
         if let Err(error) = group.commit() {
             // What sled holds in memory and what the disk holds may differ now, and a second flush could
@@ -83,6 +85,39 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
             tracing::error!(%error, "a commit failed; the store is closed to keep what is on disk as it is");
             disk.failed.send_replace(Some(error.to_string()));
             return;
+        }
+    }
+}
+
+/// Takes up the changes there is room for. sled cannot go on after a write that found no room, so no write is started without. The others
+/// are held: what was accepted waits there for room, and what makes room goes before it.
+fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::Receiver<Change>) -> Group<'a> {
+    let room = disk.space.room();
+    let mut group = Group::new(disk);
+    for change in std::mem::take(held) {
+        if group.size < GROUP_MAX && change.fits(room) { group.add(change) } else { held.push_back(change) }
+    }
+    while group.size < GROUP_MAX
+        && held.len() < HELD_MAX
+        && let Ok(change) = changes.try_recv()
+    {
+        if change.fits(room) { group.add(change) } else { held.push_back(change) }
+    }
+    group
+}
+
+impl Change {
+    /// Whether it may be written with so much room.
+    fn fits(&self, room: Room) -> bool {
+        match self {
+            // Refuses itself where there is no room for new jobs, and writes nothing then.
+            Self::Submit { .. } => true,
+            Self::Cancel { .. }
+            | Self::DropContent { .. }
+            | Self::Delete { .. }
+            | Self::DropKeys { .. }
+            | Self::DropUploads { .. } => room < Room::None,
+            _ => room < Room::Freeing,
         }
     }
 }
@@ -102,11 +137,13 @@ pub(super) struct Group<'a> {
     pub(super) checkpoints: HashMap<JobId, Option<StoredCheckpoint>>,
     /// Uploads as this group leaves them; nothing for one that goes.
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
+    /// Webhooks as this group leaves them; nothing for one that goes.
+    pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
+    /// Webhooks that the group promises, by their receivers.
+    pub(super) promised: HashMap<String, usize>,
     /// Kinds that the group pauses or resumes, in this order.
     pub(super) paused: Vec<(Kind, bool)>,
     released: Vec<[u8; 32]>,
-    /// Whether every change so far makes room.
-    only_frees: bool,
     answers: Vec<Answer>,
 }
 
@@ -114,6 +151,7 @@ pub(super) struct Group<'a> {
 enum Answer {
     Job(Reply<Job>, Box<Job>),
     Done(Reply<()>),
+    Webhook(Reply<Option<Webhook>>, Option<Webhook>),
 }
 
 impl<'a> Group<'a> {
@@ -128,23 +166,16 @@ impl<'a> Group<'a> {
             keys: HashMap::new(),
             checkpoints: HashMap::new(),
             uploads: HashMap::new(),
+            webhooks: HashMap::new(),
+            promised: HashMap::new(),
             paused: Vec::new(),
             released: Vec::new(),
-            only_frees: true,
             answers: Vec::new(),
         }
     }
 
     fn add(&mut self, change: Change) {
         self.size += 1;
-        self.only_frees &= matches!(
-            change,
-            Change::DropContent { .. }
-                | Change::Delete { .. }
-                | Change::DropKeys { .. }
-                | Change::DropUploads { .. }
-                | Change::Submit { .. }
-        );
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
             Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
@@ -171,6 +202,12 @@ impl<'a> Group<'a> {
                 let done = self.drop_uploads(&overdue, now);
                 return self.answer_done(reply, done);
             }
+            Change::WebhookTried { id, a_try, reply } => {
+                return match self.webhook_tried(id, *a_try) {
+                    Ok(webhook) => self.answers.push(Answer::Webhook(reply, webhook)),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                };
+            }
             Change::DropKeys { names, now, reply } => {
                 names.iter().for_each(|name| self.drop_key(name, now));
                 return self.answers.push(Answer::Done(reply));
@@ -181,12 +218,6 @@ impl<'a> Group<'a> {
             // Nothing was changed, so there is nothing to wait for. If the caller has gone, nobody needs to know.
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
-    }
-
-    /// Whether there is room to write the group. Its submissions do not count: with so little room they were refused.
-    fn fits(&self, room: Room) -> bool {
-        let limit = if self.only_frees { Room::None } else { Room::Freeing };
-        self.writes.is_empty() || room < limit
     }
 
     fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
@@ -227,8 +258,12 @@ impl<'a> Group<'a> {
         let id = record.job.id;
         writes.job(&record)?;
         self.remember(id)?;
+        let webhook = self.moved_webhook(&record, &mut writes)?;
         if record.job.state.is_terminal() {
             self.remove_checkpoint(id, &mut writes)?;
+        }
+        if webhook.is_some() {
+            self.webhooks.insert(id, webhook);
         }
         self.writes.append(writes);
         for blob in blobs {
@@ -258,9 +293,27 @@ impl<'a> Group<'a> {
         let id = record.job.id;
         self.remember(id)?;
         writes.remove(&record::job_key(id));
+        if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
+            writes.remove(&record::webhook_key(id));
+            self.webhooks.insert(id, None);
+        }
         self.writes.append(writes);
         self.after.insert(id, None);
         Ok(record.job)
+    }
+
+    /// Has the index look at a job again that stays as it is, if it is there and can be read.
+    pub(super) fn touch(&mut self, id: JobId) -> Result<(), StoreError> {
+        match self.load(id) {
+            Ok(record) => {
+                self.remember(id)?;
+                self.after.insert(id, Some(record));
+                Ok(())
+            }
+            // Said at open, and by `dropforge verify`.
+            Err(StoreError::NotFound | StoreError::Damaged(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lets go of blobs once the commit is durable.
@@ -285,6 +338,11 @@ impl<'a> Group<'a> {
             self.disk.commit(std::mem::take(&mut self.writes))?;
             metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
+            // Before the jobs: whether retention may have one depends on it.
+            self.webhooks.iter().for_each(|(id, webhook)| index.webhooks.set(*id, webhook.as_ref()));
+            if !self.webhooks.is_empty() {
+                self.disk.webhooks_due.notify_one();
+            }
             for (id, before) in std::mem::take(&mut index.in_flight) {
                 if let Some(after) = self.after.get(&id) {
                     // Before the index lets a worker have the job: what happens to it next is told next.
@@ -312,6 +370,7 @@ impl<'a> Group<'a> {
             match answer {
                 Answer::Job(reply, job) => drop(reply.send(Ok(*job))),
                 Answer::Done(reply) => drop(reply.send(Ok(()))),
+                Answer::Webhook(reply, webhook) => drop(reply.send(Ok(webhook))),
             }
         }
         Ok(())

@@ -1,6 +1,10 @@
 //! Attacks on the folders that programs may be given: links that lead out, a disk that fills up, files without end or number.
 
-use super::Attack;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Attack, PROMISE, in_time, wall_time};
 use crate::support::{Host, eventually, program};
 
 /// The first folder a program has, and the second.
@@ -99,4 +103,54 @@ fn listing_a_large_folder_for_ever_is_stopped() {
     let list =
         format!("(drop (call $read_folder {OUT} (i32.const 65536) (i32.const 4096) (i64.const 0) (i32.const 16)))");
     nothing_is_left(&attack(&(make + &forever(&list))).granted("scratch = true").stops());
+}
+
+/// Fault: what a program has left is kept file by file, each with a flush of its own, while nobody looks at the clock.
+#[test]
+fn keeping_thousands_of_files_is_stopped() {
+    let make = format!(
+        "(loop $make {NEXT} (local.set $fd (call $open {OUT} {NAME} (i32.const 1)))
+           (call $write (local.get $fd) (i32.const 65536) (i32.const 2000)) (drop (call $fd_close (local.get $fd)))
+           (br_if $make (i32.lt_u (local.get $i) (i32.const 9000))))
+         (call $write (i32.const 2) (text \"all made\\n\"))"
+    );
+    let settings = "scratch = true\nscratch_bytes = 100000000\noutput_bytes = 100000000";
+    let host = Attack::by(program::module(&make)).granted(settings).host();
+    let made = |id: &str| host.get(&format!("/v1/jobs/{id}/logs")).text().contains("all made");
+    in_time("its cancellation", || {
+        let id = host.submit_raw("attack", "");
+        eventually("its files are made", || made(&id).then_some(()));
+        let cancelled = Instant::now();
+        host.cancel(&id);
+        let job = host.wait_until(&id, "has ended", |job| job["usage"] != json!([]));
+        assert_eq!((&job["state"], &job["usage"][0]["bound"]), (&json!("cancelled"), &json!("cancelled")), "{job}");
+        cancelled.elapsed()
+    });
+    host.still_works();
+    nothing_is_left(&host);
+}
+
+/// Fault: a large input is read from beginning to end before the attempt's clock is looked at.
+#[test]
+fn filling_in_with_a_large_input_is_stopped() {
+    let host = Attack::by(program::module("")).granted("scratch = true").with("body_bytes_max", 1 << 30).host();
+    let wall_ms = |job: &Value| wall_time(job).as_millis();
+    // Large enough to take a while on this machine.
+    let (input, usual) = [256, 512, 1_000]
+        .into_iter()
+        .map(|mebibytes| {
+            let input = vec![b'x'; mebibytes << 20];
+            let usual = wall_ms(&host.wait_for(&host.submit_raw("attack", input.clone()), "succeeded"));
+            (input, usual)
+        })
+        .find(|(_, usual)| *usual > 400)
+        .expect("a GiB is not read in so short a time");
+    in_time("its deadline", || {
+        let job = host.wait_for(&host.submit_raw("attack?timeout=50ms", input.clone()), "failed");
+        assert_eq!(job["failure"]["code"], "deadline_exceeded", "{job}");
+        wall_time(&job).saturating_sub(Duration::from_millis(50))
+    });
+    assert!(usual > 50 + PROMISE.as_millis());
+    host.still_works();
+    nothing_is_left(&host);
 }

@@ -40,8 +40,8 @@ fn all_of_the_memory_in_one_step_is_stopped_at_the_cap() {
 #[test]
 fn a_memory_that_is_too_large_to_begin_with_is_rejected() {
     rejected(Guest { pages: 65_536, ..Guest::GOOD }.component(), &["memory"]);
-    // More than `describe` gets, which is 1,024 pages.
-    rejected(Guest { pages: 1_025, ..Guest::GOOD }.component(), &["memory", "67108864"]);
+    // More than `describe` gets, which is 768 pages.
+    rejected(Guest { pages: 769, ..Guest::GOOD }.component(), &["memory", "50331648"]);
 }
 
 #[test]

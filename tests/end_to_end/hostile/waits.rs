@@ -1,9 +1,13 @@
 //! Waiting: in every call of the host that can block, for a thousand things, past the deadline, and against its own end.
 
+use std::io::Read;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::{Attack, TIMEOUT};
 use crate::support::guest::Guest;
+use crate::support::process::can_mount_apart;
 use crate::support::server::Server;
 use crate::support::{guest, program};
 
@@ -156,4 +160,90 @@ fn an_answer_without_end_is_stopped() {
     let line = format!("count http 127.0.0.1:{} /endless", server.port());
     let toml = format!("network_bytes = 1000000000000\n{}", granting(&server));
     Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
+}
+
+/// Fault: the system's resolver cannot be told to stop, so a guest that waits for a name server that never answers holds a thread, and
+/// enough of them hold all those that read and write the files of others.
+#[test]
+fn waiting_for_a_name_is_stopped_and_takes_no_thread_from_others() {
+    if !can_mount_apart() {
+        return;
+    }
+    // Of this process's own among the addresses of loopback.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let silent = UdpSocket::bind((Ipv4Addr::new(127, 53, high, low.max(1)), 53)).expect("root may listen there");
+    silent.set_read_timeout(Some(Duration::from_secs(60))).expect("it can be set");
+    let address = silent.local_addr().expect("it has one").ip();
+    let toml = "[[tcp]]\nhost = \"dead.example\"\nport = 80\n[[http]]\nscheme = \"http\"\nhost = \"dead.example\"\n";
+    for line in ["resolve dead.example", "http GET http dead.example /"] {
+        let attack = Attack { input: line.into(), ..Attack::by(guest::probe()).granted(toml) };
+        let setup = attack.setup.with_name_server(address).with_guest("echo", guest::echo());
+        let host = Attack { setup, ..attack }.stops();
+        assert!(silent.recv(&mut [0; 512]).is_ok(), "it was asked");
+        // More of them at once than any pool of threads holds; the other job's input is a file.
+        let waiting: Vec<String> = (0..600).map(|_| host.submit_raw("attack", line)).collect();
+        host.wait_for(&waiting[599], "running");
+        let large = vec![b'x'; 200_000];
+        assert!(host.output(&host.submit_raw("echo", large.clone())) == large);
+        let threads = format!("/proc/{}/task", host.process().id());
+        let threads = std::fs::read_dir(threads).expect("Linux has it").count();
+        assert!(threads < 100, "{threads} threads");
+        host.still_works();
+    }
+}
+
+/// Fault: a pipe in a granted folder is opened, which waits until somebody writes to it, on a thread that nothing can stop.
+#[test]
+fn pipes_sockets_and_devices_in_a_granted_folder_are_not_opened() {
+    let attack = Attack::by(guest::probe()).granted("[[folders]]\nguest = \"/g\"\nhost = \"../granted\"");
+    let granted = attack.setup.folder().join("granted");
+    std::fs::create_dir_all(granted.join("inner")).expect("it can be made");
+    std::fs::write(granted.join("file"), "its text").expect("it can be written");
+    let made = std::process::Command::new("mkfifo").arg(granted.join("inner/pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
+    std::os::unix::fs::symlink("inner/pipe", granted.join("link")).expect("it can be made");
+    let _socket = std::os::unix::net::UnixListener::bind(granted.join("socket")).expect("it can be made");
+    let mut tries =
+        vec!["read /g/inner/pipe", "read /g/link", "read /g/socket", "write /g/inner/pipe", "read /g/inner"];
+    // Anybody may make a pipe, and root a device.
+    let device = std::process::Command::new("mknod").arg(granted.join("device")).args(["c", "1", "5"]).status();
+    if device.is_ok_and(|status| status.success()) {
+        tries.push("read /g/device");
+    }
+    let host = attack.host();
+    let id =
+        host.submit_raw("attack?timeout=10s", [&tries[..], &["read /g/file", "list /g/inner"]].concat().join("\n"));
+    let answer = String::from_utf8(host.output(&id)).expect("it answers in text");
+    let answers: Vec<&str> = answer.split('\n').collect();
+    let (last, refused) = (&answers[tries.len()..], &answers[..tries.len()]);
+    assert_eq!(last, ["its text", "pipe"]);
+    assert!(refused.iter().all(|answer| answer.starts_with("error: ")), "{refused:?}");
+    let log = host.get(&format!("/v1/jobs/{id}/logs")).text();
+    assert!(log.contains("inner/pipe") && log.contains("neither a file nor a folder"), "{log}");
+    host.still_works();
+}
+
+/// Fault: a file that takes long to open holds the thread of the job that opens it.
+#[test]
+fn waiting_for_a_granted_file_to_open_is_stopped() {
+    let attack = Attack::by(guest::probe()).granted("[[folders]]\nguest = \"/g\"\nhost = \"../granted\"");
+    let granted = attack.setup.folder().join("granted");
+    std::fs::create_dir_all(&granted).expect("it can be made");
+    // Who holds a lease on a file is asked first when somebody opens it, and this one does not answer. The system waits 45 s.
+    let hold = "$SIG{IO} = 'IGNORE'; open(my $file, '>', $ARGV[0]) or die; fcntl($file, 1024, 1) or die; $| = 1; print 'held'; sleep 600;";
+    let held = std::process::Command::new("perl")
+        .args(["-e", hold])
+        .arg(granted.join("slow"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut holder) = held else { return eprintln!("skipped: a lease on a file needs perl") };
+    let mut said = [0; 4];
+    let is_held = holder.stdout.take().is_some_and(|mut output| output.read_exact(&mut said).is_ok());
+    if is_held {
+        Attack { input: b"read /g/slow".to_vec(), ..attack }.stops();
+    } else {
+        eprintln!("skipped: this disk has no leases");
+    }
+    holder.kill().and_then(|()| holder.wait()).expect("it is our child");
 }

@@ -136,10 +136,7 @@ pub(super) fn accepted(reference: &Value, operation: &str, job: Option<Job>) -> 
 
 /// The answer to an operation that did not.
 pub(super) fn refused(reference: &Value, problem: Problem) -> Value {
-    let mut answer = problem.into_line();
-    answer["event"] = json!("problem");
-    answer["ref"] = reference.clone();
-    answer
+    json!({"event": "problem", "ref": reference, "status": problem.status(), "problem": problem.into_members()})
 }
 
 /// The answer to a ping.

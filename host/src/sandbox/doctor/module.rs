@@ -1,10 +1,13 @@
-//! Core modules: programs of WASI preview 1 can be used, everything else was built for something else.
+//! Core modules: programs of WASI preview 1 can be used, and those that carry a world, which become components of it. Everything
+//! else was built for something else.
 
 use std::collections::BTreeSet;
 
 use wasmparser::{ExternalKind, MemoryType, Parser, Payload};
 
 use super::{Examination, Needs, Problem, Shape};
+use crate::sandbox::NotAPlugin;
+use crate::sandbox::adapt::{Adapted, adapt};
 
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 const AS_PROGRAM: &str =
@@ -29,8 +32,17 @@ pub(super) fn examine(bytes: &[u8]) -> Examination {
             ));
         }
     };
+    if let wanted @ Adapted::World { .. } = module.wanted() {
+        return match adapt(bytes, wanted) {
+            Ok(adapted) => super::component(&adapted),
+            Err(NotAPlugin(reason)) => Examination::unusable(Problem::new(
+                reason,
+                "Link bindings, libraries and the object file with the type of the world from the same tools",
+            )),
+        };
+    }
     let from = |name: &str| module.imports.iter().any(|(from, _)| from == name);
-    let is_command = from(PREVIEW_1) && module.exported_functions.contains("_start") && !module.embeds_world;
+    let is_command = from(PREVIEW_1) && module.exported_functions.contains("_start");
     if !is_command {
         return Examination::unusable(module.not_a_command());
     }
@@ -47,6 +59,12 @@ pub(super) fn examine(bytes: &[u8]) -> Examination {
     let problems = problems.into_iter().chain(module.memory_problem()).collect();
     let names = module.imports.iter().map(|(_, name)| name.as_str());
     Examination { shape: Some(Shape::CommandModule), needs: Needs::of_functions(names), problems }
+}
+
+/// What a module is to become before it is compiled.
+pub(in crate::sandbox) fn wanted_of(bytes: &[u8]) -> Adapted {
+    // What cannot be read cannot be wrapped either, and then the reason is said.
+    read(bytes).unwrap_or_default().wanted()
 }
 
 fn read(bytes: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
@@ -79,6 +97,12 @@ fn read(bytes: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
 }
 
 impl Module {
+    /// One with a world is to be of it; any other can only be a program.
+    fn wanted(&self) -> Adapted {
+        let preview_1 = self.imports.iter().any(|(from, _)| from == PREVIEW_1);
+        if self.embeds_world { Adapted::World { preview_1 } } else { Adapted::Program }
+    }
+
     fn memory_problem(&self) -> Option<Problem> {
         let has = |what: fn(&MemoryType) -> bool| self.memories.iter().any(what);
         let (about, advice) = if has(|memory| memory.shared) {
@@ -97,12 +121,7 @@ impl Module {
     fn not_a_command(&self) -> Problem {
         let imports = |name: &str| self.imports.iter().any(|(from, _)| from.starts_with(name));
         let plain = "This is a core WebAssembly module";
-        if self.embeds_world {
-            Problem::new(
-                format!("{plain} that is still to become a component: a world is embedded in it"),
-                "Wrap it with `wasm-tools component new`, or build it for wasm32-wasip2, which does that",
-            )
-        } else if imports("wasi_unstable") {
+        if imports("wasi_unstable") {
             Problem::new(
                 format!("{plain} for WASI preview 0 (`wasi_unstable`), which no current tool makes"),
                 "Build it again with current tools, for wasm32-wasip2 or wasm32-wasip1",

@@ -16,10 +16,10 @@ use crate::store::RoomForOutput;
 
 /// Files in `/out` at a time.
 const FILES_MAX: usize = 10_000;
-/// Folders in `/out` at a time. On some disks each takes milliseconds to remove, and the end of the attempt waits for that.
+/// Folders in `/out` at a time. On some disks each takes milliseconds to remove.
 const FOLDERS_MAX: usize = 1_000;
-/// How much is written between two looks at the room that the disk has left.
-const LOOK_EVERY_BYTES: u64 = 1 << 20;
+/// What a file or folder takes on the disk when there is nothing in it.
+const EMPTY_BYTES: u64 = 4_096;
 /// Handles remembered of one file before those that are closed are forgotten.
 const HANDLES_KEPT: usize = 16;
 
@@ -69,7 +69,6 @@ struct Held {
     bytes_max: u64,
     room: RoomForOutput,
     bytes: u64,
-    grown_since_look: u64,
     files: HashMap<u64, Counted>,
     folders: usize,
 }
@@ -89,15 +88,7 @@ impl Counted {
 impl Out {
     /// An empty folder that may hold so much.
     pub(in crate::sandbox) fn new(context: WasiFilesystemCtx, bytes_max: u64, room: RoomForOutput) -> Self {
-        let held = Held {
-            bytes_max,
-            room,
-            bytes: 0,
-            // The first file is looked at at once.
-            grown_since_look: LOOK_EVERY_BYTES,
-            files: HashMap::new(),
-            folders: 0,
-        };
+        let held = Held { bytes_max, room, bytes: 0, files: HashMap::new(), folders: 0 };
         Self { context, held: Arc::new(Mutex::new(held)) }
     }
 
@@ -115,7 +106,7 @@ impl Out {
         if held.files.len() >= FILES_MAX {
             return Err(Refusal::Full(Full::Files));
         }
-        held.room.check().map_err(Refusal::NoRoom)
+        held.room.check(EMPTY_BYTES).map_err(Refusal::NoRoom)
     }
 
     /// Says whether one more folder may be made.
@@ -124,12 +115,14 @@ impl Out {
         if held.folders >= FOLDERS_MAX {
             return Err(Refusal::Full(Full::Folders));
         }
-        held.room.check().map_err(Refusal::NoRoom)
+        held.room.check(EMPTY_BYTES).map_err(Refusal::NoRoom)
     }
 
-    /// Counts a file that may grow to this length, and says whether it may.
-    pub(super) fn check_grown(&self, key: u64, bytes: u64) -> Result<(), Refusal> {
+    /// Counts a file that may grow to this length, and says whether it may, and whether so many bytes may be written to it. Those take
+    /// room on the disk also where the file does not grow: it may have been made long first.
+    pub(super) fn check_write(&self, key: u64, bytes: u64, written: u64) -> Result<(), Refusal> {
         let mut held = self.held();
+        held.room.check(written).map_err(Refusal::NoRoom)?;
         let before = held.files.get(&key).map_or(0, |file| file.bytes);
         let Some(grown) = bytes.checked_sub(before).filter(|grown| *grown > 0) else { return Ok(()) };
         if held.bytes.saturating_add(grown) > held.bytes_max {
@@ -137,11 +130,6 @@ impl Out {
         }
         if held.bytes.saturating_add(grown) > held.bytes_max {
             return Err(Refusal::Full(Full::Bytes(held.bytes_max)));
-        }
-        held.grown_since_look = held.grown_since_look.saturating_add(grown);
-        if held.grown_since_look >= LOOK_EVERY_BYTES {
-            held.room.check().map_err(Refusal::NoRoom)?;
-            held.grown_since_look = 0;
         }
         held.set(key, bytes);
         Ok(())

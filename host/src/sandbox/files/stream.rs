@@ -65,8 +65,11 @@ pub(super) struct OutStream {
 
 impl OutStream {
     fn failed(&self, error: io::Error) -> StreamError {
-        note_disk_error(&self.meter, &error);
-        StreamError::LastOperationFailed(error.into())
+        if is_disk_error(&self.meter, &error) {
+            StreamError::Trap(error.into())
+        } else {
+            StreamError::LastOperationFailed(error.into())
+        }
     }
 }
 
@@ -84,7 +87,7 @@ impl OutputStream for OutStream {
             Place::End => self.file.metadata().map_err(|error| self.failed(error))?.len(),
         };
         let end = offset.saturating_add(bytes.len() as u64);
-        self.out.check_grown(self.key, end).map_err(|refusal| match refusal {
+        self.out.check_write(self.key, end, bytes.len() as u64).map_err(|refusal| match refusal {
             Refusal::Full(full) => StreamError::Trap(full.into()),
             Refusal::NoRoom(error) => self.failed(error),
         })?;
@@ -106,13 +109,15 @@ impl OutputStream for OutStream {
     }
 }
 
-/// Remembers an error if it is of the host's disk and not of the guest's making, such as writing to a file that was opened for
-/// reading. The guest may well ignore it; the attempt must not count as a success with half a file.
-pub(super) fn note_disk_error(meter: &Meter, error: &io::Error) {
+/// Whether an error is of the host's disk and not of the guest's making, such as writing to a file that was opened for reading. If so it
+/// is remembered: the attempt must not count as a success with half a file, nor go on to write more.
+pub(super) fn is_disk_error(meter: &Meter, error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotSeekable, PermissionDenied};
     let guests = [FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotSeekable, PermissionDenied];
-    let of_the_guest = guests.contains(&error.kind());
-    if !of_the_guest && error.raw_os_error() != Some(rustix::io::Errno::BADF.raw_os_error()) {
+    let of_the_guest =
+        guests.contains(&error.kind()) || error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error());
+    if !of_the_guest {
         meter.note_disk_error(error);
     }
+    !of_the_guest
 }

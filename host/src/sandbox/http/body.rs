@@ -1,4 +1,4 @@
-//! Bodies that count: against the attempt's limit of bytes, and against the guest's patience.
+//! Bodies that keep to the guest's patience, and say so when they end because the attempt has used up its bytes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use wasmtime_wasi_http::Error;
 
 use crate::sandbox::reach::Traffic;
 
-/// The body of a request or a response.
-pub(super) struct Counted<B> {
+/// The body of a request or a response. Its bytes are counted where they go over the wire.
+pub(super) struct Watched<B> {
     body: Pin<Box<B>>,
     traffic: Arc<Traffic>,
     too_large: fn() -> Error,
     silence: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
-impl<B> Counted<B> {
+impl<B> Watched<B> {
     pub(super) fn request(body: B, traffic: Arc<Traffic>) -> Self {
         Self { body: Box::pin(body), traffic, too_large: || Error::HttpRequestBodySize(None), silence: None }
     }
@@ -32,7 +32,7 @@ impl<B> Counted<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = Error>> Body for Counted<B> {
+impl<B: Body<Data = Bytes, Error = Error>> Body for Watched<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -46,8 +46,9 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Counted<B> {
         if let Some((longest, timer)) = &mut this.silence {
             timer.as_mut().reset(Instant::now() + *longest);
         }
-        let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-        if !this.traffic.add(bytes) {
+        // Whatever the protocol makes of a connection that was cut off for that.
+        let is_failed = frame.as_ref().is_some_and(Result::is_err);
+        if is_failed && this.traffic.is_exceeded() {
             return Poll::Ready(Some(Err((this.too_large)())));
         }
         Poll::Ready(frame)

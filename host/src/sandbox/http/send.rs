@@ -1,29 +1,25 @@
 //! Sends one granted request over a connection of its own.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper::http::{HeaderValue, Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use wasmtime_wasi::runtime;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::Sent;
-use super::body::Counted;
+use super::body::Watched;
 use super::target::Target;
-use crate::sandbox::grants::{HostName, HttpGrant, Scheme};
-use crate::sandbox::reach::{Denials, Resolved, Traffic, resolve};
+use super::wire::Wire;
+use crate::outbound::{self, Connection, Unreachable};
+use crate::sandbox::grants::HttpGrant;
+use crate::sandbox::reach::{Denials, Traffic};
 
 /// Waited for a connection and for the beginning of a response, unless the guest wants less. The attempt's deadline comes
 /// first anyhow.
@@ -31,19 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The head of a response may be so long, and have so many fields.
 const HEAD_BYTES_MAX: usize = 128 * 1024;
 const FIELDS_MAX: usize = 200;
-
-/// Whom to trust: the certificate authorities that browsers trust, built in.
-static TLS: LazyLock<TlsConnector> = LazyLock::new(|| {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports the protocol versions it is built with");
-    TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
-});
-
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// Sends the request, and answers as soon as the head of the response is there. `held` is given back with the connection.
 pub(super) async fn send(
@@ -56,7 +39,7 @@ pub(super) async fn send(
     held: OwnedSemaphorePermit,
 ) -> Sent {
     let patience = options.connect_timeout.unwrap_or(PATIENCE).min(PATIENCE);
-    let connecting = connect(&target, grant, denials);
+    let connecting = connect(&target, grant, denials, &traffic);
     let stream = timeout(patience, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(FIELDS_MAX)
@@ -71,11 +54,15 @@ pub(super) async fn send(
     });
     let request = rewritten(request, &target, &traffic)?;
     let patience = options.first_byte_timeout.unwrap_or(PATIENCE).min(PATIENCE);
-    let response =
-        timeout(patience, sender.send_request(request)).await.map_err(|_| Error::ConnectionReadTimeout)??;
+    let answered = timeout(patience, sender.send_request(request)).await.map_err(|_| Error::ConnectionReadTimeout)?;
+    let response = match answered {
+        // Whatever the protocol makes of a connection that was cut off for that.
+        Err(_) if traffic.is_exceeded() => return Err(Error::HttpResponseBodySize(None)),
+        answered => answered?,
+    };
     let response = response.map(|body| {
         let silence = options.between_bytes_timeout;
-        Counted::response(body.map_err(Error::from), traffic, silence).boxed_unsync()
+        Watched::response(body.map_err(Error::from), traffic, silence).boxed_unsync()
     });
     Ok((response, Box::new(async move { driver.await.map_err(Error::from) })))
 }
@@ -85,51 +72,35 @@ fn rewritten(request: Request<WasiBody>, target: &Target, traffic: &Arc<Traffic>
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = path.parse::<Uri>().map_err(|_| Error::HttpRequestUriInvalid)?;
-    parts.headers.insert(header::HOST, target.host_field().ok_or(Error::HttpRequestUriInvalid)?);
+    parts.headers.insert(
+        header::HOST,
+        HeaderValue::try_from(target.place.host_field()).map_err(|_| Error::HttpRequestUriInvalid)?,
+    );
     // One request for each connection: there is nobody to keep it for.
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Ok(Request::from_parts(parts, Counted::request(body, Arc::clone(traffic)).boxed_unsync()))
+    Ok(Request::from_parts(parts, Watched::request(body, Arc::clone(traffic)).boxed_unsync()))
 }
 
-async fn connect(target: &Target, grant: &HttpGrant, denials: &Denials) -> Result<Box<dyn Connection>, Error> {
-    let resolved = resolve(&target.host, target.port, grant.private).await;
-    let addresses = match resolved.map_err(|error| no_such_name(&error))? {
-        Resolved::Addresses(addresses) => addresses,
-        Resolved::OnlyPrivate => {
+async fn connect(
+    target: &Target,
+    grant: &HttpGrant,
+    denials: &Denials,
+    traffic: &Arc<Traffic>,
+) -> Result<Box<dyn Connection>, Error> {
+    let counted = |stream| Wire { stream, traffic: Arc::clone(traffic) };
+    outbound::connect(&target.place, grant.private, counted).await.map_err(|unreachable| match unreachable {
+        Unreachable::OnlyPrivate => {
             let lines = ["private = true".to_owned()];
             denials.explain(
                 &format!("{target}: the name leads to a private address, and its [[http]] does not allow that"),
                 &lines,
             );
-            return Err(Error::DestinationIpProhibited);
+            Error::DestinationIpProhibited
         }
-    };
-    let stream = connect_to_any(&addresses).await.map_err(|error| refused(&error))?;
-    match target.scheme {
-        Scheme::Http => Ok(Box::new(stream)),
-        Scheme::Https => {
-            let name = match &target.host {
-                HostName::Address(address) => ServerName::from(*address),
-                HostName::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
-            };
-            Ok(Box::new(TLS.connect(name, stream).await.map_err(|error| distrusted(&error))?))
-        }
-    }
-}
-
-async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Small requests should not wait for more.
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
+        Unreachable::UnknownName(error) => no_such_name(&error),
+        Unreachable::Refused(error) => refused(&error),
+        Unreachable::Distrusted(error) => distrusted(&error),
+    })
 }
 
 fn no_such_name(error: &io::Error) -> Error {

@@ -2,19 +2,18 @@
 
 use std::fmt;
 
-use hyper::http::{HeaderValue, Method, Request};
+use hyper::http::{Method, Request};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::job::shorten;
-use crate::sandbox::grants::{HostName, HttpGrant, Scheme};
+use crate::outbound::{Place, Scheme};
+use crate::sandbox::grants::HttpGrant;
 
 /// A request's method and destination.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     method: Method,
-    pub(super) scheme: Scheme,
-    pub(super) host: HostName,
-    pub(super) port: u16,
+    pub(super) place: Place,
 }
 
 /// A request that no grant could allow.
@@ -40,14 +39,9 @@ impl Target {
             _ => return Err(refuse(Error::HttpProtocolError, "only http and https can be granted".to_owned())),
         };
         let text = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
-        let (host, port) = split_port(text);
-        let port = match port {
-            None => Some(scheme.default_port()),
-            Some(digits) => digits.parse::<u16>().ok().filter(|port| *port != 0 && port.to_string() == digits),
-        };
-        match (HostName::parse(host), port) {
-            (Some(host), Some(port)) => Ok(Self { method, scheme, host, port }),
-            _ => Err(refuse(
+        match Place::parse(scheme, text) {
+            Some(place) => Ok(Self { method, place }),
+            None => Err(refuse(
                 Error::HttpRequestUriInvalid,
                 format!("{text:?} is not a host name or an address with or without a port, as grants are"),
             )),
@@ -55,52 +49,29 @@ impl Target {
     }
 
     pub(super) fn is_granted_by(&self, grant: &HttpGrant) -> bool {
-        grant.scheme == self.scheme
-            && grant.host == self.host
-            && grant.port() == self.port
+        let Place { scheme, host, port } = &self.place;
+        grant.scheme == *scheme
+            && grant.host == *host
+            && grant.port() == *port
             && grant.methods.iter().any(|method| method.as_str() == self.method.as_str())
     }
 
     /// What an operator would have to add.
     pub(super) fn missing_grant(&self) -> Vec<String> {
-        let mut lines = vec![
-            "[[http]]".to_owned(),
-            format!("scheme = \"{}\"", self.scheme.as_str()),
-            format!("host = \"{}\"", self.host),
-        ];
-        if self.port != self.scheme.default_port() {
-            lines.push(format!("port = {}", self.port));
+        let Place { scheme, host, port } = &self.place;
+        let mut lines =
+            vec!["[[http]]".to_owned(), format!("scheme = \"{}\"", scheme.as_str()), format!("host = \"{host}\"")];
+        if *port != scheme.default_port() {
+            lines.push(format!("port = {port}"));
         }
         lines.push(format!("methods = [\"{}\"]", self.method));
         lines
-    }
-
-    /// The `Host` field: what was checked, however the guest wrote it.
-    pub(super) fn host_field(&self) -> Option<HeaderValue> {
-        let host = self.url_host();
-        let text = if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) };
-        HeaderValue::try_from(text).ok()
-    }
-
-    fn url_host(&self) -> String {
-        match &self.host {
-            HostName::Address(address) if address.is_ipv6() => format!("[{address}]"),
-            host => host.to_string(),
-        }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}://{}:{}", self.method, self.scheme.as_str(), self.url_host(), self.port)
-    }
-}
-
-/// Splits at the colon before a port; the colons of an IPv6 address are within brackets.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
+        write!(f, "{} {}", self.method, self.place)
     }
 }
 

@@ -12,9 +12,8 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
 
 use crate::job::shorten;
+use crate::outbound::{HostName, Resolved, resolve};
 use crate::sandbox::contract::Guest;
-use crate::sandbox::grants::HostName;
-use crate::sandbox::reach::{Resolved, resolve};
 
 /// A name being looked up, or the addresses not yet handed to the guest.
 pub(in crate::sandbox) enum Lookup {

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::content::read;
-use super::upload::Large;
+use super::upload::{Large, no_room};
 use super::{Blobs, Content, Folder, Room, Upload};
 use crate::store::space::Space;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Folders for one attempt. Dropped, they are gone with all that is in them; that blocks on the disk.
+/// Folders for one attempt. Dropped, they are removed with all that is in them, soon.
 #[derive(Debug)]
 pub struct Scratch {
     root: PathBuf,
@@ -41,12 +41,10 @@ pub struct Leftover {
 pub struct RoomForOutput(Space);
 
 impl RoomForOutput {
-    /// Fails with [`io::ErrorKind::StorageFull`] before the disk is full, by the same rule as an [`Upload`].
-    pub fn check(&self) -> io::Result<()> {
-        if self.0.room() >= Room::Freeing {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much"));
-        }
-        Ok(())
+    /// To be asked before so many bytes are written. Fails with [`io::ErrorKind::StorageFull`] as soon as new jobs are refused, long
+    /// before the disk is full: what a guest writes here may be gone in a moment, and what others have done is to be recorded.
+    pub fn check(&self, bytes: u64) -> io::Result<()> {
+        if self.0.room_after(bytes) >= Room::Scarce { Err(no_room()) } else { Ok(()) }
     }
 }
 
@@ -55,7 +53,7 @@ impl Blobs {
     pub fn scratch(&self) -> io::Result<Scratch> {
         let root = tempfile::Builder::new().prefix("scratch-").tempdir_in(&self.0.temporary)?.keep();
         let scratch = Scratch { root, folder: Arc::clone(&self.0) };
-        scratch.room().check()?;
+        scratch.room().check(0)?;
         fs::create_dir(scratch.input())?;
         fs::create_dir(scratch.output())?;
         Ok(scratch)
@@ -79,8 +77,9 @@ impl Scratch {
     }
 
     /// Puts a content among what the guest reads. A blob takes no room for it, and is read once, since nobody checks its bytes while
-    /// the guest reads them. `name` is the caller's, and no path. Blocks on the disk.
-    pub fn place(&self, name: &str, content: &Content) -> io::Result<()> {
+    /// the guest reads them. `name` is the caller's, and no path. `go_on` is asked before each piece, and ends it by failing. Blocks on the
+    /// disk.
+    pub fn place(&self, name: &str, content: &Content, go_on: impl Fn() -> io::Result<()>) -> io::Result<()> {
         let path = self.input().join(name);
         let is_linked = match content {
             Content::Inline(_) => false,
@@ -90,12 +89,13 @@ impl Scratch {
         let mut copy = if is_linked { None } else { Some(File::create_new(&path)?) };
         let mut reader = content.open(0)?;
         loop {
+            go_on()?;
             let chunk = reader.next_chunk(CHUNK_BYTES)?;
             if chunk.is_empty() {
                 return Ok(());
             }
             if let Some(file) = &mut copy {
-                self.room().check()?;
+                self.room().check(chunk.len() as u64)?;
                 io::Write::write_all(file, &chunk)?;
             }
         }
@@ -121,8 +121,13 @@ impl Scratch {
     }
 
     /// Takes a file out of the folder. One of up to `small_bytes_max` bytes is read into memory, as any small content; a larger one stays
-    /// the file it is. `look` sees its bytes. Blocks on the disk.
-    pub fn take(&self, leftover: &Leftover, small_bytes_max: u64, mut look: impl FnMut(&[u8])) -> io::Result<Upload> {
+    /// the file it is. `look` sees its bytes, piece by piece, and ends it by failing. Blocks on the disk.
+    pub fn take(
+        &self,
+        leftover: &Leftover,
+        small_bytes_max: u64,
+        mut look: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<Upload> {
         let no_links = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
         let mut file = OpenOptions::new().read(true).custom_flags(no_links).open(&leftover.file)?;
         let metadata = file.metadata()?;
@@ -137,7 +142,7 @@ impl Scratch {
             if chunk.is_empty() {
                 break;
             }
-            look(&chunk);
+            look(&chunk)?;
             upload.size += chunk.len() as u64;
             if is_large {
                 hash.update(&chunk);
@@ -156,52 +161,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.root, &self.folder.temporary) {
-            // The next start removes it.
-            tracing::warn!(folder = %self.root.display(), %error, "a scratch folder could not be removed");
-        }
+        self.folder.remove_later(std::mem::take(&mut self.root));
     }
-}
-
-/// Removes all that a folder of temporary files holds.
-pub(super) fn clear(temporary: &Path) -> io::Result<()> {
-    // Listed first: while folders are removed, others come and go beside them.
-    for entry in fs::read_dir(temporary)?.collect::<Result<Vec<_>, _>>()? {
-        if entry.file_type()?.is_dir() {
-            remove(&entry.path(), temporary)?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a folder of any depth. Each folder in it is moved to `beside` before its turn comes: following them down would need as many
-/// open folders, and as long a path, as a guest likes.
-fn remove(folder: &Path, beside: &Path) -> io::Result<()> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            // Most folders hold no others: an empty one goes at once.
-            if entry.file_type()?.is_dir() {
-                if fs::remove_dir(entry.path()).is_ok() {
-                    continue;
-                }
-                let moved = tempfile::Builder::new().prefix("gone-").tempdir_in(beside)?.keep();
-                fs::rename(entry.path(), &moved)?;
-                folders.push(moved);
-            } else {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        fs::remove_dir(&folder)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn blobs() -> (tempfile::TempDir, Blobs) {
@@ -224,7 +191,11 @@ mod tests {
         let found = scratch.leftovers(255).expect("it can be read");
         assert_eq!(found.iter().map(|left| left.path.len()).collect::<Vec<_>>(), [257]);
         drop(scratch);
-        assert_eq!(fs::read_dir(data.path().join("tmp")).map(Iterator::count).ok(), Some(0));
+        let (started, temporary) = (Instant::now(), data.path().join("tmp"));
+        while fs::read_dir(&temporary).expect("it is there").next().is_some() {
+            assert!(started.elapsed() < Duration::from_secs(60), "it is still there");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -253,12 +224,16 @@ mod tests {
         let paths: Vec<&str> = found.iter().map(|left| left.path.as_str()).collect();
         assert_eq!(paths, ["hard", "large", "sub/small", "symbolic"]);
         let mut seen = 0;
-        let upload = scratch.take(&found[1], u64::MAX, |bytes| seen += bytes.len()).expect("it is a file");
+        let look = |bytes: &[u8]| {
+            seen += bytes.len();
+            Ok(())
+        };
+        let upload = scratch.take(&found[1], u64::MAX, look).expect("it is a file");
         assert_eq!((upload.size(), seen), (100_000, 100_000));
         let content = upload.finish().expect("the disk works");
         assert_eq!(content.sha256()[..], Sha256::digest(vec![b'x'; 100_000])[..]);
         for refused in [&found[0], &found[2], &found[3]] {
-            assert!(scratch.take(refused, u64::MAX, |_| {}).is_err(), "{refused:?}");
+            assert!(scratch.take(refused, u64::MAX, |_| Ok(())).is_err(), "{refused:?}");
         }
     }
 
@@ -269,9 +244,31 @@ mod tests {
         upload.write(&vec![7; 150_000]).expect("the disk works");
         let content = upload.finish().expect("the disk works");
         let scratch = blobs.scratch().expect("there is room");
-        scratch.place("input", &content).expect("it is sound");
+        scratch.place("input", &content, || Ok(())).expect("it is sound");
         assert_eq!(fs::metadata(scratch.input().join("input")).map(|metadata| metadata.nlink()).ok(), Some(2));
         fs::write(data.path().join("blobs").join(hex::encode(content.sha256())), vec![8; 150_000]).expect("writable");
-        assert!(scratch.place("again", &content).is_err());
+        assert!(scratch.place("again", &content, || Ok(())).is_err());
+    }
+
+    /// Fault: the folders of an attempt that is over are filled and emptied to the end, file after file.
+    #[test]
+    fn a_large_file_is_placed_and_taken_piece_by_piece() {
+        let (_data, blobs) = blobs();
+        let mut upload = blobs.upload();
+        upload.write(&vec![7; 5 * CHUNK_BYTES]).expect("the disk works");
+        let content = upload.finish().expect("the disk works");
+        let scratch = blobs.scratch().expect("there is room");
+        let pieces = std::cell::Cell::new(0);
+        let third_is_too_late = || {
+            pieces.set(pieces.get() + 1);
+            if pieces.get() == 3 { Err(io::Error::other("over")) } else { Ok(()) }
+        };
+        let placed = scratch.place("input", &content, third_is_too_late);
+        assert_eq!((placed.map_err(|error| error.to_string()), pieces.get()), (Err("over".to_owned()), 3));
+        fs::write(scratch.output().join("large"), vec![7; 5 * CHUNK_BYTES]).expect("it can be written");
+        let found = scratch.leftovers(255).expect("it can be read");
+        pieces.set(0);
+        assert!(scratch.take(&found[0], 0, |_| third_is_too_late()).is_err_and(|error| error.to_string() == "over"));
+        assert_eq!(pieces.get(), 3);
     }
 }

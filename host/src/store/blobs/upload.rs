@@ -9,9 +9,6 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::{BlobHandle, Content, Folder, Room, sync_folder};
 
-/// How much it writes between two looks at the room that is left.
-const LOOK_EVERY_BYTES: u64 = 1 << 20;
-
 /// A content on its way in: in memory while small, in a temporary file once large. Dropped unfinished, it leaves nothing.
 #[derive(Debug)]
 pub struct Upload {
@@ -21,8 +18,6 @@ pub struct Upload {
     pub(super) size: u64,
     /// With so little room on the disk it is refused.
     refused_at: Room,
-    /// Its size when the disk was last looked at.
-    looked_at: u64,
 }
 
 #[derive(Debug)]
@@ -36,7 +31,7 @@ pub(super) struct Large {
 impl Upload {
     /// Nothing yet. It is refused the disk when there is so little room.
     pub(super) fn new(folder: Arc<Folder>, refused_at: Room) -> Self {
-        Self { folder, small: Vec::new(), large: None, size: 0, refused_at, looked_at: 0 }
+        Self { folder, small: Vec::new(), large: None, size: 0, refused_at }
     }
 
     /// Bytes taken up so far.
@@ -53,7 +48,7 @@ impl Upload {
     /// [`io::ErrorKind::StorageFull`] before the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.spills(bytes.len()) {
-            self.check_room(bytes.len() as u64)?;
+            self.check_room(bytes.len())?;
             if self.large.is_none() {
                 self.spill()?;
             }
@@ -70,16 +65,11 @@ impl Upload {
         Ok(())
     }
 
-    /// Many uploads at once must not use up, between two looks, what commits need.
-    fn check_room(&mut self, bytes: u64) -> io::Result<()> {
-        let is_first = self.large.is_none();
-        if is_first || self.size + bytes - self.looked_at >= LOOK_EVERY_BYTES {
-            if self.folder.space.room() >= self.refused_at {
-                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much"));
-            }
-            self.looked_at = self.size;
-        }
-        Ok(())
+    /// Many uploads at once must not use up what commits need.
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        // What is in memory goes to the file with them.
+        let written = (self.small.len() + bytes) as u64;
+        if self.folder.space.room_after(written) >= self.refused_at { Err(no_room()) } else { Ok(()) }
     }
 
     /// Closes the file, if there is one: nothing more will be written.
@@ -102,6 +92,7 @@ impl Upload {
     /// Ends the upload with a file of its own, however small. Durable when this returns. Blocks on the disk.
     pub fn finish_as_blob(mut self) -> io::Result<Content> {
         if self.large.is_none() {
+            self.check_room(0)?;
             self.spill()?;
         }
         self.finish()
@@ -125,4 +116,9 @@ impl Upload {
         sync_folder(&self.folder.path)?;
         Ok(Content::Blob(handle))
     }
+}
+
+/// Said before the disk is full.
+pub(super) fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much")
 }

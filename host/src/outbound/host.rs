@@ -3,14 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A host, in the one spelling that is compared.
 ///
 /// An address is an address however it was written. A name is lower case, without a dot at its end, and is never something
 /// that a resolver could take for an address: `127.1`, `0x7f000001` and `2130706433` are refused.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum HostName {
     /// To be looked up.
     Name(String),
@@ -45,6 +45,12 @@ impl TryFrom<String> for HostName {
     }
 }
 
+impl From<HostName> for String {
+    fn from(host: HostName) -> Self {
+        host.to_string()
+    }
+}
+
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,7 +77,7 @@ fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// Whether an address belongs to the public internet: not this machine, not its network, not a special purpose.
-pub(in crate::sandbox) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match canonical(address) {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

@@ -1,32 +1,34 @@
-//! Secrets by reference: where a value comes from stands in `NAME.toml`, the value itself never does.
+//! Secrets by reference: where a value comes from stands in a settings file, the value itself never does.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Longer secrets are refused.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret comes from: exactly one of them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SecretSource {
-    /// The content of a file, without a line break at its end. Relative paths begin at the plugin folder.
+pub struct SecretSource {
+    /// The content of a file, without a line break at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
     /// The value of an environment variable of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
     variable: Option<String>,
 }
 
 impl SecretSource {
     /// The file it lies in, if that is where it comes from.
-    pub(super) fn path(&self, base: &Path) -> Option<PathBuf> {
+    pub(crate) fn path(&self, base: &Path) -> Option<PathBuf> {
         self.file.as_ref().map(|file| base.join(file))
     }
 
-    /// The secret. What is said of a failure names the place, never the content.
-    pub(super) fn read(&self, base: &Path) -> Result<String, String> {
+    /// The secret; a relative path begins at `base`. What is said of a failure names the place, never the content.
+    pub(crate) fn read(&self, base: &Path) -> Result<String, String> {
         let secret = match (&self.file, &self.variable) {
             (Some(file), None) => read_file(&base.join(file)).map_err(|error| format!("the file {file:?} {error}"))?,
             (None, Some(variable)) => std::env::var(variable)

@@ -1,0 +1,100 @@
+//! Asks a plugin what it is, when its file is loaded.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bindings::dropforge::job::types as wit;
+use super::bounded::{Bounded, OnTurn, Times};
+use super::checkpoints::Checkpoints;
+use super::contract::{Guest, NewUpload, bindings};
+use super::outcome::{diagnose, explain};
+use super::run::Limits;
+use super::{Description, Example, NotAPlugin, Sandbox};
+use crate::job::{Ended, Usage, printable};
+use crate::running::Running;
+use crate::store::Mark;
+
+/// All memory of a plugin while it is asked. Whole interpreters begin with less (a component of Python has 13 MiB when it has answered,
+/// one of JavaScript 9 MiB, the shipped plugins 1 to 2 MiB), and so does a plugin that has a speech model of 37 MB compiled into it.
+/// Larger data does not belong into a plugin's memory: it has to be copied there for each job, and a granted folder does not.
+const DESCRIBE_MEMORY_BYTES: u64 = 48 << 20;
+/// `describe` has little to do and gets little to do it with: the interpreters of above use some millions of fuel.
+const DESCRIBE_LIMITS: Limits = Limits {
+    timeout: Duration::from_secs(1),
+    fuel: 1_000_000_000,
+    memory_bytes: DESCRIBE_MEMORY_BYTES,
+    output_bytes: 0,
+};
+/// Descriptors are shown to clients; longer ones are refused.
+const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+
+impl Sandbox {
+    /// Asks a plugin what it is, under tight limits.
+    pub(super) async fn describe(
+        &self,
+        plugin: &bindings::PluginPre<Guest>,
+        new_upload: NewUpload,
+    ) -> std::result::Result<Description, NotAPlugin> {
+        let limits = DESCRIBE_LIMITS;
+        let running = Arc::new(Running::default());
+        let on_turn: OnTurn = Box::new(|_| {});
+        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
+            .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
+        let mut store = self.store(guest, limits.fuel);
+        let mut times = Times::default();
+        let ended = {
+            let future = pin!(async {
+                let plugin = plugin.instantiate_async(&mut store).await?;
+                plugin.call_describe(&mut store).await
+            });
+            let deadline = Instant::now() + limits.timeout;
+            running.start(deadline);
+            Bounded::new(future, deadline, &running, &on_turn, &Mark::none(), &mut times).await
+        };
+        let over = match ended {
+            Ok(Ok(descriptor)) => return description(descriptor),
+            Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
+            Err(stopped) => explain(stopped, &limits),
+        };
+        match over.ended {
+            Ended::Failed(failure, _) => Err(NotAPlugin(format!(
+                "it was started and asked to describe itself, and that failed: {}",
+                failure.message
+            ))),
+            _ => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
+        }
+    }
+}
+
+fn description(descriptor: bindings::Descriptor) -> std::result::Result<Description, NotAPlugin> {
+    let clean = |text: String| printable(text, "\n", DESCRIPTION_BYTES_MAX);
+    let pairs = |given: Vec<wit::Parameter>| given.into_iter().map(|pair| (pair.name, pair.value)).collect();
+    let described = Description {
+        summary: clean(descriptor.summary),
+        version: clean(descriptor.version),
+        input_media_types: descriptor.input.media_types.into_iter().map(clean).collect(),
+        input_schema: descriptor.input.schema,
+        parameter_schema: descriptor.parameters,
+        output_media_type: clean(descriptor.output.media_type),
+        output_schema: descriptor.output.schema,
+        artifacts: clean(descriptor.output.artifacts),
+        examples: descriptor
+            .examples
+            .into_iter()
+            .map(|example| Example {
+                title: clean(example.title),
+                input: example.input,
+                parameters: pairs(example.parameters),
+            })
+            .collect(),
+        timeout: descriptor.limits.timeout_ms.map(Duration::from_millis),
+        memory_bytes: descriptor.limits.memory_bytes,
+        output_bytes: descriptor.limits.output_bytes,
+    };
+    let size = format!("{described:?}").len();
+    if size > DESCRIPTION_BYTES_MAX {
+        return Err(NotAPlugin(format!("its `describe` returns {size} bytes; {DESCRIPTION_BYTES_MAX} is the most")));
+    }
+    Ok(described)
+}

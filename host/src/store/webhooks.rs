@@ -1,0 +1,176 @@
+//! Webhooks on disk: promised with the submit, due with the end of the job, each in the very batch of that change.
+//!
+//! A record under the job's id, apart from the job's own: what comes of a try is no move of the job. Whether something is due
+//! is known in memory once it is durable, and from the records again at every open, so that a delivery can be made twice,
+//! but never be forgotten.
+
+mod index;
+
+use std::time::Duration;
+
+pub(super) use self::index::Webhooks;
+use super::record::{self, Record};
+use super::writer::{Change, Group};
+use super::writes::Writes;
+use super::{Store, StoreError};
+use crate::job::{JobId, Persistence, Tried, Webhook};
+use crate::time::Time;
+
+/// A webhook to be promised with a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWebhook {
+    /// Where to.
+    pub url: String,
+    /// Scheme, host and port of the URL.
+    pub receiver: String,
+    /// Open webhooks the receiver may have, this one included.
+    pub open_max: usize,
+}
+
+/// How many webhooks stand where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WebhookCounts {
+    /// Of jobs that have not ended.
+    pub waiting: usize,
+    /// To be delivered, now or later.
+    pub due: usize,
+    /// In the hands of whoever delivers.
+    pub taken: usize,
+}
+
+/// What came of a try to deliver a webhook.
+#[derive(Debug)]
+pub struct WebhookTry {
+    /// Which end of the job was told; see [`Webhook::number`].
+    pub number: u32,
+    /// What came of it.
+    pub tried: Tried,
+    /// How long to go on.
+    pub persistence: Persistence,
+    /// From 0.0 to 1.0, different for every try.
+    pub jitter: f64,
+    /// When it ended.
+    pub now: Time,
+}
+
+impl Store {
+    /// A job's webhook, if it has one. For people: it may be a commit ahead of the job.
+    pub fn webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
+        if !self.disk.index().webhooks.knows(id) {
+            return Ok(None);
+        }
+        match record::read(&self.disk.db, &record::webhook_key(id)) {
+            // Said at open. Everything else about the job can still be looked at.
+            Err(StoreError::Damaged(_)) => Ok(None),
+            read => read,
+        }
+    }
+
+    /// Hands out up to `most` webhooks that are due, at most `each_max` of one receiver at a time, those already handed out
+    /// included. Each is to be answered by [`Store::webhook_tried`]. Costs no flush.
+    pub fn take_webhooks(&self, each_max: usize, most: usize, now: Time) -> Vec<(JobId, Webhook)> {
+        // What could not be recorded at its end is better not begun.
+        if self.is_out_of_room() {
+            return Vec::new();
+        }
+        let taken = self.disk.index().webhooks.take(each_max, most, now);
+        let read = |id| match record::read::<Webhook>(&self.disk.db, &record::webhook_key(id)) {
+            Ok(webhook) => webhook.map(|webhook| (id, webhook)),
+            Err(error) => {
+                tracing::error!(job.id = %id, %error, "a webhook cannot be read and is set aside; it stays on disk as it is");
+                None
+            }
+        };
+        taken.into_iter().filter_map(read).collect()
+    }
+
+    /// Records what came of a try and answers the webhook as it is then; nothing if the job was deleted or reopened meanwhile.
+    pub async fn webhook_tried(&self, id: JobId, a_try: WebhookTry) -> Result<Option<Webhook>, StoreError> {
+        self.change(|reply| Change::WebhookTried { id, a_try: Box::new(a_try), reply }).await
+    }
+
+    /// How long until a webhook is due whose receiver has fewer than `each_max` handed out.
+    pub fn next_webhook_due(&self, each_max: usize, now: Time) -> Option<Duration> {
+        self.disk.index().webhooks.next_due(each_max).map(|due| due.since(now))
+    }
+
+    /// Returns when webhooks have become due since it returned last.
+    pub async fn webhooks_due(&self) {
+        self.disk.webhooks_due.notified().await;
+    }
+
+    /// How many webhooks stand where.
+    pub fn webhook_counts(&self) -> WebhookCounts {
+        self.disk.index().webhooks.counts()
+    }
+}
+
+impl Group<'_> {
+    /// Writes what is promised with a new job, or refuses to promise more to that receiver.
+    pub(super) fn promise_webhook(
+        &self,
+        id: JobId,
+        new: NewWebhook,
+        writes: &mut Writes,
+    ) -> Result<Webhook, StoreError> {
+        let joined = self.promised.get(&new.receiver).copied().unwrap_or(0);
+        if self.disk.index().webhooks.open_of(&new.receiver) + joined >= new.open_max {
+            return Err(StoreError::TooManyWebhooks { receiver: new.receiver, open_max: new.open_max });
+        }
+        let webhook = Webhook::new(new.url, new.receiver);
+        writes.record(&record::webhook_key(id), &webhook)?;
+        Ok(webhook)
+    }
+
+    /// The webhook of a job that the group leaves so, if that changes it: due once it has ended.
+    pub(super) fn moved_webhook(&self, record: &Record, writes: &mut Writes) -> Result<Option<Webhook>, StoreError> {
+        let Some(ended_at) = record.job.finished_at else { return Ok(None) };
+        let Some(kept) = self.kept_webhook(record.job.id)? else { return Ok(None) };
+        let owed = kept.clone().owed(ended_at);
+        if owed == kept {
+            return Ok(None);
+        }
+        writes.record(&record::webhook_key(record.job.id), &owed)?;
+        Ok(Some(owed))
+    }
+
+    /// Promises a job's next end, if its last one was promised.
+    pub(super) fn renew_webhook(&self, id: JobId, writes: &mut Writes) -> Result<Option<Webhook>, StoreError> {
+        let renewed = self.kept_webhook(id)?.map(Webhook::renewed);
+        if let Some(renewed) = &renewed {
+            writes.record(&record::webhook_key(id), renewed)?;
+        }
+        Ok(renewed)
+    }
+
+    pub(super) fn webhook_tried(&mut self, id: JobId, a_try: WebhookTry) -> Result<Option<Webhook>, StoreError> {
+        let WebhookTry { number, tried, persistence, jitter, now } = a_try;
+        let Some(kept) = self.kept_webhook(id)?.filter(|kept| kept.number == number) else { return Ok(None) };
+        let after = kept.after_try(tried, &persistence, jitter, now);
+        self.writes.record(&record::webhook_key(id), &after)?;
+        self.webhooks.insert(id, Some(after.clone()));
+        // The job itself stays as it is; but retention, which left it alone, may have it from now on.
+        if !after.is_open() {
+            self.touch(id)?;
+        }
+        Ok(Some(after))
+    }
+
+    /// The job's webhook as this group leaves it so far.
+    fn kept_webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
+        if let Some(kept) = self.webhooks.get(&id) {
+            return Ok(kept.clone());
+        }
+        if !self.disk.index().webhooks.knows(id) {
+            return Ok(None);
+        }
+        match record::read(&self.disk.db, &record::webhook_key(id)) {
+            // It must not keep the job from ending, and `dropforge verify` finds it.
+            Err(StoreError::Damaged(what)) => {
+                tracing::error!(job.id = %id, "a webhook cannot be read and is not delivered: {what}");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+}

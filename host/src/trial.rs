@@ -1,0 +1,135 @@
+//! One job of a plugin file, here and now, without a host.
+//!
+//! The file goes through the checks of the plugin folder, the job through those of a submit, and the guest runs in the same sandbox,
+//! within the same limits and grants, as on a host with these settings. Only what surrounds it is missing: there is no queue, no
+//! second attempt, and nothing is left but what the caller takes out before the trial is dropped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use crate::job::{JobId, Kind};
+use crate::plugins::{self, Plugin, Verdict};
+use crate::queue::{Finished, Submission};
+use crate::running::Running;
+use crate::sandbox::{Capacity, Checkpoints, Sandbox, SaveCheckpoint};
+use crate::store::{Blobs, CHECKPOINT_BYTES_MAX, Checkpoint, Mark};
+use crate::worker::attempt::{self, Work};
+use crate::{api, config::Config, server};
+
+/// What a file is tried as whose name could be no kind.
+const NAMELESS: &str = "plugin";
+
+/// A sandbox, and a folder for what a job reads and writes.
+pub struct Trial {
+    sandbox: Arc<Sandbox>,
+    blobs: Blobs,
+    settings: plugins::Settings,
+    limits: api::Limits,
+    folder: TempDir,
+}
+
+impl Trial {
+    /// Prepares a place for one job at a time. Compiled code of the file that is tried is kept in the folder `compiled`, if there
+    /// is one, so that trying it again takes no time.
+    pub fn prepare(config: &Config, compiled: Option<PathBuf>) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let capacity = Capacity { guests_max: 1, memory_bytes_max: config.memory_bytes_max };
+        let sandbox = Sandbox::new(capacity, compiled);
+        Ok(Self {
+            sandbox: sandbox.map_err(anyhow::Error::from).context("cannot start the sandbox")?,
+            blobs: Blobs::open(folder.path()).context("cannot use a temporary folder")?,
+            settings: server::plugin_settings(config),
+            limits: server::api_limits(config),
+            folder,
+        })
+    }
+
+    /// Checks the file as a plugin folder would, with the settings beside it or those of the file `toml`. Takes seconds for large
+    /// files. A name that could be no kind does not matter here.
+    pub fn check(&self, file: &Path, toml: Option<&Path>) -> std::io::Result<Verdict> {
+        let bench = plugins::Bench {
+            sandbox: Arc::clone(&self.sandbox),
+            blobs: self.blobs.clone(),
+            folder: self.folder.path(),
+        };
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let kind = Kind::new(&stem).or_else(|| Kind::new(&stem.to_lowercase().replace('_', "-")));
+        let kind = kind.or_else(|| Kind::new(NAMELESS)).ok_or_else(String::new);
+        let verdict = plugins::check_at(&bench, file, kind, toml, self.settings.clone())?;
+        // Of the files tried before nothing is kept.
+        self.sandbox.forget_compiled(|digest| verdict.digest.as_deref() == Some(digest));
+        Ok(verdict)
+    }
+
+    /// Checks what a client would send to `POST /v1/kinds/{kind}/jobs`. The error is the problem document that it would get.
+    pub async fn submit(
+        &self,
+        plugin: &Arc<Plugin>,
+        query: &str,
+        media_type: Option<&str>,
+        input: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Submission, Vec<u8>> {
+        api::check_without_host(plugin, self.blobs.upload_for_new(), &self.limits, query, media_type, input).await
+    }
+
+    /// Runs the job on a thread of its own. Progress and log are told through `running`, which can also stop it.
+    pub async fn run(
+        &self,
+        id: JobId,
+        plugin: Arc<Plugin>,
+        submission: Submission,
+        running: Arc<Running>,
+    ) -> anyhow::Result<Finished> {
+        let (sandbox, blobs) = (Arc::clone(&self.sandbox), self.blobs.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (tell, told) = oneshot::channel();
+        let work = move || {
+            let work = Work {
+                id,
+                attempt: 1,
+                span: 1,
+                timeout: submission.timeout,
+                input: submission.input,
+                options: submission.options,
+                blobs: Vec::new(),
+                running,
+                checkpoints: checkpoints(&blobs, &plugin),
+                on_turn: Box::new(|_| {}),
+                mark: &Mark::none(),
+            };
+            let finished = LocalSet::new().block_on(&runtime, attempt::perform(&sandbox, &blobs, &plugin, work, ()));
+            // A receiver that is gone has ended the process.
+            let _ = tell.send(finished);
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("worker-0".into()).spawn(work)?;
+        let finished = told.await;
+        let ended = thread.join();
+        finished.ok().filter(|_| ended.is_ok()).context("the host panicked while it ran the job")
+    }
+}
+
+/// State is kept as long as the attempt lasts: it can be loaded again, and there is no other attempt to load it.
+fn checkpoints(blobs: &Blobs, plugin: &Plugin) -> Checkpoints {
+    let (blobs, digest) = (blobs.clone(), plugin.digest.clone());
+    let save: SaveCheckpoint = Box::new(move |data| {
+        let (mut upload, plugin_sha256) = (blobs.upload(), digest.clone());
+        async move {
+            if data.len() > CHECKPOINT_BYTES_MAX {
+                return Err(format!("{} bytes are too many; {CHECKPOINT_BYTES_MAX} is the most", data.len()));
+            }
+            let content = upload.write(&data).and_then(|()| upload.finish()).map_err(|error| error.to_string())?;
+            Ok(Checkpoint { content, plugin_sha256 })
+        }
+        .boxed()
+    });
+    Checkpoints::new(None, save)
+}
