@@ -88,6 +88,7 @@ mod tests {
                     id: "test".to_owned(),
                     kind: "attack".to_owned(),
                     attempt: 1,
+                    span: 1,
                     input: Payload { media_type: "text/plain".to_owned(), content: Content::Inline("t".into()) },
                     options: Options::default(),
                     command: CommandSettings::default(),
@@ -98,7 +99,7 @@ mod tests {
                     running: Arc::clone(&running),
                     new_upload: new_upload(),
                     checkpoints: Checkpoints::new(None, save),
-                    on_park: Box::new(|_| {}),
+                    on_turn: Box::new(|_| {}),
                     mark: &mark,
                 };
                 let started = Instant::now();
