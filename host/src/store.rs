@@ -186,8 +186,12 @@ impl Store {
         self.disk.space.room() != Room::Ample
     }
 
-    /// Fails the jobs whose time to be started is over, and answers them.
+    /// Fails the jobs whose time to be started is over, and answers them. Where there is no room to record that, they wait
+    /// for it and this does not.
     pub async fn expire(&self, now: Time) -> Result<Vec<Job>, StoreError> {
+        if self.is_out_of_room() {
+            return Ok(Vec::new());
+        }
         let expired = self.disk.index().expired(now);
         let mut jobs = Vec::with_capacity(expired.len());
         for id in expired {
@@ -195,6 +199,8 @@ impl Store {
                 Ok(job) => jobs.push(job),
                 // A worker or a client was quicker.
                 Err(StoreError::Fenced | StoreError::NotFound) => {}
+                // The room went meanwhile.
+                Err(StoreError::DiskFull) => break,
                 Err(error) => return Err(error),
             }
         }

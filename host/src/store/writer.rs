@@ -71,6 +71,9 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
             held.push_back(first);
         }
         let group = gather(disk, &mut held, &mut changes);
+        if group.size == 0 && held.is_empty() {
+            continue;
+        }
         if group.size == 0 {
             if disk.closing.load(Ordering::Relaxed) {
                 tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
@@ -95,13 +98,13 @@ fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::R
     let room = disk.space.room();
     let mut group = Group::new(disk);
     for change in std::mem::take(held) {
-        if group.size < GROUP_MAX && change.fits(room) { group.add(change) } else { held.push_back(change) }
+        if group.is_full() { held.push_back(change) } else { group.take(change, room, held) }
     }
-    while group.size < GROUP_MAX
+    while !group.is_full()
         && held.len() < HELD_MAX
         && let Ok(change) = changes.try_recv()
     {
-        if change.fits(room) { group.add(change) } else { held.push_back(change) }
+        group.take(change, room, held);
     }
     group
 }
@@ -112,7 +115,10 @@ impl Change {
         match self {
             // Refuses itself where there is no room for new jobs, and writes nothing then.
             Self::Submit { .. } => true,
-            Self::Cancel { .. }
+            // The judgement is a few small records, and before it is passed a host does nothing that could make room.
+            Self::Judge { .. }
+            | Self::Judged { .. }
+            | Self::Cancel { .. }
             | Self::DropContent { .. }
             | Self::Delete { .. }
             | Self::DropKeys { .. }
@@ -171,6 +177,23 @@ impl<'a> Group<'a> {
             paused: Vec::new(),
             released: Vec::new(),
             answers: Vec::new(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.size >= GROUP_MAX
+    }
+
+    /// Adds a change if there is room for it; otherwise it is held, or refused where whoever asked goes on without.
+    fn take(&mut self, change: Change, room: Room, held: &mut VecDeque<Change>) {
+        match change {
+            change if change.fits(room) => self.add(change),
+            // The clock asks again, and what makes room comes behind this: it must not wait for it.
+            Change::Expire { reply, .. } | Change::Retry { reply, .. } => drop(reply.send(Err(StoreError::DiskFull))),
+            Change::Checkpoint { reply, .. } | Change::KeepUpload { reply, .. } => {
+                drop(reply.send(Err(StoreError::DiskFull)));
+            }
+            change => held.push_back(change),
         }
     }
 
@@ -384,4 +407,29 @@ fn has_moved(before: Option<&Record>, after: &Record) -> bool {
         (job.state, job.attempts, job.crashes, job.interruptions)
     };
     before.is_none_or(|before| place(before) != place(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    /// Fault: the clock waits for room on behalf of jobs that expire, and never comes to what would make room.
+    #[test]
+    fn on_a_full_disk_expiry_is_refused_and_what_makes_room_goes_on() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
+        let (id, now) = (JobId::now_v7(), Time(0));
+        let (mut group, mut held) = (Group::new(&disk), VecDeque::new());
+        let (reply, mut expired) = oneshot::channel();
+        group.take(Change::Expire { id, now, reply }, Room::Freeing, &mut held);
+        assert!(matches!(expired.try_recv(), Ok(Err(StoreError::DiskFull))) && held.is_empty());
+        let (reply, _paused) = oneshot::channel();
+        let paused = Kind::new("a").expect("well-formed");
+        group.take(Change::Pause { kind: paused, paused: true, reply }, Room::Freeing, &mut held);
+        assert_eq!((group.size, held.len()), (0, 1), "others wait for room");
+        let (reply, mut deleted) = oneshot::channel();
+        group.take(Change::Delete { id, reply }, Room::Freeing, &mut held);
+        assert!(matches!(deleted.try_recv(), Ok(Err(StoreError::NotFound))), "it was looked at");
+    }
 }
