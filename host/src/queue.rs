@@ -35,8 +35,8 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload,
-    Retention, Share, Store, StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Counts, EXPIRE_MAX, Filter, IdempotencyKey, NewJob, NewWebhook, Options,
+    Payload, Retention, Share, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -415,12 +415,18 @@ impl Queue {
     }
 
     async fn expire(&self, now: Time) -> Result<(), StoreError> {
-        for job in self.store.expire(now).await? {
-            // Claimed while its end was being written: nothing it does counts any more.
-            if let Some(under_way) = self.running().get(&job.id) {
-                under_way.attempt.stop(Stop::Cancelled);
+        for _ in 0..RETAIN_ROUNDS_MAX {
+            let expired = self.store.expire(now).await?;
+            for job in &expired {
+                // Claimed while its end was being written: nothing it does counts any more.
+                if let Some(under_way) = self.running().get(&job.id) {
+                    under_way.attempt.stop(Stop::Cancelled);
+                }
+                self.waiters.wake(job.id);
             }
-            self.waiters.wake(job.id);
+            if expired.len() < EXPIRE_MAX {
+                break;
+            }
         }
         Ok(())
     }

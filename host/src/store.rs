@@ -54,6 +54,7 @@ pub use self::export::export;
 pub use self::import::import;
 pub use self::index::{Counts, Token};
 pub use self::inflight::Mark;
+pub use self::overdue::EXPIRE_MAX;
 use self::record::{Part, Record, Stored, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;

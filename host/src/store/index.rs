@@ -43,7 +43,12 @@ impl Counts {
 enum Place {
     Scheduled(Time),
     Ready(i64),
-    Running { token: Token, started_at: Time },
+    Running {
+        token: Token,
+        started_at: Time,
+    },
+    /// Due, but its time to be started is over: it waits for that to be recorded, and is not handed out.
+    Late,
 }
 
 #[derive(Debug)]
@@ -134,6 +139,7 @@ impl Index {
             Place::Ready(key) if entry.suspect => drop(self.suspects.insert((key, id))),
             Place::Ready(key) => drop(self.ready.entry(entry.kind.clone()).or_default().insert((key, id))),
             Place::Running { .. } => return,
+            Place::Late => {}
         }
         if let Some(expires_at) = entry.expires_at {
             self.expiring.insert((expires_at, id));
@@ -149,7 +155,7 @@ impl Index {
                     ready.remove(&(key, id));
                 }
             }
-            Place::Running { .. } => {}
+            Place::Running { .. } | Place::Late => {}
         }
         if let Some(expires_at) = entry.expires_at {
             self.expiring.remove(&(expires_at, id));
@@ -175,6 +181,16 @@ impl Index {
         self.link(id, &entry);
         self.entries.insert(id, entry);
         Some(())
+    }
+
+    /// Notes that a job was started, by a host that ended meanwhile: it was started in time, and expires no more.
+    pub(super) fn note_started(&mut self, id: JobId) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            self.unlink(id, &entry);
+            entry.expires_at = None;
+            self.link(id, &entry);
+            self.entries.insert(id, entry);
+        }
     }
 
     /// Moves jobs whose time has come from scheduled to ready, and says whether there were any.
@@ -204,12 +220,26 @@ impl Index {
             // The suspect has one of its kind's places.
             let taken = suspects_kind.take_if(|of| *slots > 0 && of == kind).map_or(0, |_| 1);
             for _ in taken..*slots {
-                let next = self.ready.get(kind).and_then(|ready| ready.first().copied());
-                let Some((_, id)) = next.filter(|_| claimed.len() < total) else { break };
+                if claimed.len() >= total {
+                    break;
+                }
+                let Some(id) = self.next_ready(kind, now) else { break };
                 claimed.push((id, self.hand_out(id, now)));
             }
         }
         claimed
+    }
+
+    /// The ready job of a kind to run next. Those before it whose time to be started is over leave the row, so that each is met once.
+    fn next_ready(&mut self, kind: &Kind, now: Time) -> Option<JobId> {
+        loop {
+            let (_, id) = self.ready.get(kind)?.first().copied()?;
+            let expires_at = self.entries.get(&id).and_then(|entry| entry.expires_at);
+            if expires_at.is_none_or(|at| at > now) {
+                return Some(id);
+            }
+            self.relocate(id, Place::Late);
+        }
     }
 
     /// The suspect to run next, if none is running: alone among its kind of jobs, beside all others.
@@ -248,7 +278,7 @@ impl Index {
                 job.state = State::Running;
                 job.started_at = Some(started_at);
             }
-            Some(Place::Ready(_)) => job.state = State::Queued,
+            Some(Place::Ready(_) | Place::Late) => job.state = State::Queued,
             Some(Place::Scheduled(_)) | None => {}
         }
     }
@@ -276,9 +306,9 @@ impl Index {
         self.scheduled.first().map(|(due, _)| *due)
     }
 
-    /// Jobs that were not started in time.
-    pub(super) fn expired(&self, now: Time) -> Vec<JobId> {
-        self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    /// Up to `most` jobs that were not started in time, those first that should have been started first.
+    pub(super) fn expired(&self, now: Time, most: usize) -> Vec<JobId> {
+        self.expiring.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, id)| *id).collect()
     }
 
     /// How many jobs of each kind that has any stand where.
@@ -320,7 +350,7 @@ fn unshifted(key: i64, priority: u8) -> Time {
 fn state_of(place: Place) -> State {
     match place {
         Place::Scheduled(_) => State::Scheduled,
-        Place::Ready(_) => State::Queued,
+        Place::Ready(_) | Place::Late => State::Queued,
         Place::Running { .. } => State::Running,
     }
 }

@@ -14,6 +14,8 @@ use crate::time::Time;
 
 /// Jobs, contents and keys that one call of [`Store::retain`] takes at the most.
 const RETAIN_MAX: usize = 200;
+/// Jobs that one call of [`Store::expire`] fails at the most: a few groups of the writer.
+pub const EXPIRE_MAX: usize = 1_000;
 
 impl Store {
     /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more. `of_kinds` has the
@@ -48,21 +50,25 @@ impl Store {
         Ok(more)
     }
 
-    /// Fails the jobs whose time to be started is over, and answers them. Where there is no room to record that, they wait
-    /// for it and this does not.
+    /// Fails up to [`EXPIRE_MAX`] of the jobs whose time to be started is over, and answers those. Where there is no room to record
+    /// that, they wait for it and this does not.
     pub async fn expire(&self, now: Time) -> Result<Vec<Job>, StoreError> {
         if self.is_out_of_room() {
             return Ok(Vec::new());
         }
-        let expired = self.disk.index().expired(now);
+        let expired = self.disk.index().expired(now, EXPIRE_MAX);
+        let expire = async |id| (id, self.change(|reply| Change::Expire { id, now, reply }).await);
         let mut jobs = Vec::with_capacity(expired.len());
-        for id in expired {
-            match self.change(|reply| Change::Expire { id, now, reply }).await {
+        // All at once, so that they share their flushes.
+        for (id, result) in join_all(expired.into_iter().map(expire)).await {
+            match result {
                 Ok(job) => jobs.push(job),
-                // A worker or a client was quicker.
-                Err(StoreError::Fenced | StoreError::NotFound) => {}
-                // The room went meanwhile.
-                Err(StoreError::DiskFull) => break,
+                // A worker or a client was quicker, or the room went meanwhile.
+                Err(StoreError::Fenced | StoreError::NotFound | StoreError::DiskFull) => {}
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");
+                    self.disk.index().set_aside(id);
+                }
                 Err(error) => return Err(error),
             }
         }
