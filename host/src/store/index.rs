@@ -45,7 +45,12 @@ impl Counts {
 enum Place {
     Scheduled(Time),
     Ready(i64),
-    Running { token: Token, started_at: Time },
+    Running {
+        token: Token,
+        started_at: Time,
+    },
+    /// Due, but its time to be started is over: it waits for that to be recorded, and is not handed out.
+    Late,
 }
 
 #[derive(Debug)]
@@ -136,6 +141,7 @@ impl Index {
             Place::Ready(key) if entry.suspect => drop(self.suspects.insert((key, id))),
             Place::Ready(key) => drop(self.ready.entry(entry.kind.clone()).or_default().insert((key, id))),
             Place::Running { .. } => return,
+            Place::Late => {}
         }
         if let Some(expires_at) = entry.expires_at {
             self.expiring.insert((expires_at, id));
@@ -151,7 +157,7 @@ impl Index {
                     ready.remove(&(key, id));
                 }
             }
-            Place::Running { .. } => {}
+            Place::Running { .. } | Place::Late => {}
         }
         if let Some(expires_at) = entry.expires_at {
             self.expiring.remove(&(expires_at, id));
@@ -179,6 +185,16 @@ impl Index {
         Some(())
     }
 
+    /// Notes that a job was started, by a host that ended meanwhile: it was started in time, and expires no more.
+    pub(super) fn note_started(&mut self, id: JobId) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            self.unlink(id, &entry);
+            entry.expires_at = None;
+            self.link(id, &entry);
+            self.entries.insert(id, entry);
+        }
+    }
+
     /// Takes a job that cannot be read out of the running; it stays on disk as it is.
     pub(super) fn set_aside(&mut self, id: JobId) {
         self.remove(id);
@@ -191,7 +207,7 @@ impl Index {
                 job.state = State::Running;
                 job.started_at = Some(started_at);
             }
-            Some(Place::Ready(_)) => job.state = State::Queued,
+            Some(Place::Ready(_) | Place::Late) => job.state = State::Queued,
             Some(Place::Scheduled(_)) | None => {}
         }
     }
@@ -219,9 +235,9 @@ impl Index {
         self.scheduled.first().map(|(due, _)| *due)
     }
 
-    /// Jobs that were not started in time.
-    pub(super) fn expired(&self, now: Time) -> Vec<JobId> {
-        self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    /// Up to `most` jobs that were not started in time, those first that should have been started first.
+    pub(super) fn expired(&self, now: Time, most: usize) -> Vec<JobId> {
+        self.expiring.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, id)| *id).collect()
     }
 
     /// How many jobs of each kind that has any stand where.
@@ -263,7 +279,7 @@ fn unshifted(key: i64, priority: u8) -> Time {
 fn state_of(place: Place) -> State {
     match place {
         Place::Scheduled(_) => State::Scheduled,
-        Place::Ready(_) => State::Queued,
+        Place::Ready(_) | Place::Late => State::Queued,
         Place::Running { .. } => State::Running,
     }
 }

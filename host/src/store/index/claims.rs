@@ -33,12 +33,26 @@ impl Index {
             // The suspect has one of its kind's places.
             let taken = suspects_kind.take_if(|of| *slots > 0 && of == kind).map_or(0, |_| 1);
             for _ in taken..*slots {
-                let next = self.ready.get(kind).and_then(|ready| ready.first().copied());
-                let Some((_, id)) = next.filter(|_| claimed.len() < total) else { break };
+                if claimed.len() >= total {
+                    break;
+                }
+                let Some(id) = self.next_ready(kind, now) else { break };
                 claimed.push((id, self.hand_out(id, now)));
             }
         }
         claimed
+    }
+
+    /// The ready job of a kind to run next. Those before it whose time to be started is over leave the row, so that each is met once.
+    fn next_ready(&mut self, kind: &Kind, now: Time) -> Option<JobId> {
+        loop {
+            let (_, id) = self.ready.get(kind)?.first().copied()?;
+            let expires_at = self.entries.get(&id).and_then(|entry| entry.expires_at);
+            if expires_at.is_none_or(|at| at > now) {
+                return Some(id);
+            }
+            self.relocate(id, Place::Late);
+        }
     }
 
     /// The suspect to run next, if none is running: alone among its kind of jobs, beside all others.
