@@ -130,6 +130,14 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "foreign_origin", "Not from this page", detail).in_parameter("Origin", detail)
     }
 
+    /// It was asked under a name that is not known to be this host's.
+    pub(super) fn foreign_host() -> Self {
+        let detail = "this host asks for no token, and so answers to addresses, localhost and the names in its setting hosts alone: any page \
+                      could have another name lead here; its operator can add the name to hosts, or make a token";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", "Not a name of this host", detail)
+            .in_parameter("Host", detail)
+    }
+
     fn too_many_connections() -> Self {
         let detail = "as many connections are open as may be (connections_max); try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", "Too many connections", detail)
