@@ -132,7 +132,8 @@ pub struct Config {
     pub webhook_pause_max: Span,
     /// How long a webhook is tried before it is given up. `24h`
     pub webhook_keep_trying: Span,
-    /// Webhooks to one receiver that are not delivered yet, those of unfinished jobs included. `100000`
+    /// Webhooks of each token, or of all clients without one together, to one receiver that are not delivered yet, those of unfinished jobs
+    /// included. `100000`
     pub webhooks_max: usize,
     /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
     pub log: String,

@@ -18,6 +18,9 @@ use crate::time::Time;
 
 /// Nobody is told to wait for longer, in seconds: more may have changed by then.
 const RETRY_MAX: u32 = 3600;
+/// A place is free again once a receiver takes what it is told, or a job is deleted. Both are up to others, so this is no estimate but
+/// how often, in seconds, it is worth a look.
+const LOOK_AGAIN_AT_RECEIVER: u32 = 60;
 
 /// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
 #[derive(Debug)]
@@ -391,10 +394,11 @@ impl From<StoreError> for Problem {
             }
             StoreError::TooManyWebhooks { .. } => {
                 let detail = format!(
-                    "{error}, the most this host keeps for one receiver; submit without webhook, or try again later"
+                    "{error}, the most one token may have there, as may all clients without one together (webhooks_max); submit without \
+                     webhook, or try again later"
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_webhooks", "Too many webhooks", detail)
-                    .retry_after(60)
+                    .retry_after(LOOK_AGAIN_AT_RECEIVER)
             }
             StoreError::TooManyUploads => {
                 let detail = "as many uploads are kept here as may be; those that no job names go after a while";

@@ -92,6 +92,11 @@ impl Webhook {
         matches!(self.standing, Standing::Waiting | Standing::Due { .. })
     }
 
+    /// Whether this end of the job is to be told.
+    pub fn is_due(&self, number: u32) -> bool {
+        self.number == number && matches!(self.standing, Standing::Due { .. })
+    }
+
     /// The webhook of a job that has ended at this moment.
     pub fn owed(mut self, at: Time) -> Self {
         if self.standing == Standing::Waiting {

@@ -30,7 +30,7 @@ use super::uploads::{Share, UploadName, UploadRecord};
 use super::webhooks::WebhookTry;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
-use crate::job::{Job, JobId, Kind, Progress, Webhook};
+use crate::job::{Job, JobId, Kind, Owner, Progress, Webhook};
 use crate::metrics;
 use crate::time::Time;
 
@@ -139,8 +139,8 @@ pub(super) struct Group<'a> {
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     /// Webhooks as this group leaves them; nothing for one that goes.
     pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
-    /// Webhooks that the group promises, by their receivers.
-    pub(super) promised: HashMap<String, usize>,
+    /// Webhooks that the group promises, by their receivers and whoever submits.
+    pub(super) promised: HashMap<String, HashMap<Option<Owner>, usize>>,
     /// Kinds that the group pauses or resumes, in this order.
     pub(super) paused: Vec<(Kind, bool)>,
     released: Vec<[u8; 32]>,
@@ -339,7 +339,11 @@ impl<'a> Group<'a> {
             metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
             // Before the jobs: whether retention may have one depends on it.
-            self.webhooks.iter().for_each(|(id, webhook)| index.webhooks.set(*id, webhook.as_ref()));
+            for (id, webhook) in &self.webhooks {
+                let submitted = self.after.get(id).and_then(Option::as_ref).and_then(|record| record.job.owner);
+                let owner = submitted.or(index.webhooks.owner_of(*id));
+                index.webhooks.set(*id, owner, webhook.as_ref());
+            }
             if !self.webhooks.is_empty() {
                 self.disk.webhooks_due.notify_one();
             }
