@@ -142,11 +142,8 @@ impl Webhooks {
         let (message, timestamp) = (webhook.message_id(id), Time::now().0.div_euclid(1_000));
         let body = self.body(job);
         let signature = signature::sign(&self.settings.secrets, &message, timestamp, &body);
-        let sending = send::send(&url, private, Message { id: message, timestamp, signature, body });
-        match tokio::time::timeout(self.settings.timeout, sending).await {
-            Ok(tried) => Some(tried),
-            Err(_) => failed(format!("no answer within {} ms", self.settings.timeout.as_millis())),
-        }
+        let message = Message { id: message, timestamp, signature, body };
+        Some(send::send(&url, private, message, self.settings.timeout).await)
     }
 
     fn body(&self, job: Job) -> Bytes {
