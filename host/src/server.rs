@@ -275,7 +275,7 @@ fn webhook_settings(config: &Config) -> anyhow::Result<webhooks::Settings> {
         receivers: config.webhooks.clone(),
         secrets: config.webhook_secrets.iter().enumerate().map(read).collect::<anyhow::Result<_>>()?,
         timeout: config.webhook_timeout.0,
-        persistence: Persistence { backoff, longest: config.webhook_keep_trying.0 },
+        persistence: Persistence { backoff, longest: config.webhook_keep_trying.0, may_end: true },
         open_max: config.webhooks_max,
     })
 }

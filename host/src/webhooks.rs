@@ -107,8 +107,9 @@ impl Webhooks {
         // Without jitter a crowd comes back as a crowd, which is no reason not to come back.
         let jitter =
             getrandom::fill(&mut random).map_or(0.0, |()| f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX));
-        let (number, persistence) = (webhook.number, self.settings.persistence);
-        let a_try = WebhookTry { number, tried, persistence, jitter, now: Time::now() };
+        let (now, may_end) = self.queue.read_clock();
+        let (number, persistence) = (webhook.number, Persistence { may_end, ..self.settings.persistence });
+        let a_try = WebhookTry { number, tried, persistence, jitter, now };
         let recorded = self.queue.store().webhook_tried(id, a_try).await;
         in_hand.is_recorded = recorded.is_ok();
         match recorded {

@@ -24,7 +24,7 @@ fn telling(receiver: &str) -> NewJob {
 
 fn a_try(number: u32, tried: Tried, now: Time) -> WebhookTry {
     let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
-    let persistence = Persistence { backoff, longest: Duration::from_secs(3_600) };
+    let persistence = Persistence { backoff, longest: Duration::from_secs(3_600), may_end: true };
     WebhookTry { number, tried, persistence, jitter: 0.0, now }
 }
 
