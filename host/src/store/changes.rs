@@ -29,7 +29,8 @@ impl Group<'_> {
         writes.content(id, Part::Input, &input.content)?;
         writes.bytes(id, Part::Options, &options)?;
         Self::write_uses(&mut writes, id, &named)?;
-        let webhook = webhook.map(|new| self.promise_webhook(id, new, &mut writes)).transpose()?;
+        let owner = job.owner;
+        let webhook = webhook.map(|new| self.promise_webhook(id, owner, new, &mut writes)).transpose()?;
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
         if let Some((name, key)) = &key {
@@ -51,7 +52,7 @@ impl Group<'_> {
         let blobs: Vec<BlobHandle> = contents.filter_map(Content::into_blob).collect();
         let job = self.put(record, writes, &blobs)?;
         if let Some(webhook) = webhook {
-            *self.promised.entry(webhook.receiver.clone()).or_insert(0) += 1;
+            *self.promised.entry(webhook.receiver.clone()).or_default().entry(owner).or_insert(0) += 1;
             self.set_webhook(id, Some(webhook));
         }
         // Holds the index until the end.

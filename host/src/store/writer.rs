@@ -30,7 +30,7 @@ use super::uploads::{Share, UploadName, UploadRecord};
 use super::webhooks::WebhookTry;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
-use crate::job::{Job, JobId, Kind, Progress, Webhook};
+use crate::job::{Job, JobId, Kind, Owner, Progress, Webhook};
 use crate::metrics;
 use crate::time::Time;
 
@@ -150,8 +150,8 @@ pub(super) struct Group<'a> {
     pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
     /// The same as they were before it.
     pub(super) webhooks_before: HashMap<JobId, Option<Webhook>>,
-    /// Webhooks that the group promises, by their receivers.
-    pub(super) promised: HashMap<String, usize>,
+    /// Webhooks that the group promises, by their receivers and whoever submits.
+    pub(super) promised: HashMap<String, HashMap<Option<Owner>, usize>>,
     /// Kinds that the group pauses or resumes, in this order.
     pub(super) paused: Vec<(Kind, bool)>,
     released: Vec<[u8; 32]>,
@@ -374,7 +374,11 @@ impl<'a> Group<'a> {
             let mut index = self.disk.index();
             index.webhooks.in_flight.clear();
             // Before the jobs: whether retention may have one depends on it.
-            self.webhooks.iter().for_each(|(id, webhook)| index.webhooks.set(*id, webhook.as_ref()));
+            for (id, webhook) in &self.webhooks {
+                let submitted = self.after.get(id).and_then(Option::as_ref).and_then(|record| record.job.owner);
+                let owner = submitted.or(index.webhooks.owner_of(*id));
+                index.webhooks.set(*id, owner, webhook.as_ref());
+            }
             if !self.webhooks.is_empty() {
                 self.disk.webhooks_due.notify_one();
             }
