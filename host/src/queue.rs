@@ -4,6 +4,7 @@
 //! ended, and is fair between kinds. What it holds in memory may vanish at any moment; nothing accepted is in it alone.
 
 mod checkpoints;
+mod claiming;
 mod clock;
 mod estimate;
 mod holding;
@@ -14,12 +15,11 @@ mod waiters;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::clock::{Clock, Jump};
@@ -141,7 +141,8 @@ pub struct Queue {
     events: Arc<Events>,
     /// Woken when a running attempt has something to say.
     news: Arc<Notify>,
-    turn: AtomicUsize,
+    /// Which kind is asked first. Held while a job is picked, and no longer: one worker picks at a time.
+    turn: Mutex<usize>,
     work: Arc<Notify>,
     due: Notify,
     clock: Mutex<Clock>,
@@ -164,7 +165,7 @@ impl Queue {
             run_times: RunTimes::default(),
             events,
             news: Arc::default(),
-            turn: AtomicUsize::new(0),
+            turn: Mutex::default(),
             work,
             due: Notify::new(),
             clock: Mutex::new(Clock::new(Time::now(), std::time::Instant::now())),
@@ -202,38 +203,6 @@ impl Queue {
             tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
         }
         Ok(())
-    }
-
-    /// Waits for a job of one of these kinds. Kinds take turns, so a long queue of one does not hold up the others.
-    pub async fn claim(&self, kinds: &watch::Receiver<Arc<[Runnable]>>) -> Assignment {
-        let mut kinds = kinds.clone();
-        loop {
-            let known = kinds.borrow_and_update().clone();
-            if let Some(assignment) = self.try_claim(&self.claimable(&known)) {
-                return assignment;
-            }
-            tokio::select! {
-                () = self.work.notified() => {}
-                // The sender lives as long as the host; if it is gone there is nothing left to wait for here.
-                changed = kinds.changed() => if changed.is_err() { self.work.notified().await },
-            }
-        }
-    }
-
-    fn try_claim(&self, kinds: &[Runnable]) -> Option<Assignment> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % kinds.len().max(1);
-        let (later, first) = kinds.split_at(turn);
-        // Held over the claim: a cancel that comes after it finds the entry and can stop the attempt, and no other worker can
-        // claim a kind's last place between the look at the free ones and the taking.
-        let mut running = self.running();
-        let free = first.iter().chain(later).filter(|runnable| self.places.has_room(runnable));
-        let order: Vec<(Kind, usize)> = free.map(|runnable| (runnable.kind.clone(), 1)).collect();
-        let claimed = self.store.claim(&order, 1, Time::now()).pop()?;
-        let place = Places::take(&self.places, &claimed.job.kind);
-        note_wait(&claimed.job);
-        let attempt = Arc::new(Running::new(Arc::clone(&self.news)));
-        running.insert(claimed.job.id, UnderWay::new(&claimed, &attempt));
-        Some(Assignment { claimed, running: attempt, place })
     }
 
     /// Records the end of an attempt. Durable when this returns, unless the claim did not hold any more.
@@ -501,13 +470,6 @@ impl Queue {
     // The map stays usable if a thread panicked: each change is a single step.
     fn running(&self) -> MutexGuard<'_, HashMap<JobId, UnderWay>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How long a job waited that starts for the first time.
-fn note_wait(job: &Job) {
-    if job.attempts + job.crashes + job.interruptions == 0 {
-        metrics::note_wait(&job.kind, Time::now().since(job.run_at.unwrap_or(job.created_at)));
     }
 }
 

@@ -52,7 +52,7 @@ pub use self::exchange::{
 };
 pub use self::export::export;
 pub use self::import::import;
-pub use self::index::{Counts, Token};
+pub use self::index::{Counts, HandedOut, Token};
 pub use self::inflight::Mark;
 pub use self::overdue::EXPIRE_MAX;
 use self::record::{Part, Record, Stored, StoredArtifact};
@@ -117,12 +117,50 @@ impl Store {
 
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given. Costs no flush.
     pub fn claim(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<Claimed> {
+        self.hand_out(free, total, now).into_iter().filter_map(|job| self.read_claimed(job)).collect()
+    }
+
+    /// The first half of a [`claim`](Self::claim): whose turn it is, without a look at a job's records. Each is to be read next.
+    pub fn hand_out(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<HandedOut> {
         // What could not be recorded at its end is better not begun.
         if self.is_out_of_room() {
             return Vec::new();
         }
-        let claims = self.disk.index().claim(free, total, now);
-        claims.into_iter().filter_map(|(id, token)| self.read_claimed(id, token)).collect()
+        self.disk.index().claim(free, total, now)
+    }
+
+    /// The second half: the job and all it needs, from the disk. Nothing if it cannot be read or was taken away meanwhile.
+    pub fn read_claimed(&self, HandedOut { id, token, .. }: HandedOut) -> Option<Claimed> {
+        let record = match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
+            Ok(record) => record,
+            Err(error) => {
+                let mut index = self.disk.index();
+                // Unless it was deleted just now, or is another's already.
+                if index.holds(id, token) {
+                    tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");
+                    index.set_aside(id);
+                }
+                return None;
+            }
+        };
+        let (input, blobs) = match self.read_uses(id) {
+            Ok(blobs) => (self.read_input(&record), blobs),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let checkpoint = self.checkpoint(id);
+        let index = self.disk.index();
+        let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
+        // Unless it was cancelled just now: then that was told already and is the last there is to tell.
+        if index.holds(id, token) {
+            self.disk.tell(&record.job);
+        }
+        drop(index);
+        Some(Claimed { job: record.job, token, input, blobs, checkpoint, mark, reports: record.usages })
+    }
+
+    /// Whether a claim still holds: nobody has ended the job, and nobody else has it.
+    pub fn holds(&self, id: JobId, token: Token) -> bool {
+        self.disk.index().holds(id, token)
     }
 
     /// Records how a claimed job's attempt ended and answers the job as it is then. If the job was cancelled
@@ -309,32 +347,6 @@ impl Store {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         changes.ok_or(StoreError::Closed)?.send(change(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
-    }
-
-    fn read_claimed(&self, id: JobId, token: Token) -> Option<Claimed> {
-        match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
-            Ok(record) => {
-                let blobs = self.read_uses(id);
-                let (input, blobs) = match blobs {
-                    Ok(blobs) => (self.read_input(&record), blobs),
-                    Err(error) => (Err(error), Vec::new()),
-                };
-                let checkpoint = self.checkpoint(id);
-                let index = self.disk.index();
-                let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
-                // Unless it was cancelled just now: then that was told already and is the last there is to tell.
-                if index.holds(id, token) {
-                    self.disk.tell(&record.job);
-                }
-                drop(index);
-                Some(Claimed { job: record.job, token, input, blobs, checkpoint, mark, reports: record.usages })
-            }
-            Err(error) => {
-                tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");
-                self.disk.index().set_aside(id);
-                None
-            }
-        }
     }
 
     fn read_input(&self, Record { job, input, options_bytes, .. }: &Record) -> Result<(Payload, Options), StoreError> {

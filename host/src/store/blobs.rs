@@ -6,19 +6,20 @@
 //! without either is deleted. The counts live in memory and are rebuilt from the records at every open.
 
 mod content;
+mod counts;
 mod remover;
 mod scratch;
 mod upload;
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 pub(super) use self::content::open_file;
 pub use self::content::{Content, ContentReader};
+use self::counts::Counts;
 use self::remover::Remover;
 pub use self::scratch::{Leftover, RoomForOutput, Scratch};
 pub use self::upload::Upload;
@@ -33,7 +34,7 @@ struct Folder {
     path: PathBuf,
     temporary: PathBuf,
     space: Space,
-    counts: Mutex<HashMap<[u8; 32], u64>>,
+    counts: Counts,
     /// Started when there is something to remove; nothing if that failed.
     remover: OnceLock<Option<Remover>>,
 }
@@ -55,7 +56,7 @@ impl BlobHandle {
 
 impl Clone for BlobHandle {
     fn clone(&self) -> Self {
-        *self.folder.counts().entry(self.sha256).or_insert(0) += 1;
+        self.folder.counts.add(self.sha256);
         Self { sha256: self.sha256, size: self.size, folder: Arc::clone(&self.folder) }
     }
 }
@@ -67,11 +68,6 @@ impl Drop for BlobHandle {
 }
 
 impl Folder {
-    // Counts stay right even if a thread panicked while holding them: each change is a single step.
-    fn counts(&self) -> MutexGuard<'_, HashMap<[u8; 32], u64>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn path_of(&self, sha256: &[u8; 32]) -> PathBuf {
         self.path.join(hex::encode(sha256))
     }
@@ -85,17 +81,12 @@ impl Folder {
     }
 
     fn release(&self, sha256: &[u8; 32]) {
-        let mut counts = self.counts();
-        let Some(count) = counts.get_mut(sha256) else { return };
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(sha256);
-            // Still under the lock, so that nobody takes up the same blob in between. A file that cannot be
-            // deleted now is swept at the next open.
+        self.counts.release(sha256, || {
+            // A file that cannot be deleted now is swept at the next open.
             if let Err(error) = fs::remove_file(self.path_of(sha256)) {
                 tracing::warn!(blob = hex::encode(sha256), %error, "could not delete an unused blob");
             }
-        }
+        });
     }
 }
 
@@ -112,7 +103,7 @@ impl Blobs {
         fs::create_dir_all(&temporary)?;
         remover::clear(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Mutex::default(), remover: OnceLock::new() })))
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Counts::default(), remover: OnceLock::new() })))
     }
 
     /// Begins to take up a content of unknown size: what an accepted job writes. It may use some of the room that is kept for
@@ -144,7 +135,7 @@ impl Blobs {
 
     /// Counts a record's reference.
     pub(super) fn retain(&self, sha256: [u8; 32]) {
-        *self.0.counts().entry(sha256).or_insert(0) += 1;
+        self.0.counts.add(sha256);
     }
 
     /// Lets go of a record's reference; the last one takes the file with it.
@@ -159,7 +150,7 @@ impl Blobs {
             let entry = entry?;
             let mut sha256 = [0; 32];
             let is_blob = hex::decode_to_slice(entry.file_name().as_encoded_bytes(), &mut sha256).is_ok();
-            if is_blob && !self.0.counts().contains_key(&sha256) {
+            if is_blob && !self.0.counts.is_used(&sha256) {
                 fs::remove_file(entry.path())?;
                 swept += 1;
             }

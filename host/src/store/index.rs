@@ -24,6 +24,17 @@ const PRIORITY_STEP: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(pub(super) u64);
 
+/// A job that was claimed and is still to be read.
+#[derive(Debug)]
+pub struct HandedOut {
+    /// The job.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Proof of the claim.
+    pub token: Token,
+}
+
 /// Jobs of one kind, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts([u64; State::ALL.len()]);

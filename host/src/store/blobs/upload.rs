@@ -110,7 +110,7 @@ impl Upload {
             None => File::open(&path)?.sync_all()?,
         }
         // Counted before the name exists, so that a concurrent release of the same bytes cannot delete it.
-        *self.folder.counts().entry(sha256).or_insert(0) += 1;
+        self.folder.counts.add(sha256);
         let handle = BlobHandle { sha256, size: self.size, folder: Arc::clone(&self.folder) };
         path.persist(self.folder.path_of(&sha256)).map_err(|error| error.error)?;
         sync_folder(&self.folder.path)?;

@@ -1,6 +1,6 @@
 //! Who gets which ready job, and until when that holds.
 
-use super::{Entry, Index, Place, shifted};
+use super::{Entry, HandedOut, Index, Place, shifted};
 use crate::job::{JobId, Kind};
 use crate::store::Token;
 use crate::time::Time;
@@ -20,14 +20,14 @@ impl Index {
     }
 
     /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given.
-    pub(in crate::store) fn claim(&mut self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<(JobId, Token)> {
+    pub(in crate::store) fn claim(&mut self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<HandedOut> {
         self.promote(now);
         let mut claimed = Vec::new();
         let suspect = self.next_suspect(free).filter(|_| total > 0);
         let mut suspects_kind = suspect.and_then(|id| self.entries.get(&id)).map(|entry| entry.kind.clone());
-        if let Some(id) = suspect {
+        if let Some((id, kind)) = suspect.zip(suspects_kind.as_ref()) {
             self.isolated = Some(id);
-            claimed.push((id, self.hand_out(id, now)));
+            claimed.push(self.hand_out(id, kind, now));
         }
         for (kind, slots) in free {
             // The suspect has one of its kind's places.
@@ -37,7 +37,7 @@ impl Index {
                     break;
                 }
                 let Some(id) = self.next_ready(kind, now) else { break };
-                claimed.push((id, self.hand_out(id, now)));
+                claimed.push(self.hand_out(id, kind, now));
             }
         }
         claimed
@@ -67,11 +67,11 @@ impl Index {
         self.suspects.iter().map(|(_, id)| *id).find(has_room)
     }
 
-    fn hand_out(&mut self, id: JobId, now: Time) -> Token {
+    fn hand_out(&mut self, id: JobId, kind: &Kind, now: Time) -> HandedOut {
         self.last_token += 1;
         let token = Token(self.last_token);
         self.relocate(id, Place::Running { token, started_at: now });
-        token
+        HandedOut { id, kind: kind.clone(), token }
     }
 
     /// Whether this claim still holds.
@@ -88,7 +88,7 @@ mod tests {
     use crate::job::State;
 
     fn order(index: &mut Index, name: &str, now: i64) -> Vec<u128> {
-        index.claim(&[(kind(name), 9)], 9, Time(now)).into_iter().map(|(id, _)| id.as_u128()).collect()
+        index.claim(&[(kind(name), 9)], 9, Time(now)).into_iter().map(|job| job.id.as_u128()).collect()
     }
 
     #[test]
@@ -116,11 +116,11 @@ mod tests {
     fn a_claim_holds_until_the_job_moves_on_and_never_again() {
         let mut index = Index::new(7);
         index.put(&job(1, "a", 5, 0));
-        let (id, first) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
+        let HandedOut { id, token: first, .. } = index.claim(&[(kind("a"), 1)], 1, Time(0)).remove(0);
         assert!(index.holds(id, first));
         index.replace(Some(&job(1, "a", 5, 0)), Some(&job(1, "a", 5, 0)));
         assert!(!index.holds(id, first));
-        let (_, second) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
+        let second = index.claim(&[(kind("a"), 1)], 1, Time(0)).remove(0).token;
         assert!(second > first && Index::new(8).last_token > second.0);
     }
 
