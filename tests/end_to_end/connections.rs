@@ -307,7 +307,8 @@ fn connections_beyond_the_most_are_refused_until_one_ends() {
     // Those of this test's own client end first, or it is counted among them.
     let ask = |stream: &mut TcpStream| {
         let mut head = [0; 12];
-        write!(stream, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").and_then(|()| stream.read_exact(&mut head))?;
+        write!(stream, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .and_then(|()| stream.read_exact(&mut head))?;
         std::io::Result::Ok(String::from_utf8_lossy(&head[9..]).into_owned())
     };
     let mut open = Vec::new();

@@ -122,7 +122,8 @@ fn an_upload_that_breaks_off_is_no_job() {
     let host = Host::start();
     let address = host.process().address().trim_start_matches("http://").to_owned();
     let mut stream = std::net::TcpStream::connect(address).expect("the host listens");
-    write!(stream, "POST /v1/kinds/good/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n").expect("writable");
+    write!(stream, "POST /v1/kinds/good/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n")
+        .expect("writable");
     stream.write_all(&[b'x'; 100_000]).expect("writable");
     drop(stream);
     host.still_works();

@@ -222,7 +222,8 @@ fn an_oversize_body_is_refused_also_to_clients_that_send_all_of_it_before_they_l
     for path in ["/v1/kinds/good/jobs", "/v1/jobs"] {
         let mut stream = TcpStream::connect(address).expect("the host listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        write!(stream, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n").expect("the head is taken");
+        write!(stream, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n")
+            .expect("the head is taken");
         stream.write_all(&vec![b'x'; size]).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{path}: {error}"));
