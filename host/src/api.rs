@@ -57,6 +57,7 @@ use crate::queue::Queue;
 use crate::rate::Rate;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
+use crate::worker::Pulse;
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +96,8 @@ pub struct Api {
     pub limits: Limits,
     /// Threads that run jobs.
     pub workers: usize,
+    /// Whether these still come round.
+    pub pulse: Arc<Pulse>,
     /// True once the host is stopping: clients that wait are answered.
     pub stopping: watch::Receiver<bool>,
 }

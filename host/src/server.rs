@@ -105,6 +105,7 @@ impl Server {
             hosts,
             limits: api_limits(config),
             workers: config.worker_count(),
+            pulse: workers.pulse(),
             stopping: stopping.subscribe(),
         };
         let door = Door::new(listener, tls, connection_limits(config), api::refusal_of_a_connection());

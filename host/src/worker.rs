@@ -6,6 +6,8 @@
 
 pub(crate) mod attempt;
 mod load;
+mod pulse;
+
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use tracing::Instrument;
 
 use self::attempt::{Work, host_failure, interrupted};
 use self::load::{Load, Share};
+pub use self::pulse::Pulse;
 use crate::job::JobId;
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
@@ -29,6 +32,7 @@ use crate::time::Time;
 /// The threads that run jobs, until stopped.
 pub struct Workers {
     stop: watch::Sender<bool>,
+    pulse: Arc<Pulse>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
@@ -49,19 +53,27 @@ impl Workers {
     /// Starts so many threads.
     pub fn start(count: usize, place: &Workplace) -> std::io::Result<Self> {
         let stop = watch::Sender::new(false);
-        let mut workers = Self { stop, threads: Vec::with_capacity(count) };
+        let pulse = Arc::new(Pulse::new(count));
+        let mut workers = Self { stop, pulse, threads: Vec::with_capacity(count) };
         for number in 0..count {
-            let (place, stop) = (place.clone(), workers.stop.subscribe());
+            let (place, stop, pulse) = (place.clone(), workers.stop.subscribe(), Arc::clone(&workers.pulse));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let work = move || {
                 priority::lower();
-                LocalSet::new().block_on(&runtime, run(place, stop));
+                let here = LocalSet::new();
+                here.spawn_local(async move { pulse.keep(number).await });
+                here.block_on(&runtime, run(place, stop));
                 // Of a job that was stopped a file may still be waited for; every job's end is recorded already.
                 runtime.shutdown_background();
             };
             workers.threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
         }
         Ok(workers)
+    }
+
+    /// Whether they still come round.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Claims nothing more, hands running jobs back to the queue, and returns when all of that is recorded. Blocks.

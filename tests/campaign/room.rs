@@ -10,6 +10,7 @@ use super::EndOnDrop;
 use super::ledger::Ledger;
 use super::mounts::{Mount, can_mount};
 use crate::support::answer::Answer;
+use crate::support::receiver::Receiver;
 use crate::support::{Host, eventually, guest, program};
 
 const RESERVE_BYTES: u64 = 24 << 20;
@@ -277,5 +278,37 @@ fn a_full_disk_is_tidied_although_a_job_waits_to_expire() {
     std::fs::remove_file(&ballast).expect("it is there");
     host.wait_for(&late, "failed");
     assert_eq!(host.failure(&late)["code"], "expired");
+    drop((host, disk));
+}
+
+/// Fault: on a full disk whoever delivers webhooks asks again and again, without a pause, for what nobody hands out; and nobody says
+/// what a job waits for.
+#[test]
+fn on_a_full_disk_webhooks_wait_without_a_whirl_and_explain_names_what_jobs_wait_for() {
+    if !can_mount("filling a disk under a host") {
+        return;
+    }
+    let receiver = Receiver::refusing("500 No");
+    let setup = Host::prepare().with_guest("good", guest::good()).set("disk_reserve_bytes", RESERVE_BYTES);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let host = setup.telling(&[&receiver]).start();
+    host.submit_job(json!({"kind": "good", "webhook": receiver.url("/")}));
+    receiver.wait_for(3);
+    let waiting = host.submit_job(json!({"kind": "good", "delay": "1s"}));
+    let ballast = host.setup().data().join("ballast");
+    let size = free(&host.setup().data()) - (OUTCOME_BYTES - (2 << 20));
+    std::fs::write(&ballast, vec![0; usize::try_from(size).expect("some MiB")]).expect("there is room for it");
+    let explain = || host.get(&format!("/v1/jobs/{waiting}/explain")).json();
+    eventually("its time has come", || (explain()["rule"] == "disk_full").then_some(()));
+    let told = receiver.told().len();
+    let (before, began) = (host.process().cpu_time(), Instant::now());
+    // Nothing to wait for but time: this is about what happens while nothing does.
+    std::thread::sleep(Duration::from_secs(2));
+    let used = host.process().cpu_time() - before;
+    assert!(used < began.elapsed() / 4, "{used:?} of {:?}", began.elapsed());
+    assert!(receiver.told().len() <= told + 1, "what could not be recorded is not begun");
+    std::fs::remove_file(&ballast).expect("it is there");
+    host.wait_for(&waiting, "succeeded");
+    receiver.wait_for(told + 3);
     drop((host, disk));
 }

@@ -60,7 +60,7 @@ fn a_wrong_line_fails_alone_and_says_why() {
     ];
     let answers = lines(&host.post("/v1/jobs/batch", body.join("\n")));
     assert_eq!(statuses(&answers), [202, 422, 400, 404, 422, 400, 202]);
-    assert_eq!(answers[1]["problem"]["errors"][0]["parameter"], "priority");
+    assert_eq!(answers[1]["problem"]["errors"][0]["pointer"], "/priority");
     assert_eq!(answers[2]["problem"]["type"], "urn:dropforge:problem:malformed");
     assert_eq!(answers[4]["problem"]["errors"][0]["pointer"], "/input/message");
     assert_eq!((&answers[4]["problem"]["status"], &answers[4]["id"]), (&json!(422), &Value::Null));
@@ -125,7 +125,8 @@ fn answers_come_while_lines_are_still_being_sent() {
     let address = host.process().address().trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(address).expect("the host listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    write!(stream, "POST /v1/jobs/batch HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").expect("writable");
+    write!(stream, "POST /v1/jobs/batch HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+        .expect("writable");
     let mut answer = String::new();
     for n in 1..=3 {
         let line = "{\"kind\": \"good\"}\n";
@@ -153,8 +154,10 @@ fn a_client_that_reads_nothing_until_it_has_sent_all_still_gets_its_answers() {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     // Lines that are refused have the longest answers.
     let body = "{\"kind\": \"absent\"}\n".repeat(9_000);
-    let head =
-        format!("POST /v1/jobs/batch HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}", body.len());
+    let head = format!(
+        "POST /v1/jobs/batch HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}",
+        body.len()
+    );
     write!(stream, "{head}\r\n\r\n").expect("writable");
     stream.write_all(body.as_bytes()).expect("the host reads on");
     let mut answer = Vec::new();

@@ -67,6 +67,14 @@ fn a_job_adds_no_arguments_unless_the_operator_allows_it() {
     for host in hosts(program::ARGUMENTS, "args = [\"--safe\"]") {
         let refusal = host.post_job(&json!({"kind": "tool", "args": ["--unsafe"]})).refused(422, "invalid_option");
         assert!(refusal["detail"].as_str().is_some_and(|detail| detail.contains("job_args")), "{refusal}");
+        assert_eq!(refusal["errors"][0]["pointer"], "/args", "{refusal}");
+        for (query, name) in [("arg=--unsafe", "arg"), ("dpi=3", "dpi")] {
+            let refusal = host.post(&format!("/v1/kinds/tool/jobs?{query}"), "").refused(422, "invalid_option");
+            assert_eq!(refusal["errors"][0]["parameter"], name, "{refusal}");
+        }
+        let with_parameter = json!({"kind": "tool", "parameters": {"d/i": 3}});
+        let refusal = host.post_job(&with_parameter).refused(422, "invalid_option");
+        assert_eq!(refusal["errors"][0]["pointer"], "/parameters/d~1i", "{refusal}");
         let id = host.submit("tool", Value::Null);
         assert_eq!(pieces(&host.output(&id)), ["tool", "--safe"]);
     }

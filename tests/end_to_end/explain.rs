@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::answer::Answer;
 use crate::support::{Host, eventually, guest};
 
 fn explain(host: &Host, id: &str) -> Value {
@@ -131,4 +133,58 @@ fn a_job_that_is_scheduled_far_off_is_not_to_be_asked_for_every_second() {
     assert!((115..=121).contains(&answer.header("retry-after").parse::<u32>().expect("a number")));
     let answer = host.post_job(&json!({"kind": "good", "delay": "48h"}));
     assert_eq!(answer.header("retry-after"), "3600");
+}
+
+#[test]
+fn a_plugin_that_is_compiled_or_was_rejected_is_named_as_what_its_jobs_wait_for() {
+    let host = Host::prepare().with_guest("good", guest::good()).with_guest("endless", guest::endless());
+    let host = host.set("workers", 1).start();
+    let endless = host.submit("endless", Value::Null);
+    host.wait_for(&endless, "running");
+    let waiting = host.submit("good", Value::Null);
+    std::fs::remove_file(host.setup().plugins().join("good.wasm")).expect("the file is there");
+    eventually("the kind is retired", || (host.get("/v1/kinds/good").status == 404).then_some(()));
+    host.drop_file("good.wasm", "this is no plugin");
+    eventually("it is rejected", || (rule(&host, &waiting) == "plugin_rejected").then_some(()));
+    let explained = explain(&host, &waiting);
+    let file = host.get("/v1/plugins").json()["plugins"][1].clone();
+    let reason = file["reason"].as_str().expect("it was rejected for a reason");
+    let sentence = explained["sentence"].as_str().expect("a sentence");
+    assert!(sentence.contains("good.wasm") && sentence.contains(reason), "{sentence}");
+    assert_eq!(explained["estimate"], Value::Null);
+    // Megabytes of code take a moment.
+    host.drop_file("good.wasm", crate::support::shipped("plugins/pdf-to-png.wasm"));
+    eventually("it is compiled", || (rule(&host, &waiting) == "plugin_compiling").then_some(()));
+    eventually("it serves", || (rule(&host, &waiting) == "no_free_slot").then_some(()));
+}
+
+/// Fault: jobs that were running when the host died wait for each other, and nobody says why.
+#[test]
+fn a_suspect_that_waits_for_another_says_so() {
+    let crasher = guest::run(
+        r#"(loop $burn
+             (local.set $deadline (i64.sub (local.get $deadline) (i64.const 1000)))
+             (br_if $burn (i64.gt_s (local.get $deadline) (i64.const 0))))
+           (call $log (i32.const 4) (text "boom"))
+           (return (call $done (text "text/plain") (text "the host did not die")))"#,
+    );
+    let host = Host::prepare().with_guest("endless", guest::endless()).with_guest("crasher", crasher);
+    let host = host.with_guest("good", guest::good()).set("test_crash_word", "boom").set("crashes_max", 100);
+    let mut host = host.set("workers", 5).start();
+    let mut jobs: Vec<String> = (0..3).map(|_| host.submit("endless", Value::Null)).collect();
+    jobs.iter().for_each(|id| drop(host.wait_for(id, "running")));
+    jobs.push(host.submit("crasher", Value::Null));
+    // Only those are suspects that were computing at that very moment, which may be the crasher alone: then it is as before.
+    let explained = eventually("one of the jobs waits for another", || {
+        let ask = |id: &String| Answer::try_of(host.request(Method::GET, &format!("/v1/jobs/{id}/explain"))).ok();
+        let answers: Option<Vec<Value>> = jobs.iter().map(|id| Some(ask(id)?.json())).collect();
+        if answers.is_none() {
+            host.kill();
+            host.start_again();
+        }
+        answers?.into_iter().find(|explained| explained["rule"] == "suspect")
+    });
+    assert!(explained["sentence"].as_str().is_some_and(|sentence| sentence.contains("died")), "{explained}");
+    // Innocent jobs go on meanwhile.
+    assert_eq!(host.output(&host.submit("good", Value::Null)), b"ok");
 }

@@ -1,10 +1,12 @@
 //! How the host speaks HTTP where nothing goes wrong.
 
+use std::time::{Duration, Instant};
+
 use reqwest::{Method, Version};
 use serde_json::{Value, json};
 
 use crate::support::answer::{Answer, builder};
-use crate::support::{Host, guest};
+use crate::support::{Host, eventually, guest};
 
 #[test]
 fn an_accepted_job_is_answered_in_full() {
@@ -122,7 +124,8 @@ fn an_upload_that_breaks_off_is_no_job() {
     let host = Host::start();
     let address = host.process().address().trim_start_matches("http://").to_owned();
     let mut stream = std::net::TcpStream::connect(address).expect("the host listens");
-    write!(stream, "POST /v1/kinds/good/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n").expect("writable");
+    write!(stream, "POST /v1/kinds/good/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n")
+        .expect("writable");
     stream.write_all(&[b'x'; 100_000]).expect("writable");
     drop(stream);
     host.still_works();
@@ -131,4 +134,20 @@ fn an_upload_that_breaks_off_is_no_job() {
     crate::support::eventually("the half upload is gone", || {
         std::fs::read_dir(host.setup().data().join("tmp")).ok()?.next().is_none().then_some(())
     });
+}
+
+/// Fault: jobs that compute keep their threads for themselves, and the host passes for one that is stuck.
+#[test]
+fn a_host_whose_workers_all_compute_stays_ready() {
+    let host = Host::prepare().with_guest("endless", guest::endless()).set("workers", 2).start();
+    for _ in 0..4 {
+        host.submit("endless", Value::Null);
+    }
+    eventually("both compute", || (host.get("/v1/kinds/endless").json()["counts"]["running"] == 2).then_some(()));
+    // Longer than workers may be silent.
+    let until = Instant::now() + Duration::from_secs(13);
+    while Instant::now() < until {
+        let answer = host.get("/readyz");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
 }

@@ -98,40 +98,83 @@ fn parameters_against_the_schema_are_refused_where_they_are_wrong() {
     let schema = schema.to_string();
     let picky = guest::Guest { parameters: Some(&schema), ..guest::Guest::GOOD };
     let host = Host::prepare().with_guest("picky", picky.component()).start();
-    for (query, place) in [("dpi=0", "/parameters/dpi"), ("dpi=x", "/parameters/dpi"), ("dpy=3", "/parameters")] {
+    // The body is a file, so that no pointer into it would lead anywhere. Of one that is not known the sentence has the name.
+    for (query, name) in [("dpi=0", json!("dpi")), ("dpi=x", json!("dpi")), ("dpy=3", Value::Null)] {
         let problem = host.post(&format!("/v1/kinds/picky/jobs?{query}"), "x").refused(422, "invalid_input");
-        assert_eq!(pointer(&problem), place, "{problem}");
+        assert_eq!(
+            (&problem["errors"][0]["parameter"], &problem["errors"][0]["pointer"]),
+            (&name, &Value::Null),
+            "{problem}"
+        );
+        assert!(name.is_string() || detail(&problem).contains("dpy"), "{problem}");
     }
-    let problem = host.post_job(&json!({"kind": "picky", "parameters": {"dpi": 0}})).refused(422, "invalid_input");
-    assert_eq!(pointer(&problem), "/parameters/dpi");
+    for (parameters, place) in [(json!({"dpi": 0}), "/parameters/dpi"), (json!({"dpy": 3}), "/parameters")] {
+        let problem = host.post_job(&json!({"kind": "picky", "parameters": parameters})).refused(422, "invalid_input");
+        assert_eq!(pointer(&problem), place);
+    }
     for query in ["dpi=1", "name=200&priority=9&tag=a&arg=b", ""] {
         assert_eq!(host.output(&host.submit_raw(&format!("picky?{query}"), "x")), b"ok");
     }
 }
 
+/// A moment so many days from now.
+fn in_days(days: i64) -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).to_string()
+}
+
 #[test]
 fn options_have_bounds() {
     let host = Host::prepare().with_guest("good", guest::good()).set("timeout_max", "10s").set("timeout", "5s").start();
+    let job = |options: &Value| {
+        let mut job = json!({"kind": "good"});
+        job.as_object_mut().expect("an object").append(&mut options.as_object().expect("an object").clone());
+        job
+    };
+    // The first one is the one that is wrong.
     for (wrong, right) in [
         (json!({"priority": 10}), json!({"priority": 9})),
         (json!({"timeout": "10001ms"}), json!({"timeout": "10s"})),
         (json!({"timeout": 0}), json!({"timeout": 1000})),
         (json!({"max_attempts": 0}), json!({"max_attempts": 1})),
-        (json!({"delay": "1s", "run_at": "2030-01-01T00:00:00Z"}), json!({"delay": "1ms"})),
+        (json!({"delay": "1s", "run_at": in_days(1)}), json!({"delay": "1ms"})),
+        (json!({"expires_in": format!("{}h", 366 * 24 + 1)}), json!({"expires_in": format!("{}h", 366 * 24)})),
         (json!({"tags": ["x".repeat(65)]}), json!({"tags": ["x".repeat(64)]})),
     ] {
-        let job = |options: &Value| {
-            let mut job = json!({"kind": "good"});
-            job.as_object_mut().expect("an object").append(&mut options.as_object().expect("an object").clone());
-            job
-        };
-        let problem = host.post_job(&job(&wrong)).refused(422, "invalid_option");
         let name = wrong.as_object().and_then(|options| options.keys().next()).expect("an option");
+        let problem = host.post_job(&job(&wrong)).refused(422, "invalid_option");
         assert!(detail(&problem).contains(name.as_str()), "{problem}");
+        assert_eq!(pointer(&problem), format!("/{name}"), "{problem}");
+        assert_eq!(problem["errors"][0]["parameter"], Value::Null, "{problem}");
+        let line = host.post("/v1/jobs/batch", job(&wrong).to_string()).json();
+        assert_eq!(pointer(&line["problem"]), format!("/{name}"), "{line}");
         assert_eq!(host.output(&host.submit_job(job(&right))), b"ok", "{right}");
     }
-    for query in ["priority=10", "priority=high", "timeout=11s", "delay=soon", "run_at=never", "on_timeout=explode"] {
-        host.post(&format!("/v1/kinds/good/jobs?{query}"), "x").refused(422, "invalid_option");
+    // What is put off is not waited for here.
+    for (name, wrong, right) in
+        [("delay", format!("{}h", 366 * 24 + 1), format!("{}h", 366 * 24)), ("run_at", in_days(367), in_days(365))]
+    {
+        let problem = host.post_job(&job(&json!({name: wrong}))).refused(422, "invalid_option");
+        assert_eq!(pointer(&problem), format!("/{name}"), "{problem}");
+        let id = host.submit_job(job(&json!({name: right})));
+        assert_eq!(host.job(&id)["state"], "scheduled");
+    }
+    let long = "x".repeat(65);
+    for (query, name) in [
+        ("priority=10", "priority"),
+        ("priority=high", "priority"),
+        ("timeout=11s", "timeout"),
+        ("delay=soon", "delay"),
+        ("run_at=never", "run_at"),
+        ("run_at=3000-01-01T00:00:00Z", "run_at"),
+        ("expires_in=9000h", "expires_in"),
+        ("on_timeout=explode", "on_timeout"),
+        (&format!("tag={long}"), "tag"),
+        ("webhook=x", "webhook"),
+    ] {
+        let problem = host.post(&format!("/v1/kinds/good/jobs?{query}"), "x").refused(422, "invalid_option");
+        assert_eq!(problem["errors"][0]["parameter"], name, "{problem}");
+        assert_eq!(problem["errors"][0]["pointer"], Value::Null, "{problem}");
+        assert!(detail(&problem).contains(name), "{problem}");
     }
 }
 
@@ -179,7 +222,8 @@ fn an_oversize_body_is_refused_also_to_clients_that_send_all_of_it_before_they_l
     for path in ["/v1/kinds/good/jobs", "/v1/jobs"] {
         let mut stream = TcpStream::connect(address).expect("the host listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        write!(stream, "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n").expect("the head is taken");
+        write!(stream, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n")
+            .expect("the head is taken");
         stream.write_all(&vec![b'x'; size]).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{path}: {error}"));

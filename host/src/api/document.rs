@@ -75,7 +75,11 @@ static WITHOUT_KINDS: LazyLock<Value> = LazyLock::new(|| {
 
 /// The documents that were made.
 #[derive(Default)]
-pub(super) struct Documents(Mutex<Vec<Document>>);
+pub(super) struct Documents {
+    kept: Mutex<Vec<Document>>,
+    /// Held by whoever makes one: all others who want it wait, and find it made.
+    making: tokio::sync::Mutex<()>,
+}
 
 /// What a client is given.
 #[derive(Clone)]
@@ -106,15 +110,15 @@ impl Document {
 }
 
 impl Documents {
-    async fn of(&self, caller: &Caller, api: &Api) -> Result<Document, Problem> {
-        let kinds = &caller.sight().kinds;
-        let mut plugins = api.plugins.all_serving();
-        plugins.retain(|plugin| caller.sight().covers_kind(&plugin.kind));
-        let known = self.locked().iter().find(|known| known.is_of(kinds.as_ref(), &plugins)).cloned();
-        if let Some(known) = known {
+    /// The document about these plugins, for those who see these kinds.
+    async fn of(&self, kinds: Option<Arc<[Kind]>>, plugins: Vec<Arc<Plugin>>) -> Result<Document, Problem> {
+        if let Some(known) = self.known(kinds.as_ref(), &plugins) {
             return Ok(known);
         }
-        let kinds = kinds.clone();
+        let _making = self.making.lock().await;
+        if let Some(known) = self.known(kinds.as_ref(), &plugins) {
+            return Ok(known);
+        }
         // Many kinds with large schemas take a moment, in which others are served.
         let made = tokio::task::spawn_blocking(move || Document::make(kinds, &plugins)).await;
         let made = made.map_err(|_| Problem::internal("the host panicked over its document"))?;
@@ -125,8 +129,12 @@ impl Documents {
         Ok(made)
     }
 
+    fn known(&self, kinds: Option<&Arc<[Kind]>>, plugins: &[Arc<Plugin>]) -> Option<Document> {
+        self.locked().iter().find(|known| known.is_of(kinds, plugins)).cloned()
+    }
+
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Document>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,7 +156,9 @@ pub(super) async fn get(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Document { bytes, tag, .. } = documents.of(&caller, &api).await?;
+    let mut plugins = api.plugins.all_serving();
+    plugins.retain(|plugin| caller.sight().covers_kind(&plugin.kind));
+    let Document { bytes, tag, .. } = documents.of(caller.sight().kinds.clone(), plugins).await?;
     if let Some(unchanged) = Wanted::by(&method, &headers).precondition(&tag)? {
         return Ok(unchanged);
     }
@@ -162,6 +172,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// Fault: a hundred clients ask for the document after a plugin was changed, and it is made a hundred times at once.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn however_many_ask_at_once_it_is_made_once() {
+        let documents = Arc::<Documents>::default();
+        let asking = (0..50).map(|_| {
+            let documents = Arc::clone(&documents);
+            tokio::spawn(async move { documents.of(None, Vec::new()).await.expect("it can be made").bytes })
+        });
+        let given = futures_util::future::join_all(asking).await;
+        let places: std::collections::HashSet<usize> =
+            given.iter().map(|bytes| bytes.as_ref().expect("nobody panics").as_ptr() as usize).collect();
+        assert_eq!(places.len(), 1, "each has the same bytes at the same place");
+    }
 
     #[test]
     fn every_route_is_in_the_document_and_no_other() {

@@ -158,8 +158,8 @@ fn held_back(api: &Api, kind: &Kind) -> Option<(&'static str, String)> {
                 ("plugin_compiling", format!("The plugin {} is being compiled.", file.file))
             }
             Some(file) => {
-                let reason = file.reason.as_deref().unwrap_or("no reason is known");
-                ("plugin_rejected", format!("The plugin {} was rejected: {reason}", file.file))
+                let reason = file.reason.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
+                ("plugin_rejected", format!("The plugin {} was rejected: {reason}.", file.file))
             }
             None => ("plugin_missing", format!("No plugin serves {kind}; put {kind}.wasm into the plugin folder.")),
         });

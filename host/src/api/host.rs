@@ -1,6 +1,7 @@
 //! The host itself: its plugin files, whether it is well, and the page at `/`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,6 +14,9 @@ use super::Api;
 use super::access::Caller;
 use super::problem::Problem;
 use super::view::FileView;
+
+/// Workers come round every second. So long is beyond what a busy machine keeps all of them waiting.
+const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// The files of the plugin folder.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,21 +54,53 @@ pub(super) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the host is ready: once every plugin file has been looked at, and until it is told to stop.
+/// Whether the host is ready: once every plugin file has been looked at, for as long as jobs are claimed, and until it is told to stop.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "host",
     responses(
         (status = 200, description = "It is", body = Health),
-        (status = 503, description = "Not yet, or not any more"),
+        (status = 503, description = "Not yet, or not any more; `detail` says why"),
     )
 )]
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, Problem> {
-    if api.queue.is_draining() {
-        Err(Problem::not_ready("the host is about to stop; jobs that are sent now run when it is started again"))
-    } else if api.plugins.is_scanned() {
-        Ok(Json(Health { status: "ready" }))
-    } else {
-        Err(Problem::not_ready("the plugin folder is being read for the first time"))
+    let standing = Standing {
+        is_draining: api.queue.is_draining(),
+        is_scanned: api.plugins.is_scanned(),
+        has_failed: api.queue.store().failed().borrow().is_some(),
+        silent_for: api.pulse.silent_for(),
+    };
+    match standing.why_not_ready() {
+        Some(why) => Err(Problem::not_ready(why)),
+        None => Ok(Json(Health { status: "ready" })),
+    }
+}
+
+/// What readiness depends on.
+#[derive(Clone, Copy)]
+struct Standing {
+    is_draining: bool,
+    is_scanned: bool,
+    /// Whether the store can no longer be written; the process is about to end.
+    has_failed: bool,
+    /// Since the last worker came round.
+    silent_for: Duration,
+}
+
+impl Standing {
+    fn why_not_ready(self) -> Option<&'static str> {
+        if self.is_draining {
+            Some("the host is about to stop; jobs that are sent now run when it is started again")
+        } else if !self.is_scanned {
+            Some("the plugin folder is being read for the first time")
+        } else if self.has_failed {
+            Some("the host can no longer write its data and is about to end; its log says more")
+        } else if self.silent_for > SILENT_MAX {
+            Some(
+                "no worker has come round for 10 seconds, so no job is started; if that lasts, the host has to be started again",
+            )
+        } else {
+            None
+        }
     }
 }
 
@@ -77,4 +113,23 @@ pub(super) async fn index() -> impl IntoResponse {
     let policy =
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("index.html")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_claims_no_jobs_is_not_ready_and_says_why() {
+        let ready = Standing { is_draining: false, is_scanned: true, has_failed: false, silent_for: SILENT_MAX };
+        assert_eq!(ready.why_not_ready(), None);
+        for (standing, word) in [
+            (Standing { is_draining: true, ..ready }, "about to stop"),
+            (Standing { is_scanned: false, ..ready }, "plugin folder"),
+            (Standing { has_failed: true, ..ready }, "write its data"),
+            (Standing { silent_for: SILENT_MAX + Duration::from_millis(1), ..ready }, "no worker"),
+        ] {
+            assert!(standing.why_not_ready().is_some_and(|why| why.contains(word)), "{word}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
-use super::options::JobOptions;
+use super::options::{JobOptions, Place};
 use super::problem::Problem;
 use crate::plugins::pointer_segment;
 use crate::time::{Span, Time, whole_number};
@@ -100,6 +100,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
         return Err(Problem::invalid_option(detail).at("/after", detail));
     }
     let options = JobOptions {
+        place: Place::Document,
         parameters: job.parameters.into_iter().map(parameter).collect::<Result<Vec<_>, _>>()?.concat(),
         args: job.args,
         priority: job.priority,

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::job::Kind;
-use crate::plugins::{ATTEMPTS_MAX, Plugin};
+use crate::plugins::{ATTEMPTS_MAX, Plugin, Violation, pointer_segment};
 use crate::queue::Submission;
 use crate::store::{Options, Payload};
 use crate::time::{Span, Time, parse_duration, parse_time};
@@ -18,7 +18,7 @@ use crate::time::{Span, Time, parse_duration, parse_time};
 const TAGS_MAX: usize = 16;
 /// Bytes per label.
 const TAG_BYTES_MAX: usize = 64;
-/// A job cannot be put off, or kept waiting, for longer.
+/// A job cannot be put off, or kept waiting, for longer, however that is said.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What `on_timeout` can be.
@@ -29,10 +29,63 @@ pub(super) enum AtTimeout {
     Cancel,
 }
 
+/// Where a request says what its options are, and so where a mistake in one of them is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Place {
+    /// Each in the query, under its name there.
+    #[default]
+    Query,
+    /// Members of the JSON document that describes the job.
+    Document,
+}
+
+impl Place {
+    /// Refuses the value of an option.
+    pub(super) fn reject(self, option: &str, detail: String) -> Problem {
+        let name = match (self, option) {
+            // Repeated there rather than listed.
+            (Self::Query, "tags") => "tag",
+            (Self::Query, "args") => "arg",
+            _ => option,
+        };
+        let problem = Problem::invalid_option(format!("{name}: {detail}"));
+        match self {
+            Self::Query => problem.in_parameter(name, detail),
+            Self::Document => problem.at(format!("/{name}"), detail),
+        }
+    }
+
+    /// Refuses a parameter that the kind does not take.
+    fn reject_parameter(self, name: &str, detail: String) -> Problem {
+        match self {
+            Self::Query => self.reject(name, detail),
+            Self::Document => Problem::invalid_option(format!("{name}: {detail}"))
+                .at(format!("/parameters/{}", pointer_segment(name)), detail),
+        }
+    }
+
+    /// Adds what the schema of the parameters found wrong.
+    fn violations(self, problem: Problem, violations: Vec<Violation>) -> Problem {
+        let each = |problem: Problem, Violation { pointer, detail }| match pointer.split('/').nth(1) {
+            Some(segment) => problem.in_parameter(segment.replace("~1", "/").replace("~0", "~"), detail),
+            // About none of them but all: one is missing, or not known.
+            None => problem.somewhere(detail),
+        };
+        match self {
+            Self::Query => violations.into_iter().fold(problem, each),
+            Self::Document => problem.violations("/parameters", violations),
+        }
+    }
+}
+
 /// A job's options as the client gave them.
 #[derive(Debug, Default, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct JobOptions {
+    /// Where they are from.
+    #[serde(skip)]
+    #[param(ignore)]
+    pub(super) place: Place,
     #[serde(skip_serializing_if = "is_default")]
     #[param(ignore)]
     pub(super) parameters: Vec<(String, String)>,
@@ -125,9 +178,8 @@ impl JobOptions {
 
     /// Checks the values against each other, the plugin and its limits.
     pub(super) fn into_submission(self, plugin: &Plugin, input: Payload) -> Result<Submission, Problem> {
-        let reject = |name: &str, detail: String| {
-            Err(Problem::invalid_option(format!("{name}: {detail}")).in_parameter(name, detail))
-        };
+        let (place, now) = (self.place, Time::now());
+        let reject = |name: &str, detail: String| Err(place.reject(name, detail));
         let priority = self.priority.unwrap_or(5);
         if priority > 9 {
             return reject("priority", format!("{priority} is not from 0 to 9"));
@@ -148,8 +200,11 @@ impl JobOptions {
         if self.delay.is_some() && self.run_at.is_some() {
             return reject("delay", "delay and run_at cannot be given together".to_owned());
         }
-        if [self.delay, self.expires_in].into_iter().flatten().any(|span| span > DELAY_MAX) {
-            return reject("delay", "a job cannot wait for more than 366 days".to_owned());
+        let until = self.run_at.map(|at| at.since(now));
+        for (name, wait) in [("delay", self.delay), ("run_at", until), ("expires_in", self.expires_in)] {
+            if wait.is_some_and(|wait| wait > DELAY_MAX) {
+                return reject(name, "a job cannot wait for more than 366 days".to_owned());
+            }
         }
         if self.tags.len() > TAGS_MAX || self.tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
             return reject("tags", format!("a job has at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes"));
@@ -161,13 +216,11 @@ impl JobOptions {
             );
         }
         if let Some((name, _)) = self.parameters.first().filter(|_| plugin.is_command()) {
-            return reject(
-                name,
-                format!(
-                    "{} is a program: it has no parameters, only arguments (args, or arg=… in the query)",
-                    plugin.kind
-                ),
+            let detail = format!(
+                "{} is a program: it has no parameters, only arguments (args, or arg=… in the query)",
+                plugin.kind
             );
+            return Err(place.reject_parameter(name, detail));
         }
         if self.args.iter().any(|arg| arg.contains('\0')) {
             return reject("args", "an argument cannot contain the character NUL".to_owned());
@@ -178,7 +231,7 @@ impl JobOptions {
                 plugin.kind,
                 violations.iter().map(|one| one.detail.as_str()).collect::<Vec<_>>().join("; ")
             ));
-            return Err(problem.violations("/parameters", violations));
+            return Err(place.violations(problem, violations));
         }
         Ok(Submission {
             kind: Kind::clone(&plugin.kind),
@@ -188,7 +241,7 @@ impl JobOptions {
             webhook: None,
             priority: u8::try_from(priority).unwrap_or(9),
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
-            run_at: self.delay.map(|delay| Time::now().after(delay)).or(self.run_at),
+            run_at: self.delay.map(|delay| now.after(delay)).or(self.run_at),
             timeout: self.timeout,
             expires_in: self.expires_in,
             tags: self.tags,

@@ -257,6 +257,7 @@ impl Problem {
         match frees_at {
             Some(at) => problem
                 .retry_after(u32::try_from(at.since(Time::now()).as_secs() + 1).unwrap_or(RETRY_MAX).min(RETRY_MAX)),
+            // It fits into no share, however long one waits.
             None => problem,
         }
     }
@@ -301,6 +302,12 @@ impl Problem {
     /// Says which query parameter or header is wrong.
     pub(super) fn in_parameter(mut self, name: impl Into<String>, detail: impl Into<String>) -> Self {
         self.0.errors.push(Place { pointer: None, parameter: Some(name.into()), detail: detail.into() });
+        self
+    }
+
+    /// Says what is wrong where there is no one place for it.
+    pub(super) fn somewhere(mut self, detail: impl Into<String>) -> Self {
+        self.0.errors.push(Place { pointer: None, parameter: None, detail: detail.into() });
         self
     }
 

@@ -132,7 +132,7 @@ pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Resul
             format!("{} reads {reads}; send the file as the body of POST /v1/kinds/{}/jobs", plugin.kind, plugin.kind);
         return Err(Problem::invalid_input(detail.clone()).at("/input", detail));
     }
-    let webhook = webhook(api, &job.options, |problem, detail| problem.at("/webhook", detail))?;
+    let webhook = webhook(api, &job.options)?;
     let input = check_json(&plugin, Bytes::from(input), "/input").await?;
     let blobs = blobs::named_in(api, caller, &input, "/input").await?;
     let upload = body::write(api.queue.upload(), input).await?;
@@ -140,14 +140,10 @@ pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Resul
     Ok(Wanted { owner: caller.owner(), plugin, options: job.options, payload, blobs, webhook })
 }
 
-/// Who is to be told, if somebody is and may be. `place` says where in the request it stands.
-fn webhook(
-    api: &Api,
-    options: &JobOptions,
-    place: impl Fn(Problem, String) -> Problem,
-) -> Result<Option<NewWebhook>, Problem> {
+/// Who is to be told, if somebody is and may be.
+fn webhook(api: &Api, options: &JobOptions) -> Result<Option<NewWebhook>, Problem> {
     let wanted = options.webhook.as_deref().map(|url| api.webhooks.wanted(url)).transpose();
-    wanted.map_err(|why| place(Problem::invalid_option(format!("webhook: {why}")), why))
+    wanted.map_err(|why| options.place.reject("webhook", why))
 }
 
 /// Submit a job whose input is the body, as it is.
@@ -169,7 +165,7 @@ pub(super) async fn raw(
 ) -> Result<Response, Problem> {
     let plugin = serving(&api, &caller, &kind)?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
-    let webhook = webhook(&api, &options, |problem, detail| problem.in_parameter("webhook", detail))?;
+    let webhook = webhook(&api, &options)?;
     let (payload, text) = take_in(&plugin, api.queue.upload(), &api.limits, &headers, request).await?;
     let named = blobs::named_in(&api, &caller, &text, "").await?;
     let wanted = Wanted { owner: caller.owner(), plugin, options, payload, blobs: named, webhook };

@@ -163,7 +163,11 @@ const FIELDS: [(&str, &str, &[&str]); 10] = [
     ("Preference-Applied", "For how many seconds the host was ready to wait: `wait=N`", &[]),
     ("RateLimit", "What is left to this client, if the host limits that: `\"default\";r=9;t=60`", &[]),
     ("RateLimit-Policy", "How often a client may ask, if the host limits that: `\"default\";q=60;w=60`", &[]),
-    ("Retry-After", "Seconds after which it is worth asking again", &["202", "429", "507"]),
+    (
+        "Retry-After",
+        "Seconds after which it is worth asking again; not there where waiting does not help",
+        &["202", "429"],
+    ),
     ("WWW-Authenticate", "How to say who one is", &["401"]),
 ];
 

@@ -41,7 +41,8 @@ enum WebhookState {
 
 impl WebhookView {
     pub(super) fn new(webhook: Webhook) -> Self {
-        // What stands in the query is often a secret between the client and the receiver; who may look at a job need not know it.
+        // What stands in the query is often a secret between the client and the receiver; who may look at a job need not know it. By
+        // the path a client tells its own webhooks apart.
         let url = match webhook.url.split_once('?') {
             Some((path, _)) => format!("{path}?…"),
             None => webhook.url,
