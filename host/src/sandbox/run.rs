@@ -112,7 +112,7 @@ impl Sandbox {
         let started = Instant::now();
         let deadline = started + call.limits.timeout;
         call.running.start(deadline);
-        let bytes_in = call.input.content.size();
+        let bytes_in = call.input.content.size() + call.blobs.iter().map(Content::size).sum::<u64>();
         let limits = call.limits;
         let scratch = match scratch::prepare(call.scratch.take(), &call.running, &call.on_turn).await {
             Ok(scratch) => scratch,
