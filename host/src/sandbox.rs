@@ -53,9 +53,7 @@ use crate::priority;
 const FUEL_SLICE: u64 = 1_000_000;
 /// Tables of one module. Toolchains that keep references of the host beside their functions make two.
 const TABLES_PER_MODULE_MAX: u32 = 4;
-/// Core instances, memories and tables a component may consist of, per slot of the pool.
-const CORE_INSTANCES_PER_SLOT: u32 = 8;
-/// The most of them one component may have.
+/// Core instances one component may consist of, and tables.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 /// Memories one component may have.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
@@ -264,9 +262,9 @@ fn shape_of(bytes: &[u8], component: &Component) -> Shape {
 
 fn config(capacity: Capacity) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // Also where there is room for one guest alone, as for a check, it may be of many parts.
-    let core_instances =
-        capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT_MAX);
+    // As many as all guests together may have: were there fewer, some jobs of many parts would leave none to those of others.
+    // Instances are no more than counted; tables, like memories, take address space alone until they are used.
+    let core_instances = capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX);
     pool.total_component_instances(capacity.guests_max)
         .total_core_instances(core_instances)
         // Nobody's component may take the place of the others'.
@@ -276,7 +274,6 @@ fn config(capacity: Capacity) -> Config {
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         // One table may be all that the limiter allows to all of a job's.
         .table_elements(meter::TABLE_ELEMENTS_MAX)
-        // Address space alone: were there fewer, some jobs of many memories would leave none to those of others.
         .total_memories(capacity.guests_max.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
         .total_tables(core_instances)
         .total_stacks(capacity.guests_max)

@@ -100,6 +100,18 @@ fn a_guest_reads_the_blobs_its_input_names_and_no_others() {
 }
 
 #[test]
+fn what_an_attempt_took_in_includes_the_blobs_its_input_names() {
+    let host = reader();
+    let (first, second) = (upload(&host, &pattern(500_000)), upload(&host, b"another"));
+    for (named, size) in [(vec![&*first, &first, &second], 500_007), (vec![&*second], 7), (vec![], 0)] {
+        let input = input(&named, &second);
+        let id = host.submit("reader", input.clone());
+        host.output(&id);
+        assert_eq!(host.job(&id)["usage"][0]["bytes_in"], size + input.to_string().len());
+    }
+}
+
+#[test]
 fn a_reference_to_what_is_not_there_is_refused_with_its_place() {
     let host = reader();
     let here = upload(&host, b"here");

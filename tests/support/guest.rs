@@ -69,7 +69,16 @@ pub(crate) fn sleeping(duration: std::time::Duration) -> Vec<u8> {
 }
 
 /// A plugin that also makes so many instances of a module with an empty memory of its own.
-pub(crate) fn crowded(mut component: Vec<u8>, count: u8) -> Vec<u8> {
+pub(crate) fn crowded(component: Vec<u8>, count: u8) -> Vec<u8> {
+    with_parts(component, count, "(module (memory 0))")
+}
+
+/// The same with tables of their own instead of memories.
+pub(crate) fn of_many_parts(component: Vec<u8>, count: u8) -> Vec<u8> {
+    with_parts(component, count, "(module (table 1 funcref))")
+}
+
+fn with_parts(mut component: Vec<u8>, count: u8, part: &str) -> Vec<u8> {
     // A component is a header of 8 bytes and sections: an id, a size in LEB128, and that many bytes.
     let (mut at, mut modules) = (8, 0);
     while at < component.len() {
@@ -78,7 +87,7 @@ pub(crate) fn crowded(mut component: Vec<u8>, count: u8) -> Vec<u8> {
         let size = (0..digits).fold(0, |size, n| size | usize::from(component[at + 1 + n] & 0x7f) << (7 * n));
         at += 1 + digits + size;
     }
-    let module = wat::parse_str("(module (memory 0))").expect("valid");
+    let module = wat::parse_str(part).expect("valid");
     component.extend([1, u8::try_from(module.len()).expect("a small module")]);
     component.extend(module);
     // Core instances, each "instantiate the last module with no arguments".

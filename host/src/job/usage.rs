@@ -41,7 +41,7 @@ pub struct Usage {
     pub parked_ms: u64,
     /// Largest linear memory of all instances together.
     pub memory_bytes_peak: u64,
-    /// Size of the input.
+    /// Size of the input and of the blobs it names, each counted once.
     pub bytes_in: u64,
     /// Size of result and artifacts.
     pub bytes_out: u64,

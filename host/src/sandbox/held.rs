@@ -16,13 +16,13 @@ use super::contract::{Guest, HANDLES_MAX};
 use super::meter::Exceeded;
 use crate::job::Bound;
 
-/// Requests, responses, bodies and lists of fields a guest may hold at a time. The largest is a request, with 32 KiB of its body, its fields
-/// and its trailers: all of them together take some 30 MiB.
-const HTTP_OBJECTS_MAX: usize = 256;
+/// Requests, responses, bodies and lists of fields a guest may hold at a time: four for each connection it may have. The largest is a
+/// request, with 32 KiB of its body, its fields and its trailers: all of them together take some 50 MiB at most.
+const HTTP_OBJECTS_MAX: usize = 128;
 /// Bytes of methods, schemes, authorities and paths of all the requests a guest holds.
 const HTTP_TEXT_BYTES_MAX: usize = 1 << 20;
 /// A guest's list of fields, roughly as it lies in memory. To add more is a trap.
-pub(super) const FIELDS_BYTES_MAX: usize = 32 * 1024;
+pub(super) const FIELDS_BYTES_MAX: usize = 128 * 1024;
 /// A piece of a request's body. Two of them are kept until the connection takes them.
 pub(super) const BODY_CHUNK_BYTES: usize = 16 * 1024;
 

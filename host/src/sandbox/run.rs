@@ -8,7 +8,7 @@ use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
-use super::bounded::{Bounded, OnTurn, Times};
+use super::bounded::{Bounded, OnTurn, Times, blocking};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload};
 use super::grants::Grants;
@@ -112,7 +112,7 @@ impl Sandbox {
         let started = Instant::now();
         let deadline = started + call.limits.timeout;
         call.running.start(deadline);
-        let bytes_in = call.input.content.size();
+        let bytes_in = call.input.content.size() + call.blobs.iter().map(Content::size).sum::<u64>();
         let limits = call.limits;
         let scratch = match scratch::prepare(call.scratch.take(), &call.running, &call.on_turn).await {
             Ok(scratch) => scratch,
@@ -125,17 +125,25 @@ impl Sandbox {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let guest = match Guest::new(
-            &limits,
-            &call.grants,
-            Arc::clone(&call.running),
-            call.new_upload,
-            call.checkpoints,
-            start,
-        ) {
-            Ok(guest) => guest,
-            Err(error) => {
+        let make = {
+            let (grants, running) = (Arc::clone(&call.grants), Arc::clone(&call.running));
+            move || Guest::new(&limits, &grants, running, call.new_upload, call.checkpoints, start)
+        };
+        // A folder on a dead mount may take for ever to open, and this thread has other jobs.
+        let made = if call.grants.folders.is_empty() {
+            Ok(Ok(make()))
+        } else {
+            blocking(&call.running, &call.on_turn, move || Ok(make())).await
+        };
+        let guest = match made {
+            Ok(Ok(Ok(guest))) => guest,
+            Ok(Ok(Err(error))) => {
                 return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
+            }
+            Ok(Err(error)) => return Report::not_started(format!("the host could not begin: {error}")),
+            Err(stopped) => {
+                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, ..Usage::default() };
+                return Report::over(explain(stopped, &limits), usage);
             }
         };
         let mut store = self.store(guest, limits.fuel);

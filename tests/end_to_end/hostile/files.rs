@@ -97,6 +97,7 @@ fn files_that_are_no_components_are_rejected_with_advice() {
     flipped[whole.len() / 3] ^= 0x55;
     // Wherever the flipped byte lands, the file may not be served as something else.
     let host = Host::prepare().with_guest("good", guest::good()).with_guest("flipped", flipped).start();
+    host.measure_usual_time();
     assert!(["rejected", "serving"].iter().any(|state| host.file("flipped.wasm")["state"] == *state));
     host.still_works();
 }
@@ -130,6 +131,7 @@ fn a_file_above_the_size_limit_is_rejected() {
     assert!(guest::echo().len() > size);
     let setup = Host::prepare().with_guest("good", guest::good()).with_guest("large", guest::echo());
     let host = setup.set("plugin_file_bytes_max", size).start();
+    host.measure_usual_time();
     let file = host.file("large.wasm");
     assert_eq!(file["state"], "rejected");
     assert!(file["reason"].as_str().is_some_and(|reason| reason.contains(&size.to_string())), "{file}");

@@ -92,6 +92,18 @@ fn a_flood_of_child_jobs_is_stopped_and_leaves_none() {
 }
 
 #[test]
+fn thousands_of_child_jobs_are_refused_one_by_one() {
+    let run = r#"(loop $more
+          (call $submit_child (text "good") (text "text/plain") (text "") (i32.const 0) (i32.const 0) (i32.const 832))
+          (if (i32.ne (i32.load8_u (i32.const 832)) (i32.const 1)) (then (unreachable)))
+          (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5000))))
+        (return (call $done (text "text/plain") (text "refused")))"#;
+    let (host, attack) = Attack::run(run).succeeds("refused");
+    let queued = host.get("/v1/jobs?kind=good&state=queued").json();
+    assert_eq!(queued["jobs"], json!([]), "{attack}");
+}
+
+#[test]
 fn a_job_that_waits_for_children_it_does_not_have_fails() {
     Attack::run("(i32.store (i32.const 520) (i32.const 1)) (return (i32.const 512))").fails("plugin_error", ());
 }

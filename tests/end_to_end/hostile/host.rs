@@ -25,6 +25,7 @@ fn a_hoarder_of_streams_leaves_the_host_its_files() {
         .with_guest("echo", guest::echo())
         .with_guest("hoarder", hoarder);
     let host = host.with_open_files_max(1024).start();
+    host.measure_usual_time();
     let large = vec![b'x'; 100_000];
     let id = host.submit_raw("hoarder", large.clone());
     host.wait_until(&id, "has taken what it gets, or has failed", |job| {
@@ -54,6 +55,7 @@ fn a_schema_cannot_stop_the_host() {
     ] {
         let attack = Guest { parameters: Some(schema), ..Guest::GOOD };
         let host = Host::prepare().with_guest("good", guest::good()).with_guest("attack", attack.component()).start();
+        host.measure_usual_time();
         // Accepted, refused or rejected: all of it is right, as long as it does not take long.
         let started = Instant::now();
         for _ in 0..3 {
@@ -69,6 +71,7 @@ fn a_schema_cannot_stop_the_host() {
 #[test]
 fn a_deeply_nested_input_does_not_overflow_the_hosts_stack() {
     let host = Host::prepare().with_plugin("message").with_guest("good", guest::good()).start();
+    host.measure_usual_time();
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     host.post("/v1/jobs", format!(r#"{{"kind": "message", "input": {deep}}}"#)).refused(422, "invalid_input");
     host.post("/v1/kinds/message/jobs", deep.clone()).refused(422, "invalid_input");

@@ -74,11 +74,24 @@ fn a_crowd_of_instances_is_rejected() {
 /// Fault: the pool has room for so many memories, and jobs that wait, with as many as a component may have, take them all.
 #[test]
 fn a_crowd_of_many_memories_leaves_room_for_others() {
-    let (all, too_many) =
-        (guest::crowded(guest::sleeping(Duration::from_secs(3600)), 7), guest::crowded(guest::good(), 8));
-    rejected(too_many, &["memories"]);
-    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("crowd", all);
+    rejected(guest::crowded(guest::good(), 8), &["memories"]);
+    leave_room_for_others(guest::crowded(guest::sleeping(Duration::from_secs(3600)), 7));
+}
+
+/// Fault: the same of instances and tables, of which a component may have more.
+#[test]
+fn a_crowd_of_many_parts_leaves_room_for_others() {
+    let parts = |count: u8| guest::of_many_parts(guest::sleeping(Duration::from_secs(3600)), count);
+    rejected(guest::of_many_parts(parts(40), 25), &["instances|tables"]);
+    leave_room_for_others(guest::of_many_parts(parts(40), 15));
+}
+
+/// Lets as many of these wait at a time as may, and shows that another kind has all it needs.
+#[track_caller]
+fn leave_room_for_others(waiting: Vec<u8>) {
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("crowd", waiting);
     let host = setup.set("workers", 1).set("parked_jobs_max", 10).start();
+    host.measure_usual_time();
     let ids: Vec<String> = (0..10).map(|_| host.submit("crowd", Value::Null)).collect();
     ids.iter().for_each(|id| drop(host.wait_for(id, "running")));
     host.still_works();

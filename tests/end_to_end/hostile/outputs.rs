@@ -151,6 +151,7 @@ fn a_job_may_write_more_large_artifacts_than_the_host_may_open_files() {
     };
     let host = Host::prepare().with_guest("good", guest::good()).with_guest("many", many.component());
     let host = host.with_open_files_max(1024).start();
+    host.measure_usual_time();
     let id = host.submit("many", Value::Null);
     assert_eq!(host.output(&id), b"ok");
     assert_eq!(host.artifacts(&id).len(), 1500);

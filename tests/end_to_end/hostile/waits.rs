@@ -1,9 +1,11 @@
 //! Waiting: in every call of the host that can block, for a thousand things, past the deadline, and against its own end.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
+
+use tokio::net::TcpSocket;
 
 use super::{Attack, TIMEOUT};
 use crate::support::guest::Guest;
@@ -154,14 +156,49 @@ fn waiting_for_the_other_end_of_a_connection_is_stopped() {
     Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
 }
 
+/// Listens, and neither takes connections in nor reads: the system answers for it until so many wait.
+fn mute(waiting_max: u32) -> TcpListener {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime starts");
+    let _inside = runtime.enter();
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback can be listened on");
+    let listener = socket.listen(waiting_max).and_then(tokio::net::TcpListener::into_std);
+    listener.expect("loopback can be listened on")
+}
+
 #[test]
-fn sending_to_somebody_who_takes_nothing_is_stopped() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be listened on");
-    let port = listener.local_addr().expect("it listens").port();
-    // Ends with the test's process. What it holds is never read.
-    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
-    let toml = format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {port}\nmethods = [\"POST\"]\n");
-    let line = format!("send http 127.0.0.1:{port} 100000000");
+fn waiting_for_a_connection_is_stopped() {
+    let mute = mute(1);
+    let address = mute.local_addr().expect("it listens");
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let full: Vec<TcpStream> = std::iter::from_fn(connect).take(10).collect();
+    assert!(full.len() < 10, "nobody else is let in");
+    let tcp = format!("[[tcp]]\nhost = \"127.0.0.1\"\nport = {}\n", address.port());
+    let http = format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {}\n", address.port());
+    for (toml, line) in [(tcp, format!("tcp {address} hello")), (http, format!("http GET http {address} /"))] {
+        Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
+    }
+}
+
+#[test]
+fn writing_to_who_does_not_read_is_stopped() {
+    let mute = mute(100);
+    let address = mute.local_addr().expect("it listens");
+    // More than the system keeps for who does not read.
+    let tcp = format!("[[tcp]]\nhost = \"127.0.0.1\"\nport = {}\n", address.port());
+    let http =
+        format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {}\nmethods = [\"POST\"]\n", address.port());
+    for (toml, line) in [(tcp, format!("pour {address} 100000000")), (http, format!("send http {address} 100000000"))] {
+        Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
+    }
+}
+
+#[test]
+fn waiting_for_the_other_sides_keys_is_stopped() {
+    let mute = mute(100);
+    let address = mute.local_addr().expect("it listens");
+    let toml = format!("[[http]]\nhost = \"127.0.0.1\"\nport = {}\n", address.port());
+    let line = format!("http GET https {address} /");
     Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
 }
 

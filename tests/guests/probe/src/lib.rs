@@ -10,6 +10,7 @@
 //! | `count SCHEME AUTHORITY PATH` | answers how long the response's body is |
 //! | `crowd COUNT AUTHORITY PATH` | sends so many requests at once and counts the refused ones |
 //! | `tcp ADDRESS TEXT` | connects, sends the text and a line's end, answers what comes back |
+//! | `pour ADDRESS BYTES` | connects and sends so many bytes |
 //! | `resolve NAME`, `listen ADDRESS`, `udp ADDRESS` | tries it |
 //! | `sleep MS` | waits |
 
@@ -60,6 +61,7 @@ fn answer(line: &str) -> String {
         ["count", scheme, authority, path] => http::count(scheme, authority, path),
         ["crowd", count, authority, path] => http::crowd(count.parse().unwrap_or(0), authority, path),
         ["tcp", address, text] => network::tcp(address, text),
+        ["pour", address, bytes] => network::pour(address, bytes.parse().unwrap_or(0)),
         ["resolve", name] => network::resolve(name),
         ["listen", address] => network::listen(address),
         ["udp", address] => network::udp(address),

@@ -16,6 +16,16 @@ pub(crate) fn tcp(address: &str, text: &str) -> Result<String, String> {
     exchange().map_err(|error: std::io::Error| error.to_string())
 }
 
+/// Connects and sends so many bytes.
+pub(crate) fn pour(address: &str, bytes: usize) -> Result<String, String> {
+    let send = || {
+        let mut stream = TcpStream::connect(address)?;
+        let chunk = [b'x'; 4096];
+        (0..bytes.div_ceil(chunk.len())).try_for_each(|_| stream.write_all(&chunk))
+    };
+    send().map(|()| "sent".into()).map_err(|error: std::io::Error| error.to_string())
+}
+
 /// Looks a name up.
 pub(crate) fn resolve(name: &str) -> Result<String, String> {
     let addresses = (name, 0).to_socket_addrs().map_err(|error| error.to_string())?;
