@@ -13,6 +13,7 @@ mod document;
 mod events;
 mod explain;
 mod host;
+mod hosts;
 mod jobs;
 mod json_job;
 mod kinds;
@@ -45,6 +46,7 @@ use tokio::sync::watch;
 
 use self::access::Door;
 use self::document::Documents;
+pub use self::hosts::Hosts;
 pub use self::origins::Origins;
 use self::problem::Problem;
 pub use self::problem::refusal_of_a_connection;
@@ -87,6 +89,8 @@ pub struct Api {
     pub webhooks: Arc<Webhooks>,
     /// Which pages of other origins may talk to this host.
     pub origins: Origins,
+    /// What this host may be called where it asks for no token.
+    pub hosts: Hosts,
     /// Bounds of a request.
     pub limits: Limits,
     /// Threads that run jobs.

@@ -12,6 +12,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::outbound::HostName;
 use crate::rate::RateLimit;
 use crate::secrets::SecretSource;
 use crate::time::Span;
@@ -24,6 +25,8 @@ const NOT_SETTINGS: &[&str] = &["config", "url", "token", "test_crash_word", "te
 const MIB: u64 = 1 << 20;
 /// Receivers of webhooks.
 const RECEIVERS_MAX: usize = 1_000;
+/// Names of the host.
+const HOSTS_MAX: usize = 100;
 /// Secrets that webhooks are signed with: each makes a signature of every message.
 const SECRETS_MAX: usize = 4;
 
@@ -57,6 +60,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// Origins whose pages may talk to this host, such as `https://app.example.org`, or `*`. None
     pub cors_origins: Vec<String>,
+    /// Names by which clients may ask where no token is needed, besides addresses and `localhost`. None, and with `insecure` all
+    pub hosts: Vec<HostName>,
     /// Connections at a time. `20000`, or fewer if the system allows fewer open files
     pub connections_max: usize,
     /// Requests at a time on one connection of HTTP/2. `200`
@@ -127,7 +132,8 @@ pub struct Config {
     pub webhook_pause_max: Span,
     /// How long a webhook is tried before it is given up. `24h`
     pub webhook_keep_trying: Span,
-    /// Webhooks to one receiver that are not delivered yet, those of unfinished jobs included. `100000`
+    /// Webhooks of each token, or of all clients without one together, to one receiver that are not delivered yet, those of unfinished jobs
+    /// included. `100000`
     pub webhooks_max: usize,
     /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
     pub log: String,
@@ -150,6 +156,7 @@ impl Default for Config {
             body_bytes_max: 256 * MIB,
             rate_limit: RateLimit::default(),
             cors_origins: Vec::new(),
+            hosts: Vec::new(),
             connections_max: 20_000,
             streams_max: 200,
             header_bytes_max: 32 << 10,
@@ -277,6 +284,7 @@ impl Config {
                 self.tls_cert.is_some() == self.tls_key.is_some(),
                 "tls_cert, tls_key: give both, the certificate and its key, or neither",
             ),
+            (self.hosts.len() <= HOSTS_MAX, "hosts: at most 100"),
             (self.connections_max > 0, "connections_max: at least 1"),
             (self.streams_max > 0, "streams_max: at least 1"),
             ((8 << 10..=1 << 20).contains(&self.header_bytes_max), "header_bytes_max: 8192 to 1048576"),

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::clock::Clock;
+use self::clock::{Clock, Jump};
 pub use self::estimate::Estimate;
 use self::estimate::RunTimes;
 use self::holding::Held;
@@ -145,6 +145,7 @@ pub struct Queue {
     turn: Mutex<usize>,
     work: Arc<Notify>,
     due: Notify,
+    clock: Mutex<Clock>,
 }
 
 impl Queue {
@@ -167,6 +168,7 @@ impl Queue {
             turn: Mutex::default(),
             work,
             due: Notify::new(),
+            clock: Mutex::new(Clock::new(Time::now(), std::time::Instant::now())),
         }
     }
 
@@ -347,24 +349,33 @@ impl Queue {
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
     /// kept for too long. `of_kinds` answers which kinds are kept in a way of their own, once that is known. Never returns.
     pub async fn keep_time(&self, of_kinds: impl Fn() -> Option<HashMap<Kind, Retention>>) {
-        let mut clock = Clock::new(Time::now(), std::time::Instant::now());
         loop {
             let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
             // Woken early when a job was scheduled; it may be due before the others.
             let _ = tokio::time::timeout(pause, self.due.notified()).await;
-            let (now, steady) = (Time::now(), std::time::Instant::now());
-            if let Some(jump) = clock.tick(now, steady) {
-                tracing::warn!(
-                    "{jump}; scheduled jobs follow the clock, and for ten minutes nothing is taken away for its age"
-                );
-            }
+            let (now, is_trusted) = self.read_clock();
             if self.store.promote(now) {
                 self.work.notify_waiters();
             }
-            self.tidy(now, of_kinds(), clock.is_trusted(steady)).await;
+            self.tidy(now, of_kinds(), is_trusted).await;
             // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
             self.work.notify_one();
         }
+    }
+
+    /// What time it is, and whether that can be believed: not for a while after the clock was set.
+    pub fn read_clock(&self) -> (Time, bool) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, steady) = (Time::now(), std::time::Instant::now());
+        if let Some(jump) = clock.tick(now, steady) {
+            tracing::warn!(
+                "{jump}; scheduled jobs follow the clock, and for ten minutes nothing is taken away or given up for its age"
+            );
+            if let Jump::Back(by) = jump {
+                self.store.set_webhooks_back(by);
+            }
+        }
+        (now, clock.is_trusted(steady))
     }
 
     /// Each by itself: where one of them fails, the others still make room.

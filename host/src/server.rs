@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Api, Origins};
+use crate::api::{self, Api, Hosts, Origins};
 use crate::config::Config;
 use crate::connections::{self, Certificate, Door};
 use crate::job::{Backoff, Persistence};
@@ -51,6 +51,7 @@ impl Server {
         let certificate = certificate(config)?;
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let origins = Origins::new(&config.cors_origins).map_err(anyhow::Error::msg).context("cors_origins")?;
+        let hosts = Hosts::new(&config.hosts, config.insecure || origins.are_all());
         let webhooks = webhook_settings(config)?;
         let is_tls = tls.is_some();
         // The address first: if it is taken, nothing has been touched.
@@ -101,6 +102,7 @@ impl Server {
             rate_limit: config.rate_limit.0,
             webhooks,
             origins,
+            hosts,
             limits: api_limits(config),
             workers: config.worker_count(),
             stopping: stopping.subscribe(),
@@ -273,7 +275,7 @@ fn webhook_settings(config: &Config) -> anyhow::Result<webhooks::Settings> {
         receivers: config.webhooks.clone(),
         secrets: config.webhook_secrets.iter().enumerate().map(read).collect::<anyhow::Result<_>>()?,
         timeout: config.webhook_timeout.0,
-        persistence: Persistence { backoff, longest: config.webhook_keep_trying.0 },
+        persistence: Persistence { backoff, longest: config.webhook_keep_trying.0, may_end: true },
         open_max: config.webhooks_max,
     })
 }

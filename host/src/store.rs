@@ -61,7 +61,7 @@ use self::space::Room;
 pub use self::transfer::TransferError;
 pub use self::uploads::{Share, UPLOADS_MAX};
 pub use self::verify::{Verdict, verify};
-pub use self::webhooks::{NewWebhook, WebhookCounts, WebhookTry};
+pub use self::webhooks::{NewWebhook, Slots, WebhookCounts, WebhookTry};
 use self::writer::Change;
 use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
 use crate::time::Time;

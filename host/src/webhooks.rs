@@ -24,13 +24,17 @@ pub use self::signature::{Secret, SecretError};
 use crate::job::{Job, JobId, Persistence, Standing, State, Tried, Webhook};
 use crate::metrics;
 use crate::queue::Queue;
-use crate::store::{NewWebhook, StoreError, WebhookTry};
+use crate::store::{NewWebhook, Slots, Store, StoreError, WebhookTry};
 use crate::time::Time;
 
 /// Deliveries under way at a time.
 const UNDER_WAY_MAX: usize = 128;
 /// Of these, to one receiver.
 const EACH_MAX: usize = 8;
+/// Of these, kept for receivers to which none is under way: a dozen that do not answer do not take the rest.
+const KEPT: usize = 32;
+/// How long one is left alone of which nothing could be recorded.
+const PUT_BACK_PAUSE: Duration = Duration::from_secs(5);
 /// How often time is looked at when nothing is due before: the wall clock may jump.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -44,7 +48,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Pauses between tries, and their end.
     pub persistence: Persistence,
-    /// Webhooks to one receiver that are not delivered yet, those of unfinished jobs included.
+    /// Webhooks of one token, or of all clients without one together, to one receiver that are not delivered yet, those of unfinished jobs
+    /// included.
     pub open_max: usize,
 }
 
@@ -77,11 +82,10 @@ impl Webhooks {
         let store = self.queue.store();
         let mut under_way = JoinSet::new();
         while !*stopping.borrow_and_update() {
-            let room = UNDER_WAY_MAX - under_way.len();
-            for (id, webhook) in store.take_webhooks(EACH_MAX, room, Time::now()) {
+            for (id, webhook) in store.take_webhooks(slots(under_way.len()), Time::now()) {
                 under_way.spawn(Arc::clone(&self).deliver(id, webhook));
             }
-            let next = store.next_webhook_due(EACH_MAX, Time::now()).filter(|_| under_way.len() < UNDER_WAY_MAX);
+            let next = store.next_webhook_due(slots(under_way.len()), Time::now());
             tokio::select! {
                 Some(ended) = under_way.join_next() => note_end(ended),
                 () = store.webhooks_due() => {}
@@ -97,24 +101,30 @@ impl Webhooks {
     /// Tries once, and records what came of it.
     async fn deliver(self: Arc<Self>, id: JobId, webhook: Webhook) {
         let began = Instant::now();
+        let mut in_hand = InHand { store: self.queue.store(), id, number: webhook.number, is_recorded: false };
         let Some(tried) = self.attempt(id, &webhook).await else { return };
         let mut random = [0; 4];
         // Without jitter a crowd comes back as a crowd, which is no reason not to come back.
         let jitter =
             getrandom::fill(&mut random).map_or(0.0, |()| f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX));
-        let (number, persistence) = (webhook.number, self.settings.persistence);
-        let a_try = WebhookTry { number, tried, persistence, jitter, now: Time::now() };
-        match self.queue.store().webhook_tried(id, a_try).await {
+        let (now, may_end) = self.queue.read_clock();
+        let (number, persistence) = (webhook.number, Persistence { may_end, ..self.settings.persistence });
+        let a_try = WebhookTry { number, tried, persistence, jitter, now };
+        let recorded = self.queue.store().webhook_tried(id, a_try).await;
+        in_hand.is_recorded = recorded.is_ok();
+        match recorded {
             Ok(Some(after)) => note_try(id, &after, began.elapsed()),
             // The job was deleted or reopened meanwhile: nobody waits for this any more.
             Ok(None) => {}
             // It is still due on disk, and found there at the next start.
             Err(StoreError::Closed) => {}
-            Err(error) => tracing::error!(job.id = %id, %error, "what came of a webhook was not recorded"),
+            Err(error) => {
+                tracing::error!(job.id = %id, %error, "what came of a webhook was not recorded; it is tried again");
+            }
         }
     }
 
-    /// Sends it. Nothing if there is nothing to be told any more.
+    /// Sends it. Nothing if this end of the job is not to be told any more.
     async fn attempt(&self, id: JobId, webhook: &Webhook) -> Option<Tried> {
         let failed = |why: String| Some(Tried::Failed(why, None));
         let job = match self.queue.store().get(id) {
@@ -122,6 +132,13 @@ impl Webhooks {
             Ok(_) => return None,
             Err(error) => return failed(error.to_string()),
         };
+        // After the job: had it been given another life and another end meanwhile, that one would go out under this one's id, and the
+        // receiver would take the next message for a repetition.
+        match self.queue.store().webhook(id) {
+            Ok(Some(now)) if now.number == webhook.number => {}
+            Ok(_) => return None,
+            Err(error) => return failed(error.to_string()),
+        }
         let allowed = Url::parse(&webhook.url).and_then(|url| {
             receivers::allowing(&self.settings.receivers, &url.place).map(|receiver| (url, receiver.private))
         });
@@ -133,11 +150,8 @@ impl Webhooks {
         let (message, timestamp) = (webhook.message_id(id), Time::now().0.div_euclid(1_000));
         let body = self.body(job);
         let signature = signature::sign(&self.settings.secrets, &message, timestamp, &body);
-        let sending = send::send(&url, private, Message { id: message, timestamp, signature, body });
-        match tokio::time::timeout(self.settings.timeout, sending).await {
-            Ok(tried) => Some(tried),
-            Err(_) => failed(format!("no answer within {} ms", self.settings.timeout.as_millis())),
-        }
+        let message = Message { id: message, timestamp, signature, body };
+        Some(send::send(&url, private, message, self.settings.timeout).await)
     }
 
     fn body(&self, job: Job) -> Bytes {
@@ -148,6 +162,27 @@ impl Webhooks {
         };
         let body = Body { r#type: kind, timestamp: job.finished_at, data: (self.as_json)(job) };
         serde_json::to_vec(&body).expect("a text, a moment and a JSON value can be written").into()
+    }
+}
+
+fn slots(under_way: usize) -> Slots {
+    Slots { each_max: EACH_MAX, free: UNDER_WAY_MAX - under_way, kept: KEPT }
+}
+
+/// A webhook in somebody's hands. Let go of without a record, by a panic or a disk that refuses, it is due again soon.
+struct InHand<'a> {
+    store: &'a Store,
+    id: JobId,
+    number: u32,
+    is_recorded: bool,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        // Recorded, it may be due, and in other hands, already.
+        if !self.is_recorded {
+            self.store.put_webhook_back(self.id, self.number, Time::now().after(PUT_BACK_PAUSE));
+        }
     }
 }
 
@@ -182,6 +217,6 @@ fn note_try(id: JobId, after: &Webhook, took: Duration) {
 
 fn note_end(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a delivery panicked; it is tried again after the next start");
+        tracing::error!(%error, "a delivery panicked; it is tried again");
     }
 }

@@ -91,3 +91,44 @@ fn an_origin_that_is_none_is_an_error_that_names_it() {
     let exit = Host::prepare().set("cors_origins", "[\"https://app.example/\"]").start_in_vain();
     assert!(!exit.status.success() && exit.stderr.contains("app.example/"), "{}", exit.stderr);
 }
+
+/// Fault: a page has its own name lead to this machine, so that to the browser, and by `Origin` and `Host`, it is the host's own.
+#[test]
+fn a_page_whose_name_was_made_to_lead_here_can_neither_read_nor_change_anything() {
+    let rebound = |host: &Host, method: Method, path: &str, name: &str| {
+        let port = host.process().address().rsplit(':').next().expect("a port").to_owned();
+        let request = host.request(method, path).header("host", format!("{name}:{port}"));
+        Answer::of(request.header("origin", format!("http://{name}:{port}")))
+    };
+    let closed = Host::start();
+    for (method, path) in [
+        (Method::POST, "/v1/kinds/good/jobs"),
+        (Method::GET, "/v1/jobs"),
+        (Method::GET, "/v1/ws"),
+        (Method::GET, "/metrics"),
+        (Method::GET, "/openapi.json"),
+        (Method::POST, "/v1/kinds/good/pause"),
+    ] {
+        let answer = rebound(&closed, method.clone(), path, "evil.example");
+        answer.refused(421, "foreign_host");
+        assert!(answer.json()["detail"].as_str().is_some_and(|detail| detail.contains("hosts")), "{method} {path}");
+    }
+    assert_eq!(closed.get("/v1/jobs").json()["jobs"], Value::Array(Vec::new()));
+    assert_eq!(rebound(&closed, Method::GET, "/healthz", "evil.example").status, 200, "it shows nothing of jobs");
+    for own in ["localhost", "127.0.0.1", "app.localhost"] {
+        assert_eq!(rebound(&closed, Method::POST, "/v1/kinds/good/jobs", own).status, 202, "{own}");
+    }
+
+    let named = Host::prepare().with_guest("good", guest::good()).set("hosts", "[\"Jobs.Example\"]").start();
+    assert_eq!(rebound(&named, Method::POST, "/v1/kinds/good/jobs", "jobs.example").status, 202);
+    rebound(&named, Method::POST, "/v1/kinds/good/jobs", "evil.example").refused(421, "foreign_host");
+
+    // The operator has opted out; whoever holds a token acts by that and not by standing on the right machine.
+    let open = Host::prepare().with_guest("good", guest::good()).set("insecure", "true").start();
+    assert_eq!(rebound(&open, Method::POST, "/v1/kinds/good/jobs", "any.example").status, 202);
+    let setup = Host::prepare().with_guest("good", guest::good());
+    let token = setup.new_token(&[]);
+    let guarded = setup.start();
+    let request = guarded.request_as(&token, Method::GET, "/v1/jobs").header("host", "any.example");
+    assert_eq!(Answer::of(request).status, 200);
+}

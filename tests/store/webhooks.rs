@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use dropforge::job::{Backoff, Ended, JobId, Persistence, Standing, State, Tried, Webhook};
-use dropforge::store::{NewJob, NewWebhook, StoreError, WebhookCounts, WebhookTry};
+use dropforge::job::{Backoff, Ended, JobId, Owner, Persistence, Standing, State, Tried, Webhook};
+use dropforge::store::{NewJob, NewWebhook, Slots, StoreError, WebhookCounts, WebhookTry};
 use dropforge::time::Time;
 use futures_util::future::join_all;
 
 use crate::parts::{NOW, assert_refused, at, job, no_limit, permanent, transient};
 use crate::place::Place;
+
+const ALL: Slots = Slots { each_max: usize::MAX, free: usize::MAX, kept: 0 };
+const ONE: Slots = Slots { each_max: 1, free: 1, kept: 0 };
 
 /// A promise to this receiver, which may have so many open.
 pub(crate) fn promise(receiver: &str, open_max: usize) -> NewWebhook {
@@ -21,7 +24,7 @@ fn telling(receiver: &str) -> NewJob {
 
 fn a_try(number: u32, tried: Tried, now: Time) -> WebhookTry {
     let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
-    let persistence = Persistence { backoff, longest: Duration::from_secs(3_600) };
+    let persistence = Persistence { backoff, longest: Duration::from_secs(3_600), may_end: true };
     WebhookTry { number, tried, persistence, jitter: 0.0, now }
 }
 
@@ -35,7 +38,7 @@ impl Place {
     }
 
     fn taken(&self, now: Time) -> Vec<JobId> {
-        self.take_webhooks(usize::MAX, usize::MAX, now).into_iter().map(|(id, _)| id).collect()
+        self.take_webhooks(ALL, now).into_iter().map(|(id, _)| id).collect()
     }
 
     async fn tried(&self, id: JobId, tried: Tried, now: Time) -> Option<Webhook> {
@@ -99,7 +102,7 @@ async fn what_was_in_somebodys_hands_is_due_again_after_a_reopen_and_tries_are_r
     assert_eq!(place.webhook_counts(), counts(0, 2, 0));
     assert_eq!((place.kept(first), place.kept(second).tries), (after, 0));
     assert_eq!(place.taken(at(1)), [second]);
-    assert_eq!(place.next_webhook_due(usize::MAX, at(1)), Some(Duration::from_secs(1)));
+    assert_eq!(place.next_webhook_due(ALL, at(1)), Some(Duration::from_secs(1)));
     assert_eq!(place.taken(at(2)), [first]);
     place.tried(first, Tried::Delivered, at(3)).await;
     place.tried(second, Tried::Unwanted("gone".to_owned()), at(3)).await;
@@ -115,14 +118,14 @@ async fn a_reopened_job_owes_its_next_end_and_a_late_answer_about_the_last_one_c
     let place = Place::new().await;
     let id = place.add(telling("r")).await;
     place.end(&place.take("a"), permanent()).await;
-    let old = place.take_webhooks(1, 1, NOW).pop().expect("it is due").1;
+    let old = place.take_webhooks(ONE, NOW).pop().expect("it is due").1;
     place.retry(id, u64::MAX).await.expect("it has failed");
     assert_eq!((place.kept(id).standing, place.webhook_counts()), (Standing::Waiting, counts(1, 0, 0)));
     let late = place.webhook_tried(id, a_try(old.number, Tried::Delivered, at(1))).await;
     assert_eq!(late.expect("the disk works"), None);
     let place = place.reopened().await;
     place.end(&place.take("a"), Ended::Succeeded).await;
-    let (_, new) = place.take_webhooks(1, 1, at(1)).pop().expect("it is due");
+    let (_, new) = place.take_webhooks(ONE, at(1)).pop().expect("it is due");
     assert_ne!(new.message_id(id), old.message_id(id));
     assert_eq!(new.tries, 0);
     place.tried(id, Tried::Delivered, at(2)).await.expect("this one is wanted");
@@ -166,7 +169,82 @@ async fn of_two_hundred_that_race_for_fifty_places_of_a_receiver_fifty_are_promi
     let claimed = place.take("a");
     place.end(&claimed, Ended::Succeeded).await;
     assert_refused(place.submit(fifty("r"), no_limit()).await, full);
-    place.take_webhooks(1, 1, NOW);
+    place.take_webhooks(ONE, NOW);
     place.tried(claimed.job.id, Tried::Delivered, NOW).await;
     place.submit(fifty("r"), no_limit()).await.expect("there is a place again");
+}
+
+/// Fault: while the commit of a retry is being flushed, memory says that the old end is due, and the record is about the new one.
+/// Whoever tells the old end under the new id keeps the receiver from ever hearing of the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_retry_is_flushed_the_end_to_come_is_in_nobodys_hands() {
+    let place = Place::new().await;
+    for round in 1..=50 {
+        let id = place.add(telling("r")).await;
+        place.end(&place.take("a"), permanent()).await;
+        let (retried, ()) = tokio::join!(place.retry(id, u64::MAX), async {
+            // The writer has its own thread; this one looks as long as the flush takes.
+            while place.kept(id).number == 1 || place.webhook_counts().waiting == 0 {
+                for (_, webhook) in place.take_webhooks(ALL, NOW) {
+                    assert!(webhook.is_due(1), "round {round}: {webhook:?}");
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        retried.expect("it has failed");
+        assert_eq!((place.kept(id).standing, place.webhook_counts()), (Standing::Waiting, counts(1, 0, 0)));
+        place.end(&place.take("a"), Ended::Succeeded).await;
+        assert_eq!(place.taken(NOW), [id], "and then the new end is to be told");
+        place.tried(id, Tried::Delivered, NOW).await.expect("it is wanted");
+    }
+}
+
+/// Fault: one token has as many webhooks open as a receiver may have, and all others are refused.
+#[tokio::test]
+async fn each_who_submits_has_places_of_their_own_across_restarts() {
+    let place = Place::new().await;
+    let of = |owner: Option<Owner>| {
+        let new = NewJob { webhook: Some(promise("r", 2)), ..job("a") };
+        NewJob { job: dropforge::job::Job { owner, ..new.job }, ..new }
+    };
+    let (one, other) = (Some(Owner::new(1)), Some(Owner::new(2)));
+    let full = |error: &StoreError| matches!(error, StoreError::TooManyWebhooks { open_max: 2, .. });
+    let (first, second, third) = tokio::join!(
+        place.submit(of(one), no_limit()),
+        place.submit(of(one), no_limit()),
+        place.submit(of(one), no_limit())
+    );
+    let first = first.expect("accepted").id;
+    assert!(second.is_ok());
+    assert_refused(third, full);
+    place.add(of(other)).await;
+    place.add(of(None)).await;
+    // A try that failed, and a restart, leave each one's as it was.
+    place.cancel(first, None, NOW).await.expect("unfinished");
+    assert_eq!(place.taken(NOW), [first]);
+    place.tried(first, failed(), NOW).await.expect("it is wanted");
+    assert_refused(place.submit(of(one), no_limit()).await, full);
+    let place = place.reopened().await;
+    assert_refused(place.submit(of(one), no_limit()).await, full);
+    place.add(of(other)).await;
+    assert_refused(place.submit(of(other), no_limit()).await, full);
+    place.add(of(None)).await;
+    assert_eq!(place.taken(at(5)), [first]);
+    place.tried(first, Tried::Delivered, at(5)).await.expect("it is wanted");
+    place.add(of(one)).await;
+}
+
+#[tokio::test]
+async fn what_was_put_back_is_due_again() {
+    let place = Place::new().await;
+    let id = place.add(telling("r")).await;
+    place.end(&place.take("a"), permanent()).await;
+    assert_eq!(place.taken(NOW), [id]);
+    place.put_webhook_back(id, 1, at(5));
+    assert_eq!((place.taken(at(4)), place.webhook_counts()), (Vec::new(), counts(0, 1, 0)));
+    assert_eq!(place.taken(at(5)), [id]);
+    // Recorded meanwhile: there is nothing to put back.
+    place.tried(id, Tried::Delivered, at(6)).await.expect("it is wanted");
+    place.put_webhook_back(id, 1, at(7));
+    assert_eq!(place.webhook_counts(), counts(0, 0, 0));
 }

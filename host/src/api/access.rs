@@ -241,6 +241,9 @@ async fn admit(
     path: Option<&str>,
     request: &mut Request,
 ) -> Result<(), Problem> {
+    if caller.token.is_none() && need != Need::Nothing && !api.hosts.cover(request.uri(), request.headers()) {
+        return Err(Problem::foreign_host());
+    }
     // With a token a page shows that it was given one; without, it would act by standing on the right machine.
     let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD) && path != Some(WEB_SOCKET);
     if caller.token.is_none() && !changes_nothing && api.origins.are_crossed_by(request.uri(), request.headers()) {

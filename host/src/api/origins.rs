@@ -22,7 +22,8 @@ impl Origins {
         origins.iter().map(|origin| parse(origin)).collect::<Result<_, _>>().map(Self)
     }
 
-    fn are_all(&self) -> bool {
+    /// Whether every page may.
+    pub fn are_all(&self) -> bool {
         self.0.iter().any(|origin| origin == "*")
     }
 

@@ -18,6 +18,9 @@ use crate::time::Time;
 
 /// Nobody is told to wait for longer, in seconds: more may have changed by then.
 const RETRY_MAX: u32 = 3600;
+/// A place is free again once a receiver takes what it is told, or a job is deleted. Both are up to others, so this is no estimate but
+/// how often, in seconds, it is worth a look.
+const LOOK_AGAIN_AT_RECEIVER: u32 = 60;
 
 /// A refusal: what was wrong, for programs (`code`, the end of `type`) and for people (`detail`, with what to do).
 #[derive(Debug)]
@@ -128,6 +131,14 @@ impl Problem {
     pub(super) fn foreign_origin() -> Self {
         let detail = "a page of this origin may not use this host; its operator can allow it by cors_origins";
         Self::new(StatusCode::FORBIDDEN, "foreign_origin", "Not from this page", detail).in_parameter("Origin", detail)
+    }
+
+    /// It was asked under a name that is not known to be this host's.
+    pub(super) fn foreign_host() -> Self {
+        let detail = "this host asks for no token, and so answers to addresses, localhost and the names in its setting hosts alone: any page \
+                      could have another name lead here; its operator can add the name to hosts, or make a token";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", "Not a name of this host", detail)
+            .in_parameter("Host", detail)
     }
 
     fn too_many_connections() -> Self {
@@ -383,10 +394,11 @@ impl From<StoreError> for Problem {
             }
             StoreError::TooManyWebhooks { .. } => {
                 let detail = format!(
-                    "{error}, the most this host keeps for one receiver; submit without webhook, or try again later"
+                    "{error}, the most one token may have there, as may all clients without one together (webhooks_max); submit without \
+                     webhook, or try again later"
                 );
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_webhooks", "Too many webhooks", detail)
-                    .retry_after(60)
+                    .retry_after(LOOK_AGAIN_AT_RECEIVER)
             }
             StoreError::TooManyUploads => {
                 let detail = "as many uploads are kept here as may be; those that no job names go after a while";

@@ -74,6 +74,15 @@ pub struct Persistence {
     pub backoff: Backoff,
     /// From when it was due until it is given up.
     pub longest: Duration,
+    /// Whether it may be given up for its age now: not while nobody knows what time it is.
+    pub may_end: bool,
+}
+
+impl Standing {
+    /// Whether it is to be delivered, now or later.
+    pub fn is_due(self) -> bool {
+        matches!(self, Standing::Due { .. })
+    }
 }
 
 impl Webhook {
@@ -90,6 +99,11 @@ impl Webhook {
     /// Whether it may still be tried, now or once the job has ended.
     pub fn is_open(&self) -> bool {
         matches!(self.standing, Standing::Waiting | Standing::Due { .. })
+    }
+
+    /// Whether this end of the job is to be told.
+    pub fn is_due(&self, number: u32) -> bool {
+        self.number == number && matches!(self.standing, Standing::Due { .. })
     }
 
     /// The webhook of a job that has ended at this moment.
@@ -121,7 +135,7 @@ impl Webhook {
             Tried::Failed(words, advice) => {
                 self.last_error = Some(shorten(words, ERROR_BYTES_MAX));
                 let last_at = since.after(persistence.longest);
-                self.standing = if now >= last_at && self.tries >= TRIES_MIN {
+                self.standing = if persistence.may_end && now >= last_at && self.tries >= TRIES_MIN {
                     Standing::GivenUp { at: now }
                 } else {
                     let pause = persistence.backoff.pause(self.tries, jitter);
@@ -144,6 +158,7 @@ mod tests {
     const PERSISTENCE: Persistence = Persistence {
         backoff: Backoff { first: Duration::from_secs(5), longest: HOUR },
         longest: Duration::from_secs(86_400),
+        may_end: true,
     };
 
     fn due() -> Webhook {
@@ -192,6 +207,20 @@ mod tests {
             now = next_try_at;
         }
         assert_eq!(failed(webhook, None, now).standing, Standing::GivenUp { at: now });
+    }
+
+    /// Fault: a clock that is a day ahead for a minute, and everything that is due is given up in it.
+    #[test]
+    fn nothing_is_given_up_while_the_clock_is_not_believed() {
+        let (mut webhook, mut now) = (due(), Time(2 * 86_400_000));
+        let disbelieving = Persistence { may_end: false, ..PERSISTENCE };
+        for _ in 0..20 {
+            webhook = webhook.after_try(Tried::Failed(String::new(), Some(HOUR * 100)), &disbelieving, 0.0, now);
+            let Standing::Due { next_try_at, .. } = webhook.standing else { panic!("{webhook:?}") };
+            assert!((Duration::from_secs(5)..=HOUR).contains(&next_try_at.since(now)), "{webhook:?}");
+            now = next_try_at;
+        }
+        assert_eq!(failed(webhook, None, now).standing, Standing::GivenUp { at: now }, "believed again");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +18,8 @@ use super::{HostName, Place, Scheme, is_public};
 
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
+/// How long an address is waited for before the next one is tried beside it (RFC 8305).
+const NEXT_AFTER: Duration = Duration::from_millis(250);
 
 /// Whom to trust: the certificate authorities that browsers trust, built in.
 static TLS: LazyLock<TlsConnector> = LazyLock::new(|| {
@@ -94,18 +99,32 @@ fn allowed(found: impl Iterator<Item = SocketAddr>, private: bool) -> Resolved {
 }
 
 async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let stream = first_to_answer(addresses, TcpStream::connect, NEXT_AFTER).await?;
+    // Small requests should not wait for more.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Tries addresses in their order, each as soon as the one before it has failed, or has not answered for `next_after`; those before it
+/// may still win.
+async fn first_to_answer<T, F: Future<Output = io::Result<T>>>(
+    addresses: &[SocketAddr],
+    connect: impl Fn(SocketAddr) -> F,
+    next_after: Duration,
+) -> io::Result<T> {
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Small requests should not wait for more.
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => failed = error,
+    let (mut left, mut tries) = (addresses.iter(), FuturesUnordered::new());
+    loop {
+        tries.extend(left.next().map(|address| connect(*address)));
+        tokio::select! {
+            ended = tries.next() => match ended {
+                Some(Ok(connected)) => return Ok(connected),
+                Some(Err(error)) => failed = error,
+                None => return Err(failed),
+            },
+            () = tokio::time::sleep(next_after), if left.len() > 0 => {}
         }
     }
-    Err(failed)
 }
 
 #[cfg(test)]
@@ -129,6 +148,30 @@ mod tests {
         assert_eq!(allowed_of(&mixed, true).len(), mixed.len());
         assert_eq!(allowed_of(&["169.254.169.254", "::ffff:127.0.0.1", "fd00::1"], false), Vec::<String>::new());
         assert_eq!(allowed_of(&[], true), Vec::<String>::new());
+    }
+
+    /// What trying these comes to: 1 and 2 answer, 3 is taken and does not answer, and the rest refuse.
+    async fn tried(last: &[u8]) -> Option<u8> {
+        let addresses: Vec<_> = last.iter().map(|last| SocketAddr::from(([127, 0, 0, *last], 80))).collect();
+        let connect = |address: SocketAddr| async move {
+            match address.ip() {
+                std::net::IpAddr::V4(ip) if ip.octets()[3] < 3 => Ok(ip.octets()[3]),
+                std::net::IpAddr::V4(ip) if ip.octets()[3] == 3 => std::future::pending().await,
+                _ => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+            }
+        };
+        let first = first_to_answer(&addresses, connect, Duration::from_millis(1));
+        tokio::time::timeout(Duration::from_secs(10), first).await.ok()?.ok()
+    }
+
+    /// Fault: the first of a name's addresses swallows what is sent to it, and no other is ever tried.
+    #[tokio::test]
+    async fn one_dead_address_does_not_keep_a_name_from_being_reached() {
+        assert_eq!(tried(&[3, 1, 2]).await, Some(1));
+        assert_eq!(tried(&[9, 3, 9, 3, 2]).await, Some(2));
+        assert_eq!(tried(&[1, 3]).await, Some(1));
+        assert_eq!(tried(&[9, 9]).await, None);
+        assert_eq!(tried(&[]).await, None);
     }
 
     #[test]

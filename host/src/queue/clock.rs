@@ -4,6 +4,7 @@
 //! What cannot be undone must not: a machine that believes for a minute to be in another year would otherwise lose every
 //! result to retention.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::time::Time;
@@ -12,6 +13,23 @@ use crate::time::Time;
 const JUMP_MIN: Duration = Duration::from_secs(10);
 /// How long nothing is taken away after a jump: time enough for the clock to be set right.
 const HOLD: Duration = Duration::from_secs(10 * 60);
+
+/// By how much the wall clock was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Jump {
+    Forward(Duration),
+    Back(Duration),
+}
+
+impl fmt::Display for Jump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (by, direction) = match self {
+            Jump::Forward(by) => (by, "forward"),
+            Jump::Back(by) => (by, "back"),
+        };
+        write!(f, "the wall clock jumped {direction} by {} seconds", by.as_secs())
+    }
+}
 
 /// Compares the wall clock with one that cannot be set.
 #[derive(Debug)]
@@ -26,8 +44,8 @@ impl Clock {
         Self { wall, steady, held_until: None }
     }
 
-    /// Reads both clocks. After a jump, a sentence about it that is worth a line in the log.
-    pub(super) fn tick(&mut self, wall: Time, steady: Instant) -> Option<String> {
+    /// Reads both clocks, and says whether the wall clock has jumped since it did last.
+    pub(super) fn tick(&mut self, wall: Time, steady: Instant) -> Option<Jump> {
         let expected = self.wall.after(steady.duration_since(self.steady));
         (self.wall, self.steady) = (wall, steady);
         let (ahead, behind) = (wall.since(expected), expected.since(wall));
@@ -35,8 +53,7 @@ impl Clock {
             return None;
         }
         self.held_until = Some(steady + HOLD);
-        let (by, direction) = if ahead > behind { (ahead, "forward") } else { (behind, "back") };
-        Some(format!("the wall clock jumped {direction} by {} seconds", by.as_secs()))
+        Some(if ahead > behind { Jump::Forward(ahead) } else { Jump::Back(behind) })
     }
 
     /// Whether what is only a matter of age can be taken away.
@@ -58,10 +75,11 @@ mod tests {
         assert_eq!(clock.tick(Time(1_014_900), after(6)), None);
         assert!(clock.is_trusted(after(6)));
         let forward = clock.tick(Time(1_025_900), after(7)).expect("ten seconds are a jump");
-        assert!(forward.contains("forward by 10 seconds"), "{forward}");
+        assert_eq!(forward, Jump::Forward(Duration::from_secs(10)));
+        assert!(forward.to_string().contains("forward by 10 seconds"), "{forward}");
         assert!(!clock.is_trusted(after(7)) && clock.is_trusted(after(607)));
         let back = clock.tick(Time(0), after(8)).expect("so is this");
-        assert!(back.contains("back by"), "{back}");
+        assert!(back.to_string().contains("back by"), "{back}");
         assert!(!clock.is_trusted(after(607)));
     }
 }

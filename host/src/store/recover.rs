@@ -23,7 +23,11 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
     for entry in disk.db.scan_prefix(record::WEBHOOK_PREFIX) {
         let (key, sealed) = entry?;
         match (record::webhook_id(&key), record::decode::<Webhook>(&sealed)) {
-            (Some(id), Ok(webhook)) => index.webhooks.set(id, Some(&webhook)),
+            (Some(id), Ok(webhook)) => {
+                // Whose it is stands with the job, and counts for as long as it is open. A job that cannot be read is complained of below.
+                let job = if webhook.is_open() { record::read_job(&disk.db, id).ok().flatten() } else { None };
+                index.webhooks.set(id, job.and_then(|record| record.job.owner), Some(&webhook));
+            }
             (None, Ok(_)) => {}
             (id, Err(error)) => {
                 id.into_iter().for_each(|id| index.webhooks.set_aside(id));

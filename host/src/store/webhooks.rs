@@ -13,8 +13,11 @@ use super::record::{self, Record};
 use super::writer::{Change, Group};
 use super::writes::Writes;
 use super::{Store, StoreError};
-use crate::job::{JobId, Persistence, Tried, Webhook};
+use crate::job::{JobId, Owner, Persistence, Tried, Webhook};
 use crate::time::Time;
+
+/// How long one is left alone that the disk did not give.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
 /// A webhook to be promised with a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +26,26 @@ pub struct NewWebhook {
     pub url: String,
     /// Scheme, host and port of the URL.
     pub receiver: String,
-    /// Open webhooks the receiver may have, this one included.
+    /// Open webhooks to the receiver that one who submits may have, this one included. All without a token are one.
     pub open_max: usize,
+}
+
+/// How many webhooks may be in somebody's hands at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Slots {
+    /// Of one receiver, those already handed out included.
+    pub each_max: usize,
+    /// In all, besides those already handed out.
+    pub free: usize,
+    /// Of these, for receivers of which none is handed out.
+    pub kept: usize,
+}
+
+impl Slots {
+    /// Whether a receiver of which so many are handed out may have one more.
+    fn are_open_to(self, taken: usize) -> bool {
+        taken < self.each_max && self.free > if taken > 0 { self.kept } else { 0 }
+    }
 }
 
 /// How many webhooks stand where.
@@ -54,34 +75,60 @@ pub struct WebhookTry {
 }
 
 impl Store {
-    /// A job's webhook, if it has one. For people: it may be a commit ahead of the job.
+    /// A job's webhook, if it has one, as the last durable commit left it.
     pub fn webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
-        if !self.disk.index().webhooks.knows(id) {
-            return Ok(None);
-        }
-        match record::read(&self.disk.db, &record::webhook_key(id)) {
+        match self.durable_webhook(id) {
             // Said at open. Everything else about the job can still be looked at.
             Err(StoreError::Damaged(_)) => Ok(None),
-            read => read,
+            durable => durable,
         }
     }
 
-    /// Hands out up to `most` webhooks that are due, at most `each_max` of one receiver at a time, those already handed out
-    /// included. Each is to be answered by [`Store::webhook_tried`]. Costs no flush.
-    pub fn take_webhooks(&self, each_max: usize, most: usize, now: Time) -> Vec<(JobId, Webhook)> {
+    fn durable_webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
+        // Read first: what a commit changes in between is then seen to be in flight, or is durable.
+        let known = self.disk.index().webhooks.knows(id);
+        let newest = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+        match self.disk.index().webhooks.in_flight.get(&id) {
+            Some(before) => Ok(before.clone()),
+            None => newest,
+        }
+    }
+
+    /// Hands out webhooks that are due, as many as there are slots for. Each is to be answered by [`Store::webhook_tried`] or
+    /// [`Store::put_webhook_back`]. Costs no flush.
+    pub fn take_webhooks(&self, slots: Slots, now: Time) -> Vec<(JobId, Webhook)> {
         // What could not be recorded at its end is better not begun.
         if self.is_out_of_room() {
             return Vec::new();
         }
-        let taken = self.disk.index().webhooks.take(each_max, most, now);
-        let read = |id| match record::read::<Webhook>(&self.disk.db, &record::webhook_key(id)) {
-            Ok(webhook) => webhook.map(|webhook| (id, webhook)),
+        let taken = self.disk.index().webhooks.take(slots, now);
+        let read = |(id, number)| match self.durable_webhook(id) {
+            // One that a commit takes away or renews in this moment is nobody's any more; that commit notes it.
+            Ok(webhook) => webhook.filter(|webhook| webhook.is_due(number)).map(|webhook| (id, webhook)),
+            Err(StoreError::Damaged(what)) => {
+                tracing::error!(job.id = %id, "a webhook cannot be read and is set aside; it stays on disk as it is: {what}");
+                self.disk.index().webhooks.set_aside(id);
+                None
+            }
             Err(error) => {
-                tracing::error!(job.id = %id, %error, "a webhook cannot be read and is set aside; it stays on disk as it is");
+                tracing::error!(job.id = %id, %error, "a webhook could not be read; it is tried again later");
+                self.put_webhook_back(id, number, now.after(UNREADABLE_PAUSE));
                 None
             }
         };
         taken.into_iter().filter_map(read).collect()
+    }
+
+    /// Takes back one that was handed out and of which nothing can be recorded: it is due again at a moment. Nothing if it was
+    /// answered meanwhile.
+    pub fn put_webhook_back(&self, id: JobId, number: u32, at: Time) {
+        self.disk.index().webhooks.put_back(id, number, at);
+    }
+
+    /// Brings forward what is due, as the clock was set back by so much.
+    pub fn set_webhooks_back(&self, by: Duration) {
+        self.disk.index().webhooks.set_back(by);
+        self.disk.webhooks_due.notify_one();
     }
 
     /// Records what came of a try and answers the webhook as it is then; nothing if the job was deleted or reopened meanwhile.
@@ -89,9 +136,12 @@ impl Store {
         self.change(|reply| Change::WebhookTried { id, a_try: Box::new(a_try), reply }).await
     }
 
-    /// How long until a webhook is due whose receiver has fewer than `each_max` handed out.
-    pub fn next_webhook_due(&self, each_max: usize, now: Time) -> Option<Duration> {
-        self.disk.index().webhooks.next_due(each_max).map(|due| due.since(now))
+    /// How long until [`Store::take_webhooks`] hands out one; nothing while it would not, whatever is due.
+    pub fn next_webhook_due(&self, slots: Slots, now: Time) -> Option<Duration> {
+        if self.is_out_of_room() {
+            return None;
+        }
+        self.disk.index().webhooks.next_due(slots).map(|due| due.since(now))
     }
 
     /// Returns when webhooks have become due since it returned last.
@@ -106,15 +156,16 @@ impl Store {
 }
 
 impl Group<'_> {
-    /// Writes what is promised with a new job, or refuses to promise more to that receiver.
+    /// Writes what is promised with a new job, or refuses to promise more to that receiver for whoever submits it.
     pub(super) fn promise_webhook(
         &self,
         id: JobId,
+        owner: Option<Owner>,
         new: NewWebhook,
         writes: &mut Writes,
     ) -> Result<Webhook, StoreError> {
-        let joined = self.promised.get(&new.receiver).copied().unwrap_or(0);
-        if self.disk.index().webhooks.open_of(&new.receiver) + joined >= new.open_max {
+        let joined = self.promised.get(&new.receiver).and_then(|owners| owners.get(&owner)).copied().unwrap_or(0);
+        if self.disk.index().webhooks.open_of(&new.receiver, owner) + joined >= new.open_max {
             return Err(StoreError::TooManyWebhooks { receiver: new.receiver, open_max: new.open_max });
         }
         let webhook = Webhook::new(new.url, new.receiver);
@@ -148,12 +199,23 @@ impl Group<'_> {
         let Some(kept) = self.kept_webhook(id)?.filter(|kept| kept.number == number) else { return Ok(None) };
         let after = kept.after_try(tried, &persistence, jitter, now);
         self.writes.record(&record::webhook_key(id), &after)?;
-        self.webhooks.insert(id, Some(after.clone()));
+        self.set_webhook(id, Some(after.clone()));
         // The job itself stays as it is; but retention, which left it alone, may have it from now on.
         if !after.is_open() {
             self.touch(id)?;
         }
         Ok(Some(after))
+    }
+
+    /// Notes how the group leaves a job's webhook, and keeps what readers may see of it until the commit is durable.
+    pub(super) fn set_webhook(&mut self, id: JobId, after: Option<Webhook>) {
+        if !self.webhooks_before.contains_key(&id) {
+            let known = self.disk.index().webhooks.knows(id);
+            let before = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+            // One that cannot be read is none to readers either.
+            self.webhooks_before.insert(id, before.unwrap_or_default());
+        }
+        self.webhooks.insert(id, after);
     }
 
     /// The job's webhook as this group leaves it so far.

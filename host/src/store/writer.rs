@@ -30,7 +30,7 @@ use super::uploads::{Share, UploadName, UploadRecord};
 use super::webhooks::WebhookTry;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
-use crate::job::{Job, JobId, Kind, Progress, Webhook};
+use crate::job::{Job, JobId, Kind, Owner, Progress, Webhook};
 use crate::metrics;
 use crate::time::Time;
 
@@ -148,8 +148,10 @@ pub(super) struct Group<'a> {
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     /// Webhooks as this group leaves them; nothing for one that goes.
     pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
-    /// Webhooks that the group promises, by their receivers.
-    pub(super) promised: HashMap<String, usize>,
+    /// The same as they were before it.
+    pub(super) webhooks_before: HashMap<JobId, Option<Webhook>>,
+    /// Webhooks that the group promises, by their receivers and whoever submits.
+    pub(super) promised: HashMap<String, HashMap<Option<Owner>, usize>>,
     /// Kinds that the group pauses or resumes, in this order.
     pub(super) paused: Vec<(Kind, bool)>,
     released: Vec<[u8; 32]>,
@@ -176,6 +178,7 @@ impl<'a> Group<'a> {
             checkpoints: HashMap::new(),
             uploads: HashMap::new(),
             webhooks: HashMap::new(),
+            webhooks_before: HashMap::new(),
             promised: HashMap::new(),
             paused: Vec::new(),
             released: Vec::new(),
@@ -290,7 +293,7 @@ impl<'a> Group<'a> {
             self.remove_checkpoint(id, &mut writes)?;
         }
         if webhook.is_some() {
-            self.webhooks.insert(id, webhook);
+            self.set_webhook(id, webhook);
         }
         self.writes.append(writes);
         for blob in blobs {
@@ -322,7 +325,7 @@ impl<'a> Group<'a> {
         writes.remove(&record::job_key(id));
         if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
             writes.remove(&record::webhook_key(id));
-            self.webhooks.insert(id, None);
+            self.set_webhook(id, None);
         }
         self.writes.append(writes);
         self.after.insert(id, None);
@@ -360,13 +363,22 @@ impl<'a> Group<'a> {
     /// Makes the changes durable, then visible, then known.
     fn commit(mut self) -> Result<(), StoreError> {
         if !self.writes.is_empty() {
-            self.disk.index().in_flight = std::mem::take(&mut self.before);
+            {
+                let mut index = self.disk.index();
+                index.in_flight = std::mem::take(&mut self.before);
+                index.webhooks.in_flight = std::mem::take(&mut self.webhooks_before);
+            }
             let began = Instant::now();
             self.disk.commit(std::mem::take(&mut self.writes))?;
             metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
+            index.webhooks.in_flight.clear();
             // Before the jobs: whether retention may have one depends on it.
-            self.webhooks.iter().for_each(|(id, webhook)| index.webhooks.set(*id, webhook.as_ref()));
+            for (id, webhook) in &self.webhooks {
+                let submitted = self.after.get(id).and_then(Option::as_ref).and_then(|record| record.job.owner);
+                let owner = submitted.or(index.webhooks.owner_of(*id));
+                index.webhooks.set(*id, owner, webhook.as_ref());
+            }
             if !self.webhooks.is_empty() {
                 self.disk.webhooks_due.notify_one();
             }

@@ -3,9 +3,12 @@
 //! Redirects are answers like any other: what they point to was not allowed. The status decides; of the rest of an answer
 //! only so much is read that a receiver is not cut off in the middle of a usual one.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Fuse;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -14,7 +17,7 @@ use hyper_util::rt::TokioIo;
 
 use super::receivers::Url;
 use crate::job::Tried;
-use crate::outbound::{self, Unreachable};
+use crate::outbound::{self, Connection, Unreachable};
 use crate::time::Time;
 
 /// The head of an answer may be so long, and have so many fields.
@@ -33,36 +36,43 @@ pub(super) struct Message {
     pub(super) body: Bytes,
 }
 
-/// Sends it. The caller limits the time.
-pub(super) async fn send(url: &Url, private: bool, message: Message) -> Tried {
-    let failed = |why: String| Tried::Failed(why, None);
-    let stream = match outbound::connect(&url.place, private, std::convert::identity).await {
-        Ok(stream) => stream,
-        Err(unreachable) => return failed(why_unreachable(&unreachable)),
-    };
-    let request = match request(url, message) {
-        Ok(request) => request,
-        Err(error) => return failed(format!("it cannot be sent: {error}")),
-    };
+/// A connection that moves as long as somebody looks at it.
+type Moving = Pin<Box<Fuse<http1::Connection<TokioIo<Box<dyn Connection>>, Full<Bytes>>>>>;
+
+/// Sends it. `patience` is for all until the head of the answer is there; from then on it is known what came of it, whatever becomes of
+/// the rest.
+pub(super) async fn send(url: &Url, private: bool, message: Message, patience: Duration) -> Tried {
+    match tokio::time::timeout(patience, head_of_answer(url, private, message)).await {
+        Ok(Ok((response, connection))) => {
+            let tried = meaning(response.status(), response.headers());
+            tokio::select! {
+                () = skim(response) => {}
+                // Broken off in the middle, or there is no more.
+                _ = connection => {}
+            }
+            tried
+        }
+        Ok(Err(why)) => Tried::Failed(why, None),
+        Err(_) => Tried::Failed(format!("no answer within {} ms", patience.as_millis()), None),
+    }
+}
+
+/// Connects, asks, and waits for the head of the answer; or says what went wrong before that.
+async fn head_of_answer(url: &Url, private: bool, message: Message) -> Result<(Response<Incoming>, Moving), String> {
+    let connected = outbound::connect(&url.place, private, std::convert::identity).await;
+    let stream = connected.map_err(|unreachable| why_unreachable(&unreachable))?;
+    let request = request(url, message).map_err(|error| format!("it cannot be sent: {error}"))?;
     let handshake =
         http1::Builder::new().max_headers(FIELDS_MAX).max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream));
-    let (mut sender, connection) = match handshake.await {
-        Ok(connected) => connected,
-        Err(error) => return failed(format!("it does not speak HTTP: {error}")),
+    let (mut sender, connection) = handshake.await.map_err(|error| format!("it does not speak HTTP: {error}"))?;
+    let mut connection: Moving = Box::pin(connection.fuse());
+    let mut answered = pin!(sender.send_request(request));
+    let response = tokio::select! {
+        response = &mut answered => response,
+        // What it ended with may have come behind a head that is there: that counts.
+        ended = &mut connection => answered.await.map_err(|error| ended.err().unwrap_or(error)),
     };
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let tried = meaning(response.status(), response.headers());
-        skim(response).await;
-        Ok::<_, hyper::Error>(tried)
-    };
-    // The connection moves as long as somebody looks at it, and goes with this function.
-    let exchanged = tokio::select! {
-        exchanged = exchange => exchanged,
-        // Without an error it has ended because there is nothing left to do, which the exchange is about to say.
-        Err(error) = connection => Err(error),
-    };
-    exchanged.unwrap_or_else(|error| failed(format!("no proper answer: {error}")))
+    response.map(|response| (response, connection)).map_err(|error| format!("no proper answer: {error}"))
 }
 
 fn request(url: &Url, message: Message) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
@@ -129,7 +139,42 @@ fn why_unreachable(unreachable: &Unreachable) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// What comes of a try with a receiver that writes this once it was asked, and then neither ends nor goes away.
+    async fn tried_with(answer: &'static str, patience: Duration) -> Tried {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback can be listened on");
+        let url = format!("http://127.0.0.1:{}/", listener.local_addr().expect("it listens").port());
+        let url = Url::parse(&url).expect("well-formed");
+        let receiving = async {
+            let (mut stream, _) = listener.accept().await.expect("somebody asks");
+            let _ = stream.read(&mut [0; 1_024]).await;
+            stream.write_all(answer.as_bytes()).await.expect("it is taken");
+            std::future::pending::<()>().await;
+        };
+        let message = Message { id: "msg_1".to_owned(), timestamp: 0, signature: "v1,".to_owned(), body: "{}".into() };
+        tokio::select! {
+            tried = send(&url, true, message, patience) => tried,
+            () = receiving => unreachable!("it waits for ever"),
+        }
+    }
+
+    /// Fault: the receiver has said that it has it, and is told again because the rest of its answer was late or broken.
+    #[tokio::test]
+    async fn a_status_counts_whatever_becomes_of_the_body() {
+        let patience = BODY_PATIENCE / 2;
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", Tried::Delivered),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n", Tried::Delivered),
+            ("HTTP/1.1 410 Gone\r\nContent-Length: 9\r\n\r\nx", Tried::Unwanted("answered 410".to_owned())),
+            ("HTTP/1.1 200 OK\r\nContent-Len", Tried::Failed("no answer within 500 ms".to_owned(), None)),
+        ] {
+            assert_eq!(tried_with(answer, patience).await, expected, "{answer:?}");
+        }
+    }
 
     fn after(text: &str) -> Option<Duration> {
         let mut fields = HeaderMap::new();

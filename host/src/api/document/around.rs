@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use crate::api::access::{Need, need};
 
 /// What every client hears, whatever it asks: the statuses, their names among the components, and what they mean.
-const REFUSALS: [(&str, &str, &str); 6] = [
+const REFUSALS: [(&str, &str, &str); 7] = [
     ("401", "Unauthorized", "No token was sent, or one that is not known"),
     ("403", "Forbidden", "The token is not for this, or a page of another origin asks"),
+    ("421", "Misdirected", "No token is asked for, and `Host` is a name that the setting `hosts` does not have"),
     ("429", "TooManyRequests", "This client has asked more often than `rate_limit` allows"),
     ("431", "HeadTooLarge", "The head of the request is larger than `header_bytes_max`"),
     ("500", "Internal", "The host failed; its log says why"),
@@ -203,8 +204,11 @@ fn add_fields(status: &str, is_guarded: bool, response: &mut Value) {
     }
 }
 
+/// What an operation needs, and where in an answer that stands.
+type Places = &'static [(&'static str, &'static str)];
+
 /// Where to go from an answer: the schema it has, and an operation with the places of what that needs.
-const LINKS: [(&str, &str, &[(&str, &str)]); 18] = [
+const LINKS: [(&str, &str, Places); 18] = [
     ("Job", "getJob", &[("id", "$response.body#/id")]),
     ("Job", "getResult", &[("id", "$response.body#/id")]),
     ("Job", "cancelJob", &[("id", "$response.body#/id")]),
