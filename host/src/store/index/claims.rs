@@ -2,7 +2,7 @@
 
 use super::{Entry, HandedOut, Index, Place, shifted};
 use crate::job::{JobId, Kind};
-use crate::store::Token;
+use crate::store::{HandedOut, Token};
 use crate::time::Time;
 
 impl Index {
