@@ -12,6 +12,8 @@
 
 #[path = "conformance/conditional.rs"]
 mod conditional;
+#[path = "conformance/document.rs"]
+mod document;
 #[path = "conformance/jobs.rs"]
 mod jobs;
 #[path = "conformance/limits.rs"]
@@ -47,12 +49,16 @@ fn beside(why: &'static str) -> ! {
 fn main() -> ExitCode {
     // What is left after the flags of a test runner is a part of the names to be run, as with other tests.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let checks: Vec<Check> =
-        [problems::checks(), jobs::checks(), conditional::checks(), streams::checks(), limits::checks()]
-            .into_iter()
-            .flatten()
-            .filter(|check| wanted.is_empty() || wanted.iter().any(|part| check.claim.contains(part.as_str())))
-            .collect();
+    let groups = [
+        problems::checks(),
+        jobs::checks(),
+        conditional::checks(),
+        streams::checks(),
+        limits::checks(),
+        document::checks(),
+    ];
+    let is_wanted = |check: &Check| wanted.is_empty() || wanted.iter().any(|part| check.claim.contains(part.as_str()));
+    let checks: Vec<Check> = groups.into_iter().flatten().filter(is_wanted).collect();
     if checks.is_empty() {
         return ExitCode::SUCCESS;
     }

@@ -77,8 +77,8 @@ impl Door {
         Self { listener, tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))), limits, refusal }
     }
 
-    /// Serves until told to stop, and then until the requests under way are answered. Dropped earlier, it closes every connection
-    /// but those that have become something else than HTTP.
+    /// Serves until told to stop, and then until the requests under way are answered and the WebSockets closed. Dropped earlier, it
+    /// closes every connection but those that have become something else than HTTP.
     pub async fn serve(self, router: Router, mut stopping: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -117,6 +117,9 @@ impl Door {
         }
         drop(self.listener);
         while connections.join_next().await.is_some() {}
+        // A WebSocket of HTTP/1.1 has left its task here, but keeps its place until it is closed. The places are never taken away.
+        let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
+        let _ = places.acquire_many(all).await;
     }
 }
 

@@ -12,7 +12,7 @@ mod look;
 mod schema;
 mod settings;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -177,9 +177,21 @@ pub struct FileReport {
 #[derive(Default)]
 struct Table {
     files: BTreeMap<String, FileReport>,
+    /// Kinds that have a file in the folder, also one that is still being written.
+    present: BTreeSet<Kind>,
     serving: BTreeMap<Kind, Arc<Plugin>>,
     scanned: bool,
     folder_reason: Option<String>,
+}
+
+impl Table {
+    fn retention(&self, host: Retention) -> HashMap<Kind, Retention> {
+        let all = Retention { age: Duration::MAX, jobs_max: usize::MAX, bytes_max: u64::MAX };
+        let unknown = self.present.iter().filter(|kind| !self.serving.contains_key(*kind));
+        let own = self.serving.values().filter(|plugin| plugin.settings.has_retention());
+        let own = own.map(|plugin| (plugin.kind.clone(), plugin.settings.retention(host)));
+        own.chain(unknown.map(|kind| (kind.clone(), all))).collect()
+    }
 }
 
 /// The table, kept up to date until dropped.
@@ -233,11 +245,9 @@ impl Plugins {
     }
 
     /// The kinds whose finished jobs are kept in a way of their own; nothing before every file has been looked at once.
+    /// Those of a kind that has a file but does not serve are all kept: how long they should be is not known.
     pub fn retention(&self, host: Retention) -> Option<HashMap<Kind, Retention>> {
-        self.read(|table| {
-            let own = table.serving.values().filter(|plugin| plugin.settings.has_retention());
-            table.scanned.then(|| own.map(|plugin| (plugin.kind.clone(), plugin.settings.retention(host))).collect())
-        })
+        self.read(|table| table.scanned.then(|| table.retention(host)))
     }
 
     /// Whether every file has been looked at once.
@@ -258,6 +268,13 @@ impl Plugins {
         look(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Notes which kinds have a file. It is no change of what serves, so nobody is woken.
+    fn note_present(&self, present: BTreeSet<Kind>) {
+        if self.read(|table| table.present != present) {
+            self.table.write().unwrap_or_else(PoisonError::into_inner).present = present;
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Table)) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut table);
@@ -275,5 +292,23 @@ impl Plugins {
 impl Drop for Plugins {
     fn drop(&mut self) {
         self.stop.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault: a file that is still being written when the first scan is over, or is rejected, costs its kind what it keeps for longer.
+    #[test]
+    fn what_a_kind_has_kept_stays_while_it_has_a_file_that_does_not_serve() {
+        let kind = |name: &str| Kind::new(name).expect("well-formed");
+        let host = Retention { age: Duration::from_secs(1), jobs_max: 1, bytes_max: 1 };
+        let mut table = Table { present: BTreeSet::from([kind("a")]), ..Table::default() };
+        let rules = table.retention(host);
+        assert_eq!((rules.len(), rules[&kind("a")].age), (1, Duration::MAX));
+        assert_eq!((rules[&kind("a")].jobs_max, rules[&kind("a")].bytes_max), (usize::MAX, u64::MAX));
+        table.present.clear();
+        assert!(table.retention(host).is_empty());
     }
 }

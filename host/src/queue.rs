@@ -35,8 +35,8 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload,
-    Retention, Share, Store, StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Counts, EXPIRE_MAX, Filter, IdempotencyKey, NewJob, NewWebhook, Options,
+    Payload, Retention, Share, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
@@ -388,9 +388,7 @@ impl Queue {
             if self.store.promote(now) {
                 self.work.notify_waiters();
             }
-            if let Err(error) = self.tidy(now, of_kinds(), is_trusted).await {
-                tracing::error!(%error, "could not take away what is over");
-            }
+            self.tidy(now, of_kinds(), is_trusted).await;
             // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
             self.work.notify_one();
         }
@@ -411,29 +409,53 @@ impl Queue {
         (now, clock.is_trusted(steady))
     }
 
-    async fn tidy(
-        &self,
-        now: Time,
-        of_kinds: Option<HashMap<Kind, Retention>>,
-        clock_is_trusted: bool,
-    ) -> Result<(), StoreError> {
-        for job in self.store.expire(now).await? {
-            // Claimed while its end was being written: nothing it does counts any more.
-            if let Some(under_way) = self.running().get(&job.id) {
-                under_way.attempt.stop(Stop::Cancelled);
-            }
-            self.waiters.wake(job.id);
+    /// Each by itself: where one of them fails, the others still make room.
+    async fn tidy(&self, now: Time, of_kinds: Option<HashMap<Kind, Retention>>, clock_is_trusted: bool) {
+        if let Err(error) = self.expire(now).await {
+            tracing::error!(%error, "could not fail jobs that were not started in time");
         }
-        let rounds = if clock_is_trusted { RETAIN_ROUNDS_MAX } else { 0 };
+        if !clock_is_trusted {
+            return;
+        }
+        if let Err(error) = self.retain(now, of_kinds).await {
+            tracing::error!(%error, "could not take away what is left of finished jobs");
+        }
+        if let Err(error) = self.sweep_uploads(now).await {
+            tracing::error!(%error, "could not take away uploads that nobody names");
+        }
+    }
+
+    async fn expire(&self, now: Time) -> Result<(), StoreError> {
+        for _ in 0..RETAIN_ROUNDS_MAX {
+            let expired = self.store.expire(now).await?;
+            for job in &expired {
+                // Claimed while its end was being written: nothing it does counts any more.
+                if let Some(under_way) = self.running().get(&job.id) {
+                    under_way.attempt.stop(Stop::Cancelled);
+                }
+                self.waiters.wake(job.id);
+            }
+            if expired.len() < EXPIRE_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn retain(&self, now: Time, of_kinds: Option<HashMap<Kind, Retention>>) -> Result<(), StoreError> {
         // A kind may be kept for longer than others. Before that is known nothing goes for its age, but count and size hold.
         let age = of_kinds.as_ref().map_or(Duration::MAX, |_| self.settings.retention.age);
         let (retention, of_kinds) = (Retention { age, ..self.settings.retention }, of_kinds.unwrap_or_default());
-        for _ in 0..rounds {
+        for _ in 0..RETAIN_ROUNDS_MAX {
             if !self.store.retain(&retention, &of_kinds, now).await? {
                 break;
             }
         }
-        for _ in 0..rounds {
+        Ok(())
+    }
+
+    async fn sweep_uploads(&self, now: Time) -> Result<(), StoreError> {
+        for _ in 0..RETAIN_ROUNDS_MAX {
             if !self.store.sweep_uploads(now).await? {
                 break;
             }

@@ -14,6 +14,7 @@ mod describe;
 mod doctor;
 mod files;
 mod grants;
+mod held;
 mod http;
 mod meter;
 mod outcome;

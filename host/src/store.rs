@@ -18,6 +18,7 @@ mod export;
 mod import;
 mod index;
 mod inflight;
+mod overdue;
 mod paused;
 mod record;
 mod recover;
@@ -31,7 +32,6 @@ mod webhooks;
 mod writer;
 mod writes;
 
-use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -39,7 +39,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::blobs::{Blobs, Content, ContentReader, Leftover, RoomForOutput, Scratch, Upload};
@@ -55,6 +54,7 @@ pub use self::export::export;
 pub use self::import::import;
 pub use self::index::{Counts, Token};
 pub use self::inflight::Mark;
+pub use self::overdue::EXPIRE_MAX;
 use self::record::{Part, Record, Stored, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;
@@ -70,9 +70,6 @@ use crate::time::Time;
 const CHANGES_WAITING_MAX: usize = 1024;
 /// Records looked at for one page of a list. A page may come out short and still have a next one.
 const SCAN_MAX: usize = 20_000;
-
-/// Jobs, contents and keys that one call of [`Store::retain`] takes at the most.
-const RETAIN_MAX: usize = 200;
 
 /// The jobs of one data folder. Dropped, it finishes what it was asked and closes the folder.
 #[derive(Debug)]
@@ -150,55 +147,9 @@ impl Store {
         self.change(|reply| Change::Delete { id, reply }).await
     }
 
-    /// Takes away some of what is kept for too long, oldest first, and answers whether there may be more. `of_kinds` has the
-    /// kinds that are kept in a way of their own; what `retention` says of count and size holds for all together.
-    pub async fn retain(
-        &self,
-        retention: &Retention,
-        of_kinds: &HashMap<Kind, Retention>,
-        now: Time,
-    ) -> Result<bool, StoreError> {
-        let (overdue, names) = {
-            let retained = &mut self.disk.index().retained;
-            (retained.overdue(retention, of_kinds, now, RETAIN_MAX), retained.take_overdue_keys(now, RETAIN_MAX))
-        };
-        let more =
-            overdue.jobs.len() == RETAIN_MAX || overdue.contents.len() == RETAIN_MAX || names.len() == RETAIN_MAX;
-        if !names.is_empty() {
-            self.change(|reply| Change::DropKeys { names, now, reply }).await?;
-        }
-        let deletes = overdue.jobs.into_iter().map(|id| self.delete(id));
-        let drops = overdue.contents.into_iter().map(|id| self.change(move |reply| Change::DropContent { id, reply }));
-        // All at once, so that they share their flushes.
-        let (deleted, dropped) = tokio::join!(join_all(deletes), join_all(drops));
-        for result in deleted.into_iter().chain(dropped) {
-            match result {
-                // A client was quicker: the job was reopened, or deleted.
-                Ok(_) | Err(StoreError::NotFound | StoreError::WrongState(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(more)
-    }
-
     /// Whether new jobs would be refused for want of room on the disk.
     pub fn is_short_of_room(&self) -> bool {
         self.disk.space.room() != Room::Ample
-    }
-
-    /// Fails the jobs whose time to be started is over, and answers them.
-    pub async fn expire(&self, now: Time) -> Result<Vec<Job>, StoreError> {
-        let expired = self.disk.index().expired(now);
-        let mut jobs = Vec::with_capacity(expired.len());
-        for id in expired {
-            match self.change(|reply| Change::Expire { id, now, reply }).await {
-                Ok(job) => jobs.push(job),
-                // A worker or a client was quicker.
-                Err(StoreError::Fenced | StoreError::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(jobs)
     }
 
     /// The job, if there is one.

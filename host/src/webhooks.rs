@@ -124,7 +124,7 @@ impl Webhooks {
         }
     }
 
-    /// Sends it. Nothing if there is nothing to be told any more.
+    /// Sends it. Nothing if this end of the job is not to be told any more.
     async fn attempt(&self, id: JobId, webhook: &Webhook) -> Option<Tried> {
         let failed = |why: String| Some(Tried::Failed(why, None));
         let job = match self.queue.store().get(id) {
@@ -132,6 +132,13 @@ impl Webhooks {
             Ok(_) => return None,
             Err(error) => return failed(error.to_string()),
         };
+        // After the job: had it been given another life and another end meanwhile, that one would go out under this one's id, and the
+        // receiver would take the next message for a repetition.
+        match self.queue.store().webhook(id) {
+            Ok(Some(now)) if now.number == webhook.number => {}
+            Ok(_) => return None,
+            Err(error) => return failed(error.to_string()),
+        }
         let allowed = Url::parse(&webhook.url).and_then(|url| {
             receivers::allowing(&self.settings.receivers, &url.place).map(|receiver| (url, receiver.private))
         });

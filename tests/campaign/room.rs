@@ -274,3 +274,41 @@ fn on_a_full_disk_webhooks_wait_without_a_whirl_and_explain_names_what_jobs_wait
     receiver.wait_for(told + 3);
     drop((host, disk));
 }
+
+/// Fault: the clock waits for room to record that a job was not started in time, and never comes to retention, which would make room.
+#[test]
+fn a_full_disk_is_tidied_although_a_job_waits_to_expire() {
+    if !can_mount("filling a disk under a host") {
+        return;
+    }
+    let setup = Host::prepare()
+        .with_guest("good", guest::echo())
+        .with_guest("endless", guest::run("(loop $spin (br $spin))"))
+        .set("disk_reserve_bytes", RESERVE_BYTES)
+        .set("keep", "6s")
+        .set("workers", 1);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let host = setup.start();
+    let data = host.setup().data();
+    let old: Vec<String> = (0..3).map(|byte| host.submit_raw("good", vec![byte; 1 << 20])).collect();
+    for id in &old {
+        host.wait_for(id, "succeeded");
+    }
+    let endless = host.submit_raw("endless", "");
+    host.wait_for(&endless, "running");
+    let late = host.submit_raw("good?expires_in=2s", "");
+    // Somebody else's file, so large that what retention frees does not suffice for outcomes.
+    let ballast = data.join("ballast");
+    let size = free(&data) - (OUTCOME_BYTES - (6 << 20));
+    std::fs::write(&ballast, vec![0; usize::try_from(size).expect("some MiB")]).expect("there is room for it");
+    let before = free(&data);
+    for id in &old {
+        eventually("retention takes the result", || (host.result(id).status == 410).then_some(()));
+    }
+    assert!(free(&data) > before + (2 << 20), "{} bytes were free and now {}", before, free(&data));
+    assert_eq!(host.job(&late)["state"], "queued", "there is no room for its end yet");
+    std::fs::remove_file(&ballast).expect("it is there");
+    host.wait_for(&late, "failed");
+    assert_eq!(host.failure(&late)["code"], "expired");
+    drop((host, disk));
+}

@@ -46,6 +46,11 @@ pub(crate) fn checks() -> Vec<Check> {
             check: same_key,
         },
         Check {
+            clause: "draft idempotency-key-header, 2.6",
+            claim: "the same request that arrives many times at once is one job",
+            check: same_key_at_once,
+        },
+        Check {
             clause: "draft idempotency-key-header, 2.7",
             claim: "a key that comes with another request is 422, a malformed one 400",
             check: other_request,
@@ -137,6 +142,15 @@ fn same_key(target: &Target) {
         assert_eq!((again.status, again.header("location")), (202, first.header("location")), "{form}");
     }
     assert_ne!(submit_with_key(target, &fresh_key(), 5).header("location"), first.header("location"));
+}
+
+fn same_key_at_once(target: &Target) {
+    let key = fresh_key();
+    let places: Vec<String> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..8).map(|_| scope.spawn(|| submit_with_key(target, &key, 5))).collect();
+        senders.into_iter().map(|sender| sender.join().expect("an answer").header("location").to_owned()).collect()
+    });
+    assert!(!places[0].is_empty() && places.iter().all(|place| *place == places[0]), "{places:?}");
 }
 
 fn other_request(target: &Target) {

@@ -218,3 +218,21 @@ fn without_tokens_all_clients_share_as_many_uploads_as_one_may_keep() {
     eventually("there is room once an upload goes", || (host.post("/v1/blobs", "three").status == 201).then_some(()));
     host.still_works();
 }
+
+/// Inputs beyond 16 KiB are looked through elsewhere, and nothing else is different.
+#[test]
+fn a_large_input_names_blobs_like_a_small_one() {
+    let host = reader();
+    let bytes = pattern(1_000);
+    let address = upload(&host, &bytes);
+    let padded = |address: &str, padding: usize| json!([{"files": ["x".repeat(padding), {"$blob": format!("sha256:{address}")}]}, address]);
+    for padding in [10, 16 << 10, 4 << 20] {
+        // The largest is more than the memory of the guest that reads holds.
+        let (kind, expected) = if padding > 1 << 20 { ("good", &b"ok"[..]) } else { ("reader", &bytes[..]) };
+        let id = host.submit_job(json!({"kind": kind, "input": padded(&address, padding)}));
+        assert!(host.output(&id) == expected, "with {padding} bytes beside it");
+        let refused = host.post_job(&json!({"kind": "reader", "input": padded(&"0".repeat(64), padding)}));
+        refused.refused(422, "invalid_input");
+        assert!(refused.text().contains("/input/0/files/1"), "{}", refused.text());
+    }
+}

@@ -85,3 +85,27 @@ fn what_a_kind_keeps_for_longer_survives_a_restart_until_its_file_goes() {
     is_forgotten(&host, &long);
     host.still_works();
 }
+
+/// Fault: a disk that is mounted late, with a folder that a kind is granted, costs the kind what it keeps for longer than others.
+#[test]
+fn what_a_kind_keeps_for_longer_survives_a_start_at_which_its_file_is_rejected() {
+    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("long", guest::good());
+    let (granted, away) = (setup.plugins().join("granted"), setup.plugins().join("away"));
+    std::fs::create_dir(&granted).expect("it can be made");
+    let settings = "keep = \"1h\"\n[[folders]]\nguest = \"/granted\"\nhost = \"granted\"";
+    let mut host = setup.with_file("long.toml", settings).set("keep", "500ms").start();
+    let long = ended(&host, "long");
+    host.kill();
+    std::fs::rename(&granted, &away).expect("it is there");
+    host.start_again();
+    assert_eq!(host.file("long.wasm")["state"], "rejected");
+    let good = ended(&host, "good");
+    is_forgotten(&host, &good);
+    assert_kept(&host, &long);
+    std::fs::rename(&away, &granted).expect("it is there");
+    host.kill_and_restart();
+    let good = ended(&host, "good");
+    is_forgotten(&host, &good);
+    assert_kept(&host, &long);
+    assert_eq!(host.file("long.wasm")["state"], "serving");
+}

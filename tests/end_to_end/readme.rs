@@ -42,7 +42,7 @@ fn every_curl_line_works_as_printed() {
     // The ones with a token and with a webhook have tests of their own.
     let is_one = |line: &String| line.starts_with("curl ") && !line.contains("$TOKEN") && !line.contains("webhook");
     let lines: Vec<String> = commands().into_iter().filter(is_one).collect();
-    assert_eq!(lines.len(), 6, "{lines:?}");
+    assert_eq!(lines.len(), 7, "{lines:?}");
     let mut id = String::from("ID");
     let mut printed = Vec::new();
     for line in lines {
@@ -58,8 +58,11 @@ fn every_curl_line_works_as_printed() {
     }
     assert!(printed[0].starts_with("{\"result\":3.1"), "{}", printed[0]);
     assert!(printed[3].contains("\"page-017.png\""), "{}", printed[3]);
-    let page = std::fs::read(folder.join("page-003.png")).expect("the last line wrote it");
+    let page = std::fs::read(folder.join("page-003.png")).expect("a line wrote it");
     assert!(page.starts_with(b"\x89PNG"));
+    for part in ["\"openapi\":\"3.1.", "/v1/kinds/pdf-to-png/jobs", "/v1/jobs/{id}"] {
+        assert!(printed[6].contains(part), "{part} is not in the document");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Many jobs over one WebSocket.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::Message;
@@ -238,6 +238,32 @@ fn it_is_closed_when_the_host_stops() {
         host.process().signal(rustix::process::Signal::TERM);
         assert_eq!(socket.next(), Err(1001));
         assert!(host.ended().success());
+    }
+}
+
+/// Fault: the process ends, or cuts the connection, before the close has reached its clients, and they see it break off.
+#[test]
+fn a_host_that_stops_gives_its_clients_a_moment_to_answer_the_close() {
+    let mut host = host();
+    let mut socket = Socket::open(&host, Over::Http1);
+    socket.send(&json!({"op": "ping"}));
+    assert_eq!(socket.message()["event"], "pong");
+    let started = Instant::now();
+    host.process().signal(rustix::process::Signal::TERM);
+    // It does not listen meanwhile, and so does not answer.
+    assert!(host.ended().success());
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(socket.next(), Err(1001));
+}
+
+#[test]
+fn a_client_that_closes_is_answered() {
+    let host = host();
+    for over in BOTH {
+        let mut socket = Socket::open(&host, over);
+        socket.send_frame(Message::Close(None));
+        assert!(socket.is_closed_in_order(), "{over:?}");
     }
 }
 

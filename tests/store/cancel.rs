@@ -1,10 +1,12 @@
 //! Cancelling, giving another life, deleting, expiring: what clients and time do to jobs.
 
-use dropforge::job::{Code, Ended, JobId, Progress, State};
-use dropforge::store::{Attempt, StoreError};
+use dropforge::job::{Code, Ended, Job, JobId, Progress, State};
+use dropforge::store::{Attempt, EXPIRE_MAX, StoreError};
+use dropforge::time::Time;
 
 use crate::parts::{
-    NOW, assert_refused, at, attempt, bytes_of, given, ids, job, job_but, job_for, noise, permanent, transient,
+    NOW, assert_refused, at, attempt, bytes_of, given, ids, job, job_but, job_for, kind, no_limit, noise, permanent,
+    transient,
 };
 use crate::place::Place;
 
@@ -203,7 +205,7 @@ async fn a_job_that_was_not_started_in_time_fails_with_expired() {
     let place = place.reopened().await;
     place.check_counts(&["a"]);
     let claimed = place.claim_all(&[("a", 9)], at(10));
-    assert_eq!(ids(&claimed), [started, patient, endless]);
+    assert_eq!(ids(&claimed), [started, patient, endless], "what was started when the host ended was started in time");
 }
 
 #[tokio::test]
@@ -228,4 +230,48 @@ async fn a_retry_needs_a_place_in_the_queue_as_a_submit_does() {
     place.retry(ids[0], 1).await.expect("the queue is empty");
     assert_refused(place.retry(ids[1], 1).await, |error| matches!(error, StoreError::QueueFull { queue_max: 1 }));
     place.retry(ids[1], 2).await.expect("there is room for two");
+}
+
+/// Fault: a job is started although its time for that is over, as nobody has come to say so yet.
+#[tokio::test]
+async fn a_job_whose_time_to_be_started_is_over_is_not_claimed() {
+    let place = Place::new().await;
+    let with = |seconds: i64| job_but("a", |job| job.expires_at = Some(at(seconds)));
+    let (first, in_time) = (place.add(with(10)).await, place.add(with(11)).await);
+    let mut scheduled = job_for("a", at(5));
+    scheduled.job.expires_at = Some(at(10));
+    let scheduled = place.add(scheduled).await;
+    let always = place.add(job("a")).await;
+    assert_eq!(ids(&place.claim_all(&[("a", 1)], at(10))), [in_time]);
+    assert_eq!(place.ahead(always, 9), Some(0), "who is too late is not in the row any more");
+    assert_eq!(ids(&place.claim_all(&[("a", 9)], at(10))), [always]);
+    assert_eq!((place.job(first).state, place.job(scheduled).state), (State::Queued, State::Queued));
+    place.check_counts(&["a"]);
+    let mut expired = ids_of(&place.expire(at(10)).await.expect("the disk works"));
+    expired.sort();
+    assert_eq!(expired, [first, scheduled]);
+    place.check_counts(&["a"]);
+    // In the last millisecond it is in time.
+    let last = place.add(with(20)).await;
+    let just_before = Time(at(20).0 - 1);
+    assert_eq!(ids(&place.claim_all(&[("a", 1)], just_before)), [last]);
+}
+
+/// Fault: each job that expires takes a flush of its own, and everything else that the clock does waits for minutes.
+#[tokio::test]
+async fn many_jobs_expire_with_few_flushes() {
+    let place = Place::new().await;
+    let new = || job_but("a", |job| job.expires_at = Some(at(10)));
+    let added = futures_util::future::join_all((0..EXPIRE_MAX + 1).map(|_| place.submit(new(), no_limit()))).await;
+    assert!(added.iter().all(Result::is_ok));
+    let before = place.commits();
+    assert_eq!(place.expire(at(10)).await.expect("the disk works").len(), EXPIRE_MAX);
+    let flushes = place.commits() - before;
+    assert!(flushes < EXPIRE_MAX as u64 / 10, "{flushes} flushes");
+    assert_eq!(place.expire(at(10)).await.expect("the disk works").len(), 1, "and the rest");
+    assert_eq!(place.counts(&kind("a")).of(State::Failed), EXPIRE_MAX as u64 + 1);
+}
+
+fn ids_of(jobs: &[Job]) -> Vec<JobId> {
+    jobs.iter().map(|job| job.id).collect()
 }

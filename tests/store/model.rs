@@ -154,7 +154,9 @@ impl Model {
         let mut claimed = Vec::new();
         for (kind, slots) in free {
             let ready = |entry: &&mut Entry| {
-                entry.job.kind == *kind && !entry.is_finished() && entry.holder.is_none() && entry.due() <= now
+                let is_late = entry.job.expires_at.is_some_and(|at| at <= now);
+                let is_free = !entry.is_finished() && entry.holder.is_none();
+                entry.job.kind == *kind && is_free && entry.due() <= now && !is_late
             };
             let mut ready: Vec<&mut Entry> = self.entries.values_mut().filter(ready).collect();
             ready.sort_by_key(|entry| (entry.due().0 - i64::from(entry.job.priority) * PRIORITY_STEP, entry.job.id));

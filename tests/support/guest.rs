@@ -345,7 +345,12 @@ const MORE_PACKAGES: &[&str] = &[
      interface tcp-create-socket { use network.{error-code, ip-address-family}; use tcp.{tcp-socket};
         create-tcp-socket: func(family: ip-address-family) -> result<tcp-socket, error-code>; }",
     "package wasi:http@0.2.6; interface types {
+        use wasi:io/streams@0.2.6.{output-stream};
         variant header-error { invalid-syntax, forbidden, immutable }
+        variant method { get, head, post, put, delete, connect, options, trace, patch, other(string) }
+        resource outgoing-body { write: func() -> result<output-stream>; }
+        resource outgoing-request { constructor(headers: fields); body: func() -> result<outgoing-body>;
+          set-method: func(method: method) -> result; set-authority: func(authority: option<string>) -> result; }
         resource fields { constructor(); append: func(name: string, value: list<u8>) -> result<_, header-error>;
           entries: func() -> list<tuple<string, list<u8>>>; clone: func() -> fields; } }",
     "package wasi:random@0.2.6; interface random { get-random-bytes: func(len: u64) -> list<u8>; }",
@@ -396,6 +401,7 @@ const IMPORTS: &[&str] = &[
     r#"(import "dropforge:job/types@0.1.0" "[method]input.bytes" (func $input_bytes (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[method]input.stream" (func $input_stream (param i32 i32)))"#,
     r#"(import "dropforge:job/types@0.1.0" "[resource-drop]input" (func $drop_input (param i32)))"#,
+    r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.check-write" (func $check_write (param i32 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.write-zeroes" (func $write_zeroes (param i32 i64 i32)))"#,
     r#"(import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-splice" (func $blocking_splice (param i32 i32 i64 i32)))"#,
@@ -418,6 +424,13 @@ const IMPORTS: &[&str] = &[
     r#"(import "wasi:http/types@0.2.6" "[method]fields.entries" (func $entries (param i32 i32)))"#,
     r#"(import "wasi:http/types@0.2.6" "[method]fields.clone" (func $clone_fields (param i32) (result i32)))"#,
     r#"(import "wasi:http/types@0.2.6" "[resource-drop]fields" (func $drop_fields (param i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[constructor]outgoing-request" (func $new_request (param i32) (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]outgoing-request.body" (func $request_body (param i32 i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]outgoing-request.set-method" (func $set_method (param i32 i32 i32 i32) (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]outgoing-request.set-authority" (func $set_authority (param i32 i32 i32 i32) (result i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[resource-drop]outgoing-request" (func $drop_request (param i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[method]outgoing-body.write" (func $body_stream (param i32 i32)))"#,
+    r#"(import "wasi:http/types@0.2.6" "[resource-drop]outgoing-body" (func $drop_body (param i32)))"#,
     r#"(import "[export]things" "[resource-new]thing" (func $new_thing (param i32) (result i32)))"#,
     r#"(import "[export]things" "[resource-drop]thing" (func $drop_thing (param i32)))"#,
     r#"(import "nowhere:to-be/found@1.2.3" "treasure" (func $treasure))"#,

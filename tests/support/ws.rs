@@ -97,6 +97,19 @@ impl Socket {
         }
     }
 
+    /// Whether the host answers a close, instead of just letting go.
+    pub(crate) fn is_closed_in_order(&mut self) -> bool {
+        let closed = async {
+            while let Some(next) = self.0.next().await {
+                if next.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        block_on(async { tokio::time::timeout(PATIENCE, closed).await }).expect("it ends")
+    }
+
     /// Whether nothing but pings comes for so long.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         block_on(async {

@@ -58,7 +58,7 @@ struct Reference {
         (status = 201, description = "It is on disk", body = Blob, headers(("Location"))),
         (status = 400, description = "The Content-Type is malformed, or the body broke off"),
         (status = 413, description = "It is larger than `body_bytes_max`"),
-        (status = 507, description = "The disk has no room for it"),
+        (status = 507, description = "The disk has no room for it, or the share of whoever uploads is used up"),
     )
 )]
 pub(super) async fn post(

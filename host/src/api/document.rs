@@ -1,11 +1,12 @@
 //! `GET /openapi.json`: everything the host offers, for programs (OpenAPI 3.1).
 //!
-//! What a route takes and answers stands beside its handler; what stands around every route is added in `around`, and each kind that
-//! serves with its own schemas in `kinds`. A document is made once for each change of the plugins and kept.
+//! What a route takes and answers stands beside its handler; what stands around every route is added in `around`, what the host sends of itself
+//! in `told`, and each kind that serves with its own schemas in `kinds`. A document is made once for each change of the plugins and kept.
 
 mod around;
 mod embed;
 mod kinds;
+mod told;
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
@@ -68,6 +69,7 @@ struct Offered;
 static WITHOUT_KINDS: LazyLock<Value> = LazyLock::new(|| {
     let mut document = serde_json::to_value(Offered::openapi()).unwrap_or_default();
     around::complete(&mut document);
+    told::add(&mut document);
     document
 });
 

@@ -78,6 +78,13 @@ pub struct Persistence {
     pub may_end: bool,
 }
 
+impl Standing {
+    /// Whether it is to be delivered, now or later.
+    pub fn is_due(self) -> bool {
+        matches!(self, Standing::Due { .. })
+    }
+}
+
 impl Webhook {
     /// A promise for a job that has not ended.
     pub fn new(url: String, receiver: String) -> Self {

@@ -135,6 +135,7 @@ impl Watcher {
 
     /// Holds what is there against what was there before.
     fn compare(&mut self, plugins: &Plugins, look: &Look) {
+        plugins.note_present(look.names().filter_map(|name| kind_of(name).ok()).collect());
         let gone: Vec<String> = self.seen.keys().filter(|name| !look.has(name)).cloned().collect();
         for name in gone {
             self.seen.remove(&name);

@@ -132,6 +132,11 @@ impl Look {
         self.files.contains_key(name) || self.unknown.contains(name)
     }
 
+    /// The names of all files there are.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().chain(&self.unknown).map(String::as_str)
+    }
+
     /// Whether no file is there, as far as anybody can tell.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.unknown.is_empty()

@@ -16,6 +16,7 @@ use super::checkpoints::Checkpoints;
 use super::command::{Stdin, Stdout};
 use super::files::{self, Open, Out};
 use super::grants::Grants;
+use super::held::{self, FIELDS_BYTES_MAX};
 use super::http::Requests;
 use super::meter::{MemoryLimiter, Meter};
 use super::pace::Pace;
@@ -31,7 +32,7 @@ const WHOLE_INPUT_BYTES_MAX: u64 = 1 << 20;
 /// Files per attempt.
 const ARTIFACTS_MAX: usize = 10_000;
 /// Handles a guest may hold at a time: streams, pollables, inputs.
-const HANDLES_MAX: usize = 10_000;
+pub(super) const HANDLES_MAX: usize = 10_000;
 /// Streams of the host a guest may hold at a time: each may be an open file.
 const OPEN_STREAMS_MAX: usize = 256;
 /// Random bytes per call.
@@ -60,6 +61,8 @@ pub(super) struct Guest {
     pub(super) handles: ResourceTable,
     grants: Arc<Grants>,
     http: WasiHttpCtx,
+    /// Whether it has called anything of HTTP since what it holds of that was counted.
+    pub(super) http_used: bool,
     requests: Requests,
     pub(super) denials: Arc<Denials>,
     pub(super) sockets: Sockets,
@@ -139,8 +142,11 @@ impl Guest {
         };
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         Ok(Self {
-            http: WasiHttpCtx::new(),
+            http,
+            http_used: false,
             requests: Requests::new(Arc::clone(grants), Arc::clone(&denials), traffic, connections),
             denials,
             sockets,
@@ -222,6 +228,7 @@ impl WasiView for Guest {
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.http_used = true;
         WasiHttpCtxView { hooks: &mut self.requests, table: &mut self.handles, ctx: &mut self.http }
     }
 }
@@ -235,6 +242,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     files::link(linker)?;
+    held::link(linker)?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::target::Target;
 use super::grants::{Grants, HttpGrant};
+use super::held::BODY_CHUNK_BYTES;
 use super::reach::{CONNECTIONS_MAX, Denials, Traffic};
 
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
@@ -88,6 +89,15 @@ impl WasiHttpHooks for Requests {
             let (target, grant, connection) = granted?;
             send::send(request, options.unwrap_or_default(), target, &grant, &denials, traffic, connection).await
         })
+    }
+
+    // Kept for the guest, also where nobody takes it, for as long as it holds the request.
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
     }
 
     // What goes wrong with a guest's connections is told to the guest; the host's own log is not its diary.

@@ -2,7 +2,7 @@
 //!
 //! A guest that does nothing but call the host burns hardly any fuel, so that its slices would never end. So before each call,
 //! whichever interface it is of, the clock is looked at, and a guest that has had the thread for a while pauses: deadlines,
-//! requests to stop and the thread's other jobs are looked at. What one call costs is bounded where the call is made.
+//! requests to stop and the thread's other jobs are looked at. So is what the calls before made the host hold. What one call costs is bounded where the call is made.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -43,7 +43,11 @@ impl CallHookHandler<Guest> for BeforeCalls {
         'store: 'handled,
     {
         if matches!(event, CallHook::CallingHost) {
-            let pace = &mut store.data_mut().pace;
+            let guest = store.data_mut();
+            if let Err(error) = guest.check_http() {
+                return Box::pin(std::future::ready(Err(error)));
+            }
+            let pace = &mut guest.pace;
             if pace.last_pause.elapsed() >= PACE {
                 pace.last_pause = Instant::now();
                 return Box::pin(Pause { paused: false });

@@ -51,13 +51,14 @@ impl Group<'_> {
         let contents = std::iter::once(input).chain(named).map(|payload| payload.content);
         let blobs: Vec<BlobHandle> = contents.filter_map(Content::into_blob).collect();
         let job = self.put(record, writes, &blobs)?;
+        if let Some(webhook) = webhook {
+            *self.promised.entry(webhook.receiver.clone()).or_default().entry(owner).or_insert(0) += 1;
+            self.set_webhook(id, Some(webhook));
+        }
+        // Holds the index until the end.
         let uploads = &mut self.disk.index().uploads;
         blobs.iter().skip(first_named).for_each(|blob| uploads.begin_use(blob.sha256()));
         self.keys.extend(key);
-        if let Some(webhook) = webhook {
-            *self.promised.entry(webhook.receiver.clone()).or_default().entry(owner).or_insert(0) += 1;
-            self.webhooks.insert(id, Some(webhook));
-        }
         Ok(job)
     }
 
@@ -161,7 +162,7 @@ impl Group<'_> {
         let renewed = self.renew_webhook(id, &mut writes)?;
         let job = self.put(record, writes, &[])?;
         if renewed.is_some() {
-            self.webhooks.insert(id, renewed);
+            self.set_webhook(id, renewed);
         }
         Ok(job)
     }

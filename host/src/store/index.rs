@@ -4,6 +4,8 @@
 //! then the id: a step of priority is worth [`PRIORITY_STEP`] of waiting, so low priorities age past high ones by
 //! themselves and the order never has to be recomputed.
 
+mod claims;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +45,12 @@ impl Counts {
 enum Place {
     Scheduled(Time),
     Ready(i64),
-    Running { token: Token, started_at: Time },
+    Running {
+        token: Token,
+        started_at: Time,
+    },
+    /// Due, but its time to be started is over: it waits for that to be recorded, and is not handed out.
+    Late,
 }
 
 #[derive(Debug)]
@@ -134,6 +141,7 @@ impl Index {
             Place::Ready(key) if entry.suspect => drop(self.suspects.insert((key, id))),
             Place::Ready(key) => drop(self.ready.entry(entry.kind.clone()).or_default().insert((key, id))),
             Place::Running { .. } => return,
+            Place::Late => {}
         }
         if let Some(expires_at) = entry.expires_at {
             self.expiring.insert((expires_at, id));
@@ -149,7 +157,7 @@ impl Index {
                     ready.remove(&(key, id));
                 }
             }
-            Place::Running { .. } => {}
+            Place::Running { .. } | Place::Late => {}
         }
         if let Some(expires_at) = entry.expires_at {
             self.expiring.remove(&(expires_at, id));
@@ -177,63 +185,14 @@ impl Index {
         Some(())
     }
 
-    /// Moves jobs whose time has come from scheduled to ready, and says whether there were any.
-    pub(super) fn promote(&mut self, now: Time) -> bool {
-        let mut any = false;
-        while let Some((due, id)) = self.scheduled.first().copied().filter(|(due, _)| *due <= now) {
-            let priority = self.entries.get(&id).map_or(0, |entry| entry.priority);
-            // Every scheduled id has an entry; removing it by hand as well keeps this loop finite whatever happens.
-            self.scheduled.remove(&(due, id));
-            self.relocate(id, Place::Ready(shifted(due, priority)));
-            any = true;
+    /// Notes that a job was started, by a host that ended meanwhile: it was started in time, and expires no more.
+    pub(super) fn note_started(&mut self, id: JobId) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            self.unlink(id, &entry);
+            entry.expires_at = None;
+            self.link(id, &entry);
+            self.entries.insert(id, entry);
         }
-        any
-    }
-
-    /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given.
-    pub(super) fn claim(&mut self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<(JobId, Token)> {
-        self.promote(now);
-        let mut claimed = Vec::new();
-        let suspect = self.next_suspect(free).filter(|_| total > 0);
-        let mut suspects_kind = suspect.and_then(|id| self.entries.get(&id)).map(|entry| entry.kind.clone());
-        if let Some(id) = suspect {
-            self.isolated = Some(id);
-            claimed.push((id, self.hand_out(id, now)));
-        }
-        for (kind, slots) in free {
-            // The suspect has one of its kind's places.
-            let taken = suspects_kind.take_if(|of| *slots > 0 && of == kind).map_or(0, |_| 1);
-            for _ in taken..*slots {
-                let next = self.ready.get(kind).and_then(|ready| ready.first().copied());
-                let Some((_, id)) = next.filter(|_| claimed.len() < total) else { break };
-                claimed.push((id, self.hand_out(id, now)));
-            }
-        }
-        claimed
-    }
-
-    /// The suspect to run next, if none is running: alone among its kind of jobs, beside all others.
-    fn next_suspect(&self, free: &[(Kind, usize)]) -> Option<JobId> {
-        if self.isolated.is_some() {
-            return None;
-        }
-        let has_room = |id: &JobId| {
-            let kind = self.entries.get(id).map(|entry| &entry.kind);
-            free.iter().any(|(free, slots)| *slots > 0 && Some(free) == kind)
-        };
-        self.suspects.iter().map(|(_, id)| *id).find(has_room)
-    }
-
-    fn hand_out(&mut self, id: JobId, now: Time) -> Token {
-        self.last_token += 1;
-        let token = Token(self.last_token);
-        self.relocate(id, Place::Running { token, started_at: now });
-        token
-    }
-
-    /// Whether this claim still holds.
-    pub(super) fn holds(&self, id: JobId, token: Token) -> bool {
-        matches!(self.entries.get(&id), Some(Entry { place: Place::Running { token: holder, .. }, .. }) if *holder == token)
     }
 
     /// Takes a job that cannot be read out of the running; it stays on disk as it is.
@@ -248,7 +207,7 @@ impl Index {
                 job.state = State::Running;
                 job.started_at = Some(started_at);
             }
-            Some(Place::Ready(_)) => job.state = State::Queued,
+            Some(Place::Ready(_) | Place::Late) => job.state = State::Queued,
             Some(Place::Scheduled(_)) | None => {}
         }
     }
@@ -276,9 +235,9 @@ impl Index {
         self.scheduled.first().map(|(due, _)| *due)
     }
 
-    /// Jobs that were not started in time.
-    pub(super) fn expired(&self, now: Time) -> Vec<JobId> {
-        self.expiring.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    /// Up to `most` jobs that were not started in time, those first that should have been started first.
+    pub(super) fn expired(&self, now: Time, most: usize) -> Vec<JobId> {
+        self.expiring.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, id)| *id).collect()
     }
 
     /// How many jobs of each kind that has any stand where.
@@ -320,7 +279,7 @@ fn unshifted(key: i64, priority: u8) -> Time {
 fn state_of(place: Place) -> State {
     match place {
         Place::Scheduled(_) => State::Scheduled,
-        Place::Ready(_) => State::Queued,
+        Place::Ready(_) | Place::Late => State::Queued,
         Place::Running { .. } => State::Running,
     }
 }
@@ -330,59 +289,22 @@ mod tests {
     use super::super::record::Stored;
     use super::*;
 
-    fn kind(name: &str) -> Kind {
+    pub(super) fn kind(name: &str) -> Kind {
         Kind::new(name).expect("well-formed")
     }
 
-    fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Record {
+    pub(super) fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Record {
         let job = Job { priority, ..Job::new(JobId::from_u128(number), kind(name), Time(created_at)) };
         let input = Stored { media_type: String::new(), size: 10, blob: None };
         let (output, content_gone, suspect) = (None, false, false);
         Record { job, input, options_bytes: 0, output, artifacts: 0, usages: 0, bytes: 10, content_gone, suspect }
     }
 
-    fn ended(number: u128, at: i64) -> Record {
+    pub(super) fn ended(number: u128, at: i64) -> Record {
         let mut record = job(number, "a", 5, 0);
         record.job.state = State::Succeeded;
         record.job.finished_at = Some(Time(at));
         record
-    }
-
-    fn order(index: &mut Index, name: &str, now: i64) -> Vec<u128> {
-        index.claim(&[(kind(name), 9)], 9, Time(now)).into_iter().map(|(id, _)| id.as_u128()).collect()
-    }
-
-    #[test]
-    fn high_priority_goes_first_and_low_priority_ages_past_it() {
-        let mut index = Index::new(1);
-        index.put(&job(1, "a", 5, 600_000));
-        index.put(&job(2, "a", 9, 600_000));
-        index.put(&job(3, "a", 0, 600_000));
-        index.put(&job(4, "a", 0, 1));
-        assert_eq!(order(&mut index, "a", 600_000), [4, 2, 1, 3]);
-    }
-
-    #[test]
-    fn a_scheduled_job_is_not_handed_out_before_its_time() {
-        let mut index = Index::new(1);
-        let mut scheduled = job(1, "a", 5, 0);
-        scheduled.job.state = State::Scheduled;
-        scheduled.job.run_at = Some(Time(500));
-        index.put(&scheduled);
-        assert_eq!((order(&mut index, "a", 499), index.next_due()), (vec![], Some(Time(500))));
-        assert_eq!((order(&mut index, "a", 500), index.next_due()), (vec![1], None));
-    }
-
-    #[test]
-    fn a_claim_holds_until_the_job_moves_on_and_never_again() {
-        let mut index = Index::new(7);
-        index.put(&job(1, "a", 5, 0));
-        let (id, first) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
-        assert!(index.holds(id, first));
-        index.replace(Some(&job(1, "a", 5, 0)), Some(&job(1, "a", 5, 0)));
-        assert!(!index.holds(id, first));
-        let (_, second) = index.claim(&[(kind("a"), 1)], 1, Time(0))[0];
-        assert!(second > first && Index::new(8).last_token > second.0);
     }
 
     #[test]
@@ -398,18 +320,5 @@ mod tests {
         assert_eq!((counts.of(State::Running), counts.of(State::Succeeded), counts.unfinished()), (0, 1, 0));
         index.replace(Some(&ended(1, 0)), None);
         assert_eq!(index.counts(&kind("a")), Counts::default());
-    }
-
-    #[test]
-    fn suspects_run_one_at_a_time_beside_the_others() {
-        let mut index = Index::new(1);
-        for number in 1..=2 {
-            index.put(&Record { suspect: true, ..job(number, "a", 5, 0) });
-        }
-        index.put(&job(3, "a", 5, 0));
-        assert_eq!(order(&mut index, "a", 0), [1, 3]);
-        let still_suspect = Record { suspect: true, ..job(1, "a", 5, 0) };
-        index.replace(Some(&still_suspect), Some(&ended(1, 0)));
-        assert_eq!(order(&mut index, "a", 0), [2]);
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Left {
     pub(super) same_boot: bool,
     /// Jobs that were inside a guest, and whether each was being run under suspicion.
     pub(super) marked: Vec<(JobId, bool)>,
+    /// Jobs that were claimed, those marked among them.
+    pub(super) started: Vec<JobId>,
 }
 
 /// The file.
@@ -124,9 +126,12 @@ fn read_left(bytes: &[u8]) -> Left {
         return Left::default();
     };
     let opens = head[8..16].try_into().map(u64::from_le_bytes).unwrap_or(0);
-    let marked = slots.chunks_exact(SLOT_BYTES).filter(|slot| slot[MARK_AT] != 0);
-    let marked = marked.filter_map(|slot| Some((JobId::from_slice(&slot[..16]).ok()?, slot[SUSPECT_AT] != 0)));
-    Left { opens, same_boot: head[16..].starts_with(&boot_id()), marked: marked.collect() }
+    let slots = slots.chunks_exact(SLOT_BYTES).filter_map(|slot| Some((JobId::from_slice(&slot[..16]).ok()?, slot)));
+    // The name stays when a slot becomes free: whoever had it was started as well.
+    let started = slots.clone().map(|(id, _)| id).filter(|id| !id.is_nil());
+    let marked = slots.clone().filter(|(_, slot)| slot[MARK_AT] != 0).map(|(id, slot)| (id, slot[SUSPECT_AT] != 0));
+    let same_boot = head[16..].starts_with(&boot_id());
+    Left { opens, same_boot, marked: marked.collect(), started: started.collect() }
 }
 
 /// What tells one start of the machine from the next, cut to fit. Where there is none, every start is the same.
@@ -159,7 +164,10 @@ mod tests {
         drop(gone);
         // The file is read as the next process would find it if this one died here.
         let (_, left) = InFlight::open(&path, 4).expect("opens");
-        assert_eq!(left, Left { opens: 7, same_boot: true, marked: vec![(JobId::from_u128(1), true)] });
+        let [inside, outside, gone] = [1, 2, 3].map(JobId::from_u128);
+        // Slots are handed out from the first on.
+        let started = vec![inside, outside, gone];
+        assert_eq!(left, Left { opens: 7, same_boot: true, marked: vec![(inside, true)], started });
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Err(error) => complain("a job's record", record::job_id(&key), &error),
         }
     }
+    disk.left.started.iter().for_each(|id| index.note_started(*id));
     for entry in disk.db.scan_prefix(record::ARTIFACT_PREFIX) {
         match record::decode::<StoredArtifact>(&entry?.1) {
             Ok(artifact) => artifact.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
@@ -116,7 +117,7 @@ impl Store {
     /// process died again is charged with the crash: at `crashes_max` of them it fails. After a reboot nobody is suspected.
     pub async fn recover(&self, crashes_max: u32, now: Time) -> Result<Vec<Job>, StoreError> {
         let disk = &self.disk;
-        let Left { opens, same_boot, marked } = &disk.left;
+        let Left { opens, same_boot, marked, .. } = &disk.left;
         let judged: u64 = record::read(&disk.db, record::JUDGED_KEY)?.unwrap_or(0);
         let mut suspects = Vec::new();
         if *same_boot && *opens > judged {

@@ -27,6 +27,13 @@ pub(super) struct Overdue {
     pub(super) contents: Vec<JobId>,
 }
 
+#[cfg(test)]
+impl Overdue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.contents.is_empty()
+    }
+}
+
 /// When a job ended, and which: in the order in which they go.
 type Key = (Time, JobId);
 
@@ -71,6 +78,17 @@ impl Retained {
         finished.content_bytes = finished.content_bytes.saturating_sub(bytes);
         if finished.jobs.is_empty() && finished.contents.is_empty() {
             self.kinds.remove(kind);
+        }
+    }
+
+    /// Takes a job that retention cannot take away out of its reach; its bytes count no more. Looks at all there are: it is rare.
+    pub(super) fn set_aside(&mut self, id: JobId) {
+        let found = self.kinds.iter().find_map(|(kind, finished)| {
+            let mut keys = finished.jobs.iter().chain(finished.contents.keys());
+            keys.find(|(_, other)| *other == id).map(|(at, _)| (kind.clone(), *at))
+        });
+        if let Some((kind, at)) = found {
+            self.remove(&kind, id, at);
         }
     }
 

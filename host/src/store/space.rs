@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Below this no outcome is written: enough for one group of changes and what sled rewrites for it.
+/// Below this no outcome is written: enough for one group of changes, which `writer.rs` bounds, and what sled rewrites for it.
 const OUTCOME_BYTES: u64 = 16 << 20;
 /// Below this nothing at all is written.
 const FREEING_BYTES: u64 = 4 << 20;

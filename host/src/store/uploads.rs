@@ -232,7 +232,13 @@ impl Group<'_> {
         for name @ (sha256, owner) in overdue {
             let used = self.disk.index().uploads.uses.contains_key(sha256);
             // Uploaded again, or named by a job, since it was found overdue.
-            let stays = used || self.upload(name)?.is_none_or(|upload| upload.kept_until > now);
+            let stays = used
+                || match self.upload(name) {
+                    Ok(upload) => upload.is_none_or(|upload| upload.kept_until > now),
+                    // Its time is over as far as anybody knows, and nobody could read it.
+                    Err(StoreError::Damaged(_)) => false,
+                    Err(error) => return Err(error),
+                };
             if !stays {
                 self.writes.remove(&upload_key(sha256, owner));
                 self.uploads.insert(name.clone(), None);

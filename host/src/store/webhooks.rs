@@ -75,15 +75,22 @@ pub struct WebhookTry {
 }
 
 impl Store {
-    /// A job's webhook, if it has one. For people: it may be a commit ahead of the job.
+    /// A job's webhook, if it has one, as the last durable commit left it.
     pub fn webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
-        if !self.disk.index().webhooks.knows(id) {
-            return Ok(None);
-        }
-        match record::read(&self.disk.db, &record::webhook_key(id)) {
+        match self.durable_webhook(id) {
             // Said at open. Everything else about the job can still be looked at.
             Err(StoreError::Damaged(_)) => Ok(None),
-            read => read,
+            durable => durable,
+        }
+    }
+
+    fn durable_webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
+        // Read first: what a commit changes in between is then seen to be in flight, or is durable.
+        let known = self.disk.index().webhooks.knows(id);
+        let newest = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+        match self.disk.index().webhooks.in_flight.get(&id) {
+            Some(before) => Ok(before.clone()),
+            None => newest,
         }
     }
 
@@ -95,9 +102,8 @@ impl Store {
             return Vec::new();
         }
         let taken = self.disk.index().webhooks.take(slots, now);
-        let read = |(id, number)| match record::read::<Webhook>(&self.disk.db, &record::webhook_key(id)) {
-            // A commit that is on its way may be in the records already, and in memory a moment later: there the job has another life,
-            // or is gone. What it says is nobody's to tell before it is durable.
+        let read = |(id, number)| match self.durable_webhook(id) {
+            // One that a commit takes away or renews in this moment is nobody's any more; that commit notes it.
             Ok(webhook) => webhook.filter(|webhook| webhook.is_due(number)).map(|webhook| (id, webhook)),
             Err(StoreError::Damaged(what)) => {
                 tracing::error!(job.id = %id, "a webhook cannot be read and is set aside; it stays on disk as it is: {what}");
@@ -193,12 +199,23 @@ impl Group<'_> {
         let Some(kept) = self.kept_webhook(id)?.filter(|kept| kept.number == number) else { return Ok(None) };
         let after = kept.after_try(tried, &persistence, jitter, now);
         self.writes.record(&record::webhook_key(id), &after)?;
-        self.webhooks.insert(id, Some(after.clone()));
+        self.set_webhook(id, Some(after.clone()));
         // The job itself stays as it is; but retention, which left it alone, may have it from now on.
         if !after.is_open() {
             self.touch(id)?;
         }
         Ok(Some(after))
+    }
+
+    /// Notes how the group leaves a job's webhook, and keeps what readers may see of it until the commit is durable.
+    pub(super) fn set_webhook(&mut self, id: JobId, after: Option<Webhook>) {
+        if !self.webhooks_before.contains_key(&id) {
+            let known = self.disk.index().webhooks.knows(id);
+            let before = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+            // One that cannot be read is none to readers either.
+            self.webhooks_before.insert(id, before.unwrap_or_default());
+        }
+        self.webhooks.insert(id, after);
     }
 
     /// The job's webhook as this group leaves it so far.

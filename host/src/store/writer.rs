@@ -1,6 +1,6 @@
 //! The one thread that changes the database.
 //!
-//! It takes every change that is waiting (up to [`GROUP_MAX`]), turns them into one atomic batch, makes that batch
+//! It takes every change that is waiting (up to [`GROUP_MAX`], and about [`GROUP_BYTES_MAX`] of what they write), turns them into one atomic batch, makes that batch
 //! durable with one flush, and only then tells everybody. Costs per change shrink as the load grows, and since
 //! nobody else writes, every check (does this claim still hold, is the queue full) is a plain `if`.
 //!
@@ -36,6 +36,9 @@ use crate::time::Time;
 
 /// More changes than this in one flush gain nothing: sled's own work dominates from here on.
 const GROUP_MAX: usize = 256;
+/// A group with so many bytes to write takes no more changes. Together with the largest change, a finish with some hundred KiB of small
+/// results, it stays well below the room that is kept for one group, whatever sled rewrites for it besides.
+const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How often a full disk is looked at again.
 const ROOM_EVERY: Duration = Duration::from_millis(100);
 /// Changes that wait for room while others go before them; more wait where they come from.
@@ -71,6 +74,9 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
             held.push_back(first);
         }
         let group = gather(disk, &mut held, &mut changes);
+        if group.size == 0 && held.is_empty() {
+            continue;
+        }
         if group.size == 0 {
             if disk.closing.load(Ordering::Relaxed) {
                 tracing::error!("the disk is full and the host is stopping; what was not recorded yet will run again");
@@ -95,13 +101,13 @@ fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::R
     let room = disk.space.room();
     let mut group = Group::new(disk);
     for change in std::mem::take(held) {
-        if group.size < GROUP_MAX && change.fits(room) { group.add(change) } else { held.push_back(change) }
+        if group.is_full() { held.push_back(change) } else { group.take(change, room, held) }
     }
-    while group.size < GROUP_MAX
+    while !group.is_full()
         && held.len() < HELD_MAX
         && let Ok(change) = changes.try_recv()
     {
-        if change.fits(room) { group.add(change) } else { held.push_back(change) }
+        group.take(change, room, held);
     }
     group
 }
@@ -112,7 +118,10 @@ impl Change {
         match self {
             // Refuses itself where there is no room for new jobs, and writes nothing then.
             Self::Submit { .. } => true,
-            Self::Cancel { .. }
+            // The judgement is a few small records, and before it is passed a host does nothing that could make room.
+            Self::Judge { .. }
+            | Self::Judged { .. }
+            | Self::Cancel { .. }
             | Self::DropContent { .. }
             | Self::Delete { .. }
             | Self::DropKeys { .. }
@@ -139,6 +148,8 @@ pub(super) struct Group<'a> {
     pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
     /// Webhooks as this group leaves them; nothing for one that goes.
     pub(super) webhooks: HashMap<JobId, Option<Webhook>>,
+    /// The same as they were before it.
+    pub(super) webhooks_before: HashMap<JobId, Option<Webhook>>,
     /// Webhooks that the group promises, by their receivers and whoever submits.
     pub(super) promised: HashMap<String, HashMap<Option<Owner>, usize>>,
     /// Kinds that the group pauses or resumes, in this order.
@@ -167,10 +178,29 @@ impl<'a> Group<'a> {
             checkpoints: HashMap::new(),
             uploads: HashMap::new(),
             webhooks: HashMap::new(),
+            webhooks_before: HashMap::new(),
             promised: HashMap::new(),
             paused: Vec::new(),
             released: Vec::new(),
             answers: Vec::new(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        // Room was looked for once, for a group no larger than this.
+        self.size >= GROUP_MAX || self.writes.size_bytes() >= GROUP_BYTES_MAX
+    }
+
+    /// Adds a change if there is room for it; otherwise it is held, or refused where whoever asked goes on without.
+    fn take(&mut self, change: Change, room: Room, held: &mut VecDeque<Change>) {
+        match change {
+            change if change.fits(room) => self.add(change),
+            // The clock asks again, and what makes room comes behind this: it must not wait for it.
+            Change::Expire { reply, .. } | Change::Retry { reply, .. } => drop(reply.send(Err(StoreError::DiskFull))),
+            Change::Checkpoint { reply, .. } | Change::KeepUpload { reply, .. } => {
+                drop(reply.send(Err(StoreError::DiskFull)));
+            }
+            change => held.push_back(change),
         }
     }
 
@@ -263,7 +293,7 @@ impl<'a> Group<'a> {
             self.remove_checkpoint(id, &mut writes)?;
         }
         if webhook.is_some() {
-            self.webhooks.insert(id, webhook);
+            self.set_webhook(id, webhook);
         }
         self.writes.append(writes);
         for blob in blobs {
@@ -295,7 +325,7 @@ impl<'a> Group<'a> {
         writes.remove(&record::job_key(id));
         if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
             writes.remove(&record::webhook_key(id));
-            self.webhooks.insert(id, None);
+            self.set_webhook(id, None);
         }
         self.writes.append(writes);
         self.after.insert(id, None);
@@ -333,11 +363,16 @@ impl<'a> Group<'a> {
     /// Makes the changes durable, then visible, then known.
     fn commit(mut self) -> Result<(), StoreError> {
         if !self.writes.is_empty() {
-            self.disk.index().in_flight = std::mem::take(&mut self.before);
+            {
+                let mut index = self.disk.index();
+                index.in_flight = std::mem::take(&mut self.before);
+                index.webhooks.in_flight = std::mem::take(&mut self.webhooks_before);
+            }
             let began = Instant::now();
             self.disk.commit(std::mem::take(&mut self.writes))?;
             metrics::note_commit(self.size, began.elapsed());
             let mut index = self.disk.index();
+            index.webhooks.in_flight.clear();
             // Before the jobs: whether retention may have one depends on it.
             for (id, webhook) in &self.webhooks {
                 let submitted = self.after.get(id).and_then(Option::as_ref).and_then(|record| record.job.owner);
@@ -388,4 +423,64 @@ fn has_moved(before: Option<&Record>, after: &Record) -> bool {
         (job.state, job.attempts, job.crashes, job.interruptions)
     };
     before.is_none_or(|before| place(before) != place(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Content, Options, Settings};
+    use super::*;
+
+    /// Fault: the clock waits for room on behalf of jobs that expire, and never comes to what would make room.
+    #[test]
+    fn on_a_full_disk_expiry_is_refused_and_what_makes_room_goes_on() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
+        let (id, now) = (JobId::now_v7(), Time(0));
+        let (mut group, mut held) = (Group::new(&disk), VecDeque::new());
+        let (reply, mut expired) = oneshot::channel();
+        group.take(Change::Expire { id, now, reply }, Room::Freeing, &mut held);
+        assert!(matches!(expired.try_recv(), Ok(Err(StoreError::DiskFull))) && held.is_empty());
+        let (reply, _paused) = oneshot::channel();
+        let paused = Kind::new("a").expect("well-formed");
+        group.take(Change::Pause { kind: paused, paused: true, reply }, Room::Freeing, &mut held);
+        assert_eq!((group.size, held.len()), (0, 1), "others wait for room");
+        let (reply, mut deleted) = oneshot::channel();
+        group.take(Change::Delete { id, reply }, Room::Freeing, &mut held);
+        assert!(matches!(deleted.try_recv(), Ok(Err(StoreError::NotFound))), "it was looked at");
+    }
+
+    /// Fault: many large results that end at once are one commit, larger than the room that was looked for, and it ends the store.
+    #[test]
+    fn a_group_takes_no_more_changes_than_there_is_room_kept_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
+        let kind = Kind::new("a").expect("well-formed");
+        let (sender, mut changes) = mpsc::channel(200);
+        let replies: Vec<_> = (0..200)
+            .map(|_| {
+                let (reply, answer) = oneshot::channel();
+                let content = Content::Inline(vec![7; Content::INLINE_BYTES_MAX].into());
+                let input = Payload { media_type: String::new(), content };
+                let job = Job::new(JobId::now_v7(), kind.clone(), Time(0));
+                let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
+                let admission = Admission { queue_max: u64::MAX, key: None };
+                let submit = Change::Submit { job: Box::new(new), admission, reply };
+                assert!(sender.try_send(submit).is_ok(), "there is room for all of them");
+                answer
+            })
+            .collect();
+        let (mut held, mut groups) = (VecDeque::new(), Vec::new());
+        while groups.iter().sum::<usize>() < 200 {
+            let group = gather(&disk, &mut held, &mut changes);
+            let bytes = group.writes.size_bytes();
+            assert!(bytes < GROUP_BYTES_MAX + 2 * Content::INLINE_BYTES_MAX, "{bytes} bytes in one group");
+            assert!(group.size > 0 && held.is_empty());
+            groups.push(group.size);
+            group.commit().expect("the disk works");
+        }
+        assert_eq!(groups.len(), 4, "{groups:?}");
+        for mut answer in replies {
+            assert!(matches!(answer.try_recv(), Ok(Ok(_))), "each is answered");
+        }
+    }
 }

@@ -10,29 +10,32 @@ use crate::job::JobId;
 
 /// Writes that will become part of one atomic batch.
 #[derive(Debug, Default)]
-pub(super) struct Writes(Vec<(sled::IVec, Option<sled::IVec>)>);
+pub(super) struct Writes {
+    entries: Vec<(sled::IVec, Option<sled::IVec>)>,
+    bytes: usize,
+}
 
 impl Writes {
     /// Sets a key to a record in its envelope.
     pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
-        self.0.push((key.into(), Some(encode(record)?.into())));
+        self.add(key, Some(encode(record)?));
         Ok(())
     }
 
     /// Sets a job's record.
     pub(super) fn job(&mut self, record: &Record) -> Result<(), StoreError> {
-        self.0.push((job_key(record.job.id)[..].into(), Some(encode_job(record)?.into())));
+        self.add(&job_key(record.job.id), Some(encode_job(record)?));
         Ok(())
     }
 
     /// Removes a key.
     pub(super) fn remove(&mut self, key: &[u8]) {
-        self.0.push((key.into(), None));
+        self.add(key, None);
     }
 
     /// The record a key was set to here, if it was.
     pub(super) fn find<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let newest = self.0.iter().rev().find(|(written, _)| written == key);
+        let newest = self.entries.iter().rev().find(|(written, _)| written == key);
         newest.and_then(|(_, value)| value.as_ref()).map(|sealed| decode(sealed)).transpose()
     }
 
@@ -51,7 +54,7 @@ impl Writes {
     /// Writes bytes, cut into chunks.
     pub(super) fn bytes(&mut self, id: JobId, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
         for (sequence, chunk) in (0u32..).zip(bytes.chunks(CHUNK_BYTES)) {
-            self.0.push((chunk_key(id, part, sequence)[..].into(), Some(seal(chunk)?.into())));
+            self.add(&chunk_key(id, part, sequence), Some(seal(chunk)?));
         }
         Ok(())
     }
@@ -73,23 +76,34 @@ impl Writes {
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
+    }
+
+    /// What the keys and values have together.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes over the writes of another.
     pub(super) fn append(&mut self, mut other: Writes) {
-        self.0.append(&mut other.0);
+        self.entries.append(&mut other.entries);
+        self.bytes += other.bytes;
     }
 
     /// The batch, in the order of writing.
     pub(super) fn into_batch(self) -> sled::Batch {
         let mut batch = sled::Batch::default();
-        for (key, value) in self.0 {
+        for (key, value) in self.entries {
             match value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
             }
         }
         batch
+    }
+
+    fn add(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.entries.push((key.into(), value.map(sled::IVec::from)));
     }
 }

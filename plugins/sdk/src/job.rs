@@ -10,9 +10,6 @@ use crate::bindings::dropforge::job::host;
 use crate::bindings::wasi::io::streams::{OutputStream, StreamError};
 use crate::{Checkpoint, Failure, JobResult, Level, Stream, parameters};
 
-/// The most a stream takes in one call.
-const PIECE_BYTES_MAX: usize = 4096;
-
 /// A job under way.
 #[derive(Debug)]
 pub struct Job<P> {
@@ -89,15 +86,25 @@ pub struct Artifact(OutputStream);
 
 impl Write for Artifact {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let piece = &buffer[..buffer.len().min(PIECE_BYTES_MAX)];
-        match self.0.blocking_write_and_flush(piece) {
-            Ok(()) => Ok(piece.len()),
-            Err(StreamError::Closed) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(StreamError::LastOperationFailed(error)) => Err(io::Error::other(error.to_debug_string())),
-        }
+        let room = loop {
+            match self.0.check_write().map_err(failed)? {
+                0 => self.0.subscribe().block(),
+                room => break usize::try_from(room).unwrap_or(usize::MAX),
+            }
+        };
+        let piece = &buffer[..buffer.len().min(room)];
+        self.0.write(piece).map_err(failed)?;
+        Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.blocking_flush().map_err(failed)
+    }
+}
+
+fn failed(error: StreamError) -> io::Error {
+    match error {
+        StreamError::Closed => io::ErrorKind::BrokenPipe.into(),
+        StreamError::LastOperationFailed(error) => io::Error::other(error.to_debug_string()),
     }
 }

@@ -112,3 +112,10 @@ fn a_program_that_spins_is_stopped() {
         Attack::by(crate::support::program::module(body)).stops();
     }
 }
+
+/// Fault: nobody asks a program what it is, so that its start function runs for the first time in a job.
+#[test]
+fn an_endless_start_function_of_a_program_is_stopped() {
+    let items = "(func $spin (loop $forever (br $forever))) (start $spin)";
+    Attack::by(crate::support::program::module_with("", items)).stops();
+}

@@ -7,6 +7,7 @@ mod crowd;
 mod files;
 mod floods;
 mod folders;
+mod held;
 mod host;
 mod lies;
 mod loops;

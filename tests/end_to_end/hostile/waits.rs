@@ -1,7 +1,7 @@
 //! Waiting: in every call of the host that can block, for a thousand things, past the deadline, and against its own end.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -151,6 +151,17 @@ fn waiting_for_the_other_end_of_a_connection_is_stopped() {
     let server = Server::start();
     let toml = format!("[[tcp]]\nhost = \"127.0.0.1\"\nport = {}\n", server.port());
     let line = format!("tcp 127.0.0.1:{} silence", server.port());
+    Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
+}
+
+#[test]
+fn sending_to_somebody_who_takes_nothing_is_stopped() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be listened on");
+    let port = listener.local_addr().expect("it listens").port();
+    // Ends with the test's process. What it holds is never read.
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    let toml = format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {port}\nmethods = [\"POST\"]\n");
+    let line = format!("send http 127.0.0.1:{port} 100000000");
     Attack { input: line.into_bytes(), ..Attack::by(guest::probe()).granted(&toml) }.stops();
 }
 

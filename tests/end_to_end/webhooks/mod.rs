@@ -6,6 +6,7 @@ mod refusals;
 
 use serde_json::{Value, json};
 
+use crate::support::document::Document;
 use crate::support::receiver::{Receiver, SECRET};
 use crate::support::{Host, eventually, guest};
 
@@ -74,8 +75,33 @@ fn every_end_of_a_job_is_told_signed_and_without_its_result() {
     // What only client and receiver should know stands nowhere.
     let shown = format!("{}{}{}", host.job(&good), host.get("/v1/jobs").text(), host.process().stderr());
     assert!(shown.contains("/good?…") && !shown.contains("hush") && !shown.contains(&SECRET[6..]), "{shown}");
-    assert!(host.get("/metrics").text().contains("dropforge_webhook_try_seconds_count{outcome=\"delivered\"} 3"));
+    let figure = "dropforge_webhook_try_seconds_count{outcome=\"delivered\"} 3";
+    // Counted once it is recorded, which is what the job shows.
+    eventually("the figures count them", || host.get("/metrics").text().contains(figure).then_some(()));
     host.still_works();
+}
+
+#[test]
+fn a_message_is_as_the_document_says() {
+    let receiver = Receiver::start();
+    let host = host(&[&receiver]);
+    for kind in ["good", "bad"] {
+        host.submit_telling(kind, &receiver.url("/"));
+    }
+    let document = Document::of(&host.get("/openapi.json"));
+    let promised = &document.value["webhooks"]["jobEnded"]["post"];
+    for message in receiver.wait_for(2) {
+        let body = &promised["requestBody"]["content"]["application/json"]["schema"];
+        document.hold_value(body, &message.json(), "the body");
+        let fields = promised["parameters"].as_array().expect("fields");
+        assert_eq!(fields.len(), 3);
+        for field in fields {
+            let name = field["name"].as_str().expect("a name");
+            let text = message.header(name);
+            let value = text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number));
+            document.hold_value(&field["schema"], &value, name);
+        }
+    }
 }
 
 #[test]

@@ -208,8 +208,11 @@ fn add_fields(status: &str, is_guarded: bool, response: &mut Value) {
     }
 }
 
+/// What an operation needs, and where in an answer that stands.
+type Places = &'static [(&'static str, &'static str)];
+
 /// Where to go from an answer: the schema it has, and an operation with the places of what that needs.
-const LINKS: [(&str, &str, &[(&str, &str)]); 18] = [
+const LINKS: [(&str, &str, Places); 18] = [
     ("Job", "getJob", &[("id", "$response.body#/id")]),
     ("Job", "getResult", &[("id", "$response.body#/id")]),
     ("Job", "cancelJob", &[("id", "$response.body#/id")]),

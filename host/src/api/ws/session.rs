@@ -31,6 +31,8 @@ const FOLLOWED_MAX: usize = 1_000;
 const TAKING_MAX: Duration = Duration::from_secs(30);
 /// A client that was not heard of for so many pings, sent every `keep_alive`, is taken for gone.
 const UNANSWERED_MAX: u32 = 3;
+/// How long a client may take to answer a close before its connection is cut.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
 /// The close code for a client that does not keep up with the events it asked for.
 const TOO_SLOW: u16 = 4008;
 
@@ -99,7 +101,9 @@ impl Session {
                 Next::Frame(frame) => {
                     unanswered = 0;
                     match frame {
-                        Some(Ok(Message::Close(_))) | None => return,
+                        None => return,
+                        // It is answered below here, once something is to be read again.
+                        Some(Ok(Message::Close(_))) => return closed(&mut socket).await,
                         frame => self.frame(frame),
                     }
                 }
@@ -128,7 +132,9 @@ impl Session {
                     }
                 }
                 Step::Break(reason) => {
-                    send(&mut socket, Message::Close(Some(reason))).await;
+                    if send(&mut socket, Message::Close(Some(reason))).await {
+                        closed(&mut socket).await;
+                    }
                     return;
                 }
             }
@@ -309,6 +315,13 @@ impl Session {
 
 fn close(code: u16, reason: &'static str) -> Step {
     Step::Break(CloseFrame { code, reason: reason.into() })
+}
+
+/// Lets the closing handshake come to its end. A connection that is cut before may take the close with it, unread.
+async fn closed(socket: &mut WebSocket) {
+    let handshake = async { while let Some(Ok(_)) = socket.recv().await {} };
+    // Whether the client answers in time or not, that was it.
+    let _ = timeout(CLOSING_MAX, handshake).await;
 }
 
 /// Whether the client has taken it in time.

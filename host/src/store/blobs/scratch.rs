@@ -13,7 +13,9 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Blobs, Content, Folder, Large, Room, Upload, no_room, read};
+use super::content::read;
+use super::upload::{Large, no_room};
+use super::{Blobs, Content, Folder, Room, Upload};
 use crate::store::space::Space;
 
 /// Bytes read at a time.

@@ -18,6 +18,8 @@ pub(in crate::store) struct Webhooks {
     by_job: HashMap<JobId, Option<Open>>,
     /// Only those that have any open.
     receivers: HashMap<Arc<str>, Receiver>,
+    /// Webhooks in the commit that is being flushed, as they were before it: what readers may see until it is durable.
+    pub(in crate::store) in_flight: HashMap<JobId, Option<Webhook>>,
 }
 
 /// A webhook that may still be tried.

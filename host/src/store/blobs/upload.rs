@@ -1,0 +1,124 @@
+//! A content on its way into the folder: taken up piece by piece, durable before anybody can name it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, TempPath};
+
+use super::{BlobHandle, Content, Folder, Room, sync_folder};
+
+/// A content on its way in: in memory while small, in a temporary file once large. Dropped unfinished, it leaves nothing.
+#[derive(Debug)]
+pub struct Upload {
+    folder: Arc<Folder>,
+    pub(super) small: Vec<u8>,
+    pub(super) large: Option<Box<Large>>,
+    pub(super) size: u64,
+    /// With so little room on the disk it is refused.
+    refused_at: Room,
+}
+
+#[derive(Debug)]
+pub(super) struct Large {
+    /// Closed when nothing more comes, so that many finished uploads do not take many open files.
+    pub(super) file: Option<File>,
+    pub(super) path: TempPath,
+    pub(super) hash: Sha256,
+}
+
+impl Upload {
+    /// Nothing yet. It is refused the disk when there is so little room.
+    pub(super) fn new(folder: Arc<Folder>, refused_at: Room) -> Self {
+        Self { folder, small: Vec::new(), large: None, size: 0, refused_at }
+    }
+
+    /// Bytes taken up so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether the next `bytes` will touch the disk.
+    pub fn spills(&self, bytes: usize) -> bool {
+        self.large.is_some() || self.small.len() + bytes > Content::INLINE_BYTES_MAX
+    }
+
+    /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so. Fails with
+    /// [`io::ErrorKind::StorageFull`] before the disk is full.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.spills(bytes.len()) {
+            self.check_room(bytes.len())?;
+            if self.large.is_none() {
+                self.spill()?;
+            }
+        }
+        match self.large.as_deref_mut() {
+            Some(Large { file: Some(file), hash, .. }) => {
+                file.write_all(bytes)?;
+                hash.update(bytes);
+            }
+            Some(Large { file: None, .. }) => return Err(io::Error::other("the upload has been closed")),
+            None => self.small.extend_from_slice(bytes),
+        }
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Many uploads at once must not use up what commits need.
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        // What is in memory goes to the file with them.
+        let written = (self.small.len() + bytes) as u64;
+        if self.folder.space.room_after(written) >= self.refused_at { Err(no_room()) } else { Ok(()) }
+    }
+
+    /// Closes the file, if there is one: nothing more will be written.
+    pub fn close_file(&mut self) {
+        if let Some(large) = self.large.as_deref_mut() {
+            large.file = None;
+        }
+    }
+
+    /// Moves what is in memory to a file.
+    fn spill(&mut self) -> io::Result<()> {
+        let (mut file, path) = NamedTempFile::new_in(&self.folder.temporary)?.into_parts();
+        file.write_all(&self.small)?;
+        let hash = Sha256::new_with_prefix(&self.small);
+        self.small = Vec::new();
+        self.large = Some(Box::new(Large { file: Some(file), path, hash }));
+        Ok(())
+    }
+
+    /// Ends the upload with a file of its own, however small. Durable when this returns. Blocks on the disk.
+    pub fn finish_as_blob(mut self) -> io::Result<Content> {
+        if self.large.is_none() {
+            self.check_room(0)?;
+            self.spill()?;
+        }
+        self.finish()
+    }
+
+    /// Ends the upload. A large content is a durable blob when this returns. Blocks on the disk.
+    pub fn finish(self) -> io::Result<Content> {
+        let Some(large) = self.large else {
+            return Ok(Content::Inline(self.small.into()));
+        };
+        let Large { file, path, hash } = *large;
+        let sha256: [u8; 32] = hash.finalize().into();
+        match file {
+            Some(file) => file.sync_all()?,
+            None => File::open(&path)?.sync_all()?,
+        }
+        // Counted before the name exists, so that a concurrent release of the same bytes cannot delete it.
+        *self.folder.counts().entry(sha256).or_insert(0) += 1;
+        let handle = BlobHandle { sha256, size: self.size, folder: Arc::clone(&self.folder) };
+        path.persist(self.folder.path_of(&sha256)).map_err(|error| error.error)?;
+        sync_folder(&self.folder.path)?;
+        Ok(Content::Blob(handle))
+    }
+}
+
+/// Said before the disk is full.
+pub(super) fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the disk has no room for so much")
+}
