@@ -60,7 +60,7 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// Origins whose pages may talk to this host, such as `https://app.example.org`, or `*`. None
     pub cors_origins: Vec<String>,
-    /// Names by which clients may ask where no token is needed, besides addresses and `localhost`. None, and with `insecure` all
+    /// Names by which clients may ask where no token is needed, besides addresses and names without a dot. None, and with `insecure` all
     pub hosts: Vec<HostName>,
     /// Connections at a time. `20000`, or fewer if the system allows fewer open files
     pub connections_max: usize,
@@ -269,7 +269,8 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let rules = [
             (self.workers <= 1024, "workers: at most 1024"),
-            (self.parked_jobs_max <= 10_000, "parked_jobs_max: at most 10000"),
+            // The sandbox reserves address space for each, and a process has 128 TiB of it.
+            (self.parked_jobs_max <= 2_500, "parked_jobs_max: at most 2500"),
             (self.queue_max > 0, "queue_max: at least 1"),
             (self.timeout.0 <= self.timeout_max.0, "timeout: not longer than timeout_max"),
             (!self.timeout.0.is_zero(), "timeout: at least 1ms"),

@@ -115,7 +115,7 @@ fn a_page_whose_name_was_made_to_lead_here_can_neither_read_nor_change_anything(
     }
     assert_eq!(closed.get("/v1/jobs").json()["jobs"], Value::Array(Vec::new()));
     assert_eq!(rebound(&closed, Method::GET, "/healthz", "evil.example").status, 200, "it shows nothing of jobs");
-    for own in ["localhost", "127.0.0.1", "app.localhost"] {
+    for own in ["localhost", "127.0.0.1", "app.localhost", "jobs"] {
         assert_eq!(rebound(&closed, Method::POST, "/v1/kinds/good/jobs", own).status, 202, "{own}");
     }
 

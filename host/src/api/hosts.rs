@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Uri, header};
 
 use crate::outbound::{HostName, Place, Scheme};
 
-/// What a host that asks for no token may be called, besides addresses and `localhost`.
+/// What a host that asks for no token may be called, besides addresses, `localhost` and names without a dot.
 #[derive(Debug, Clone)]
 pub struct Hosts {
     named: Vec<HostName>,
@@ -29,12 +29,18 @@ impl Hosts {
     }
 
     fn covers(&self, authority: &str) -> bool {
+        if authority.is_empty() {
+            // No browser says so.
+            return true;
+        }
         // The scheme gives nothing but the port, which does not matter here.
         match Place::parse(Scheme::Http, authority).map(|place| place.host) {
             // An address is looked up nowhere, so nobody can have it lead elsewhere.
             Some(HostName::Address(_)) => true,
             // Browsers do not look these up either.
-            Some(HostName::Name(name)) if name == "localhost" || name.ends_with(".localhost") => true,
+            Some(HostName::Name(name)) if name.ends_with(".localhost") => true,
+            // Nobody on the internet can have a name without a dot; it is this machine's, or one of a network of one's own.
+            Some(HostName::Name(name)) if !name.contains('.') => true,
             Some(host) => self.named.contains(&host),
             None => false,
         }
@@ -65,6 +71,8 @@ mod tests {
             &["LocalHost:8080"],
             &["localhost."],
             &["app.localhost"],
+            &["dropforge:8080"],
+            &[""],
             &["jobs.example"],
             &["Jobs.Example.:8443"],
             &[],
@@ -74,11 +82,9 @@ mod tests {
         for foreign in [
             &["evil.example:8080"][..],
             &["localhost.evil.example"],
-            &["notlocalhost"],
             &["127.0.0.1.evil.example"],
             &["x.jobs.example"],
             &["jobs.example@evil.example"],
-            &[""],
             &["127.0.0.1:8080", "evil.example"],
         ] {
             assert!(!covers(&hosts, foreign), "{foreign:?}");

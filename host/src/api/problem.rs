@@ -135,8 +135,8 @@ impl Problem {
 
     /// It was asked under a name that is not known to be this host's.
     pub(super) fn foreign_host() -> Self {
-        let detail = "this host asks for no token, and so answers to addresses, localhost and the names in its setting hosts alone: any page \
-                      could have another name lead here; its operator can add the name to hosts, or make a token";
+        let detail = "this host asks for no token, and so answers to addresses, names without a dot and the names in its setting hosts \
+                      alone: any page could have another name lead here; its operator can add the name to hosts, or make a token";
         Self::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", "Not a name of this host", detail)
             .in_parameter("Host", detail)
     }

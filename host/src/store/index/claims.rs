@@ -1,6 +1,6 @@
 //! Who gets which ready job, and until when that holds.
 
-use super::{Entry, HandedOut, Index, Place, shifted};
+use super::{Entry, Index, Place, shifted};
 use crate::job::{JobId, Kind};
 use crate::store::{HandedOut, Token};
 use crate::time::Time;
