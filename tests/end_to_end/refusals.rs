@@ -98,14 +98,14 @@ fn parameters_against_the_schema_are_refused_where_they_are_wrong() {
     let schema = schema.to_string();
     let picky = guest::Guest { parameters: Some(&schema), ..guest::Guest::GOOD };
     let host = Host::prepare().with_guest("picky", picky.component()).start();
-    // The body is a file, so that no pointer into it would lead anywhere. Of one that is not known the sentence has the name.
-    for (query, name) in [("dpi=0", json!("dpi")), ("dpi=x", json!("dpi")), ("dpy=3", Value::Null)] {
+    // The pointer is the one of a document. Of one that is not known the sentence has the name.
+    for (query, name, place) in [
+        ("dpi=0", json!("dpi"), "/parameters/dpi"),
+        ("dpi=x", json!("dpi"), "/parameters/dpi"),
+        ("dpy=3", Value::Null, "/parameters"),
+    ] {
         let problem = host.post(&format!("/v1/kinds/picky/jobs?{query}"), "x").refused(422, "invalid_input");
-        assert_eq!(
-            (&problem["errors"][0]["parameter"], &problem["errors"][0]["pointer"]),
-            (&name, &Value::Null),
-            "{problem}"
-        );
+        assert_eq!((&problem["errors"][0]["parameter"], pointer(&problem)), (&name, place), "{problem}");
         assert!(name.is_string() || detail(&problem).contains("dpy"), "{problem}");
     }
     for (parameters, place) in [(json!({"dpi": 0}), "/parameters/dpi"), (json!({"dpy": 3}), "/parameters")] {

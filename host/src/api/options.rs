@@ -66,13 +66,8 @@ impl Place {
 
     /// Adds what the schema of the parameters found wrong.
     fn violations(self, problem: Problem, violations: Vec<Violation>) -> Problem {
-        let each = |problem: Problem, Violation { pointer, detail }| match pointer.split('/').nth(1) {
-            Some(segment) => problem.in_parameter(segment.replace("~1", "/").replace("~0", "~"), detail),
-            // About none of them but all: one is missing, or not known.
-            None => problem.somewhere(detail),
-        };
         match self {
-            Self::Query => violations.into_iter().fold(problem, each),
+            Self::Query => problem.violations_in_query(violations),
             Self::Document => problem.violations("/parameters", violations),
         }
     }

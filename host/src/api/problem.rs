@@ -53,7 +53,7 @@ pub(super) struct Members {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProblemPlace)]
 struct Place {
-    /// JSON Pointer into the request's body, or empty for the whole.
+    /// JSON Pointer into the request's body, or empty for the whole; below `/parameters` also where they stand in the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pointer: Option<String>,
@@ -305,9 +305,14 @@ impl Problem {
         self
     }
 
-    /// Says what is wrong where there is no one place for it.
-    pub(super) fn somewhere(mut self, detail: impl Into<String>) -> Self {
-        self.0.errors.push(Place { pointer: None, parameter: None, detail: detail.into() });
+    /// Adds what the schema of the parameters found wrong in a query: where it would stand in a document, and its name here. What is
+    /// about none of them but all has no name: one is missing, or not known.
+    pub(super) fn violations_in_query(mut self, violations: Vec<Violation>) -> Self {
+        self.0.errors.extend(violations.into_iter().map(|Violation { pointer, detail }| Place {
+            parameter: pointer.split('/').nth(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")),
+            pointer: Some(format!("/parameters{pointer}")),
+            detail,
+        }));
         self
     }
 
