@@ -29,11 +29,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::table::{Row, Sample};
 use self::works::{WORKS, Work};
 use crate::config::Config;
+// A job of it does next to nothing if it has no seconds to compute.
+use crate::demo::{INTEGRATE, MESSAGE as NO_OP};
 
-/// A job that does next to nothing: `message` with no seconds to compute.
-const NO_OP: &[u8] = include_bytes!("../../plugins/message.wasm");
-/// Measures an area below a formula.
-const INTEGRATE: &[u8] = include_bytes!("../../plugins/integrate.wasm");
 const NO_OP_INPUT: &str = r#"{"message":"hi","seconds":0}"#;
 /// What is measured once, below the table.
 const MEMORY: &str = "memory";

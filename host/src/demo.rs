@@ -19,12 +19,14 @@ use crate::config::Config;
 use crate::server::Server;
 
 /// The shipped plugins are part of the program, so that the demo runs from any folder.
-const PLUGINS: [(&str, &[u8]); 3] = [
-    ("pdf-to-png.wasm", include_bytes!("../../plugins/pdf-to-png.wasm")),
-    ("integrate.wasm", include_bytes!("../../plugins/integrate.wasm")),
-    ("message.wasm", include_bytes!("../../plugins/message.wasm")),
-];
-const DOCUMENT: &[u8] = include_bytes!("../assets/demo.pdf");
+const PLUGINS: [(&str, &[u8]); 3] =
+    [("pdf-to-png.wasm", PDF_TO_PNG), ("integrate.wasm", INTEGRATE), ("message.wasm", MESSAGE)];
+/// 17 pages of text, vectors and pictures.
+pub(crate) static DOCUMENT: &[u8] = include_bytes!("../assets/demo.pdf");
+// Statics, so that the program holds each once: `bench` uses them as well.
+pub(crate) static PDF_TO_PNG: &[u8] = include_bytes!("../../plugins/pdf-to-png.wasm");
+pub(crate) static INTEGRATE: &[u8] = include_bytes!("../../plugins/integrate.wasm");
+pub(crate) static MESSAGE: &[u8] = include_bytes!("../../plugins/message.wasm");
 const DPI: u32 = 200;
 const AT_ONCE: usize = 8;
 /// How long compiling may take on a slow machine.

@@ -71,6 +71,22 @@ fn an_unknown_kind_is_not_found() {
 }
 
 #[test]
+fn a_kind_that_is_not_there_is_told_from_one_that_was_meant_and_one_that_was_rejected() {
+    let setup = Host::prepare().with_guest("pdf-to-png", guest::good());
+    let host = setup.with_guest("broken", b"not a plugin").start();
+    for (kind, told) in [
+        ("pdf-to-pgn", "did you mean pdf-to-png?"),
+        ("pdftopng", "did you mean pdf-to-png?"),
+        ("broken", "broken.wasm was rejected:"),
+    ] {
+        let problem = host.post_job(&json!({"kind": kind})).refused(404, "unknown_kind");
+        assert!(detail(&problem).contains(told), "{problem}");
+    }
+    let problem = host.post_job(&json!({"kind": "weather"})).refused(404, "unknown_kind");
+    assert!(!detail(&problem).contains("did you mean"), "{problem}");
+}
+
+#[test]
 fn input_against_the_schema_is_refused_where_it_is_wrong() {
     let host = Host::prepare().with_plugin("message").start();
     for (input, place) in [

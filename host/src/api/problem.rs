@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::events::TooMany;
-use crate::job::{Failure, Job, State};
+use crate::job::{Failure, Job, Kind, State};
 use crate::plugins::Violation;
 use crate::rate::Rate;
 use crate::store::{Share, StoreError};
@@ -97,6 +97,12 @@ impl Problem {
     /// No plugin serves the kind.
     pub(super) fn unknown_kind(kind: &str) -> Self {
         let detail = format!("no plugin serves the kind {kind:?}; GET /v1/kinds lists those that can be used");
+        Self::new(StatusCode::NOT_FOUND, "unknown_kind", "No such kind", detail)
+    }
+
+    /// The same, with what may help whoever asked.
+    pub(super) fn unknown_kind_but(kind: &Kind, help: &str) -> Self {
+        let detail = format!("no plugin serves the kind {:?}; {help}", kind.to_string());
         Self::new(StatusCode::NOT_FOUND, "unknown_kind", "No such kind", detail)
     }
 

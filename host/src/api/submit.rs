@@ -19,7 +19,7 @@ use super::view::JobView;
 use super::wait::{self, OnTimeout, Patience, Wait};
 use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
-use crate::plugins::{FileState, Plugin};
+use crate::plugins::{FileReport, FileState, Plugin};
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
@@ -27,6 +27,10 @@ use crate::store::{NewWebhook, Payload, StoreError, Upload};
 pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
 const LOOK_AGAIN_AT_PAUSED: u32 = 60;
+/// Kinds that are compared with one that is not there.
+const NEAR_KINDS_MAX: usize = 100;
+/// From this likeness on one kind may have been meant by another; 1 is the same.
+const NEAR: f64 = 0.8;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
@@ -303,7 +307,24 @@ fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Proble
             "the plugin folder is being read and {kind} is not ready yet; try again"
         )));
     }
-    Err(Problem::unknown_kind(name))
+    Err(unserved(api, caller, &kind))
+}
+
+/// Why a kind cannot be used, or which one may have been meant.
+fn unserved(api: &Api, caller: &Caller, kind: &Kind) -> Problem {
+    let files = api.plugins.files();
+    if let Some(FileReport { file, reason: Some(reason), .. }) =
+        files.iter().find(|file| file.kind.as_ref() == Some(kind))
+    {
+        return Problem::unknown_kind_but(kind, &format!("{file} was rejected: {reason}"));
+    }
+    let known =
+        files.iter().filter(|file| caller.may_see_file(file.kind.as_ref())).filter_map(|file| file.kind.as_ref());
+    let near = known.take(NEAR_KINDS_MAX).map(|known| (strsim::jaro_winkler(kind.as_str(), known.as_str()), known));
+    match near.filter(|(near, _)| *near >= NEAR).max_by(|(one, _), (other, _)| one.total_cmp(other)) {
+        Some((_, meant)) => Problem::unknown_kind_but(kind, &format!("did you mean {meant}?")),
+        None => Problem::unknown_kind(kind.as_str()),
+    }
 }
 
 fn accepts_json(plugin: &Plugin) -> bool {

@@ -10,11 +10,9 @@ use serde_json::json;
 use super::load::{Connection, Load};
 use super::table::Sample;
 use super::{INTEGRATE, config};
+use crate::demo::{DOCUMENT, PDF_TO_PNG};
 use crate::server::Server;
 
-const PDF_TO_PNG: &[u8] = include_bytes!("../../../plugins/pdf-to-png.wasm");
-/// 17 pages of text, vectors and pictures.
-const DOCUMENT: &[u8] = include_bytes!("../../assets/demo.pdf");
 /// As sharp as print.
 const RENDER: &str = "/v1/kinds/pdf-to-png/jobs?dpi=200";
 const WAIT: Option<&str> = Some("wait=600");

@@ -1,9 +1,10 @@
 //! A host in a process of its own, so that its memory, its files and its start are not mixed with those of the clients here.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -14,6 +15,8 @@ use super::load::Load;
 
 /// How long the host may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long its plugin has been lying there.
+const AGE: Duration = Duration::from_secs(3_600);
 
 /// Dropped, it is killed.
 pub(super) struct Host {
@@ -28,7 +31,9 @@ impl Host {
         std::fs::create_dir_all(&plugins)?;
         let file = plugins.join("message.wasm");
         if !file.exists() {
-            std::fs::write(file, NO_OP)?;
+            std::fs::write(&file, NO_OP)?;
+            // A file that has just been written is waited for: it might still grow. This one has been there for long.
+            File::options().write(true).open(&file)?.set_modified(SystemTime::now() - AGE)?;
         }
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
