@@ -25,6 +25,7 @@ use utoipa::ToSchema;
 
 pub use self::check::{Bench, Verdict, check, check_at};
 pub use self::schema::{Schema, Violation, pointer_segment};
+pub(crate) use self::settings::nearest;
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
 use crate::job::Kind;
 use crate::queue::Runnable;

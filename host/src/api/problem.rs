@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::events::TooMany;
-use crate::job::{Failure, Job, Kind, State};
+use crate::job::{Failure, Job, State};
 use crate::plugins::Violation;
 use crate::rate::Rate;
 use crate::store::{Share, StoreError};
@@ -96,13 +96,12 @@ impl Problem {
 
     /// No plugin serves the kind.
     pub(super) fn unknown_kind(kind: &str) -> Self {
-        let detail = format!("no plugin serves the kind {kind:?}; GET /v1/kinds lists those that can be used");
-        Self::new(StatusCode::NOT_FOUND, "unknown_kind", "No such kind", detail)
+        Self::unknown_kind_but(kind, "GET /v1/kinds lists those that can be used")
     }
 
     /// The same, with what may help whoever asked.
-    pub(super) fn unknown_kind_but(kind: &Kind, help: &str) -> Self {
-        let detail = format!("no plugin serves the kind {:?}; {help}", kind.to_string());
+    pub(super) fn unknown_kind_but(kind: &str, help: &str) -> Self {
+        let detail = format!("no plugin serves the kind {kind:?}; {help}");
         Self::new(StatusCode::NOT_FOUND, "unknown_kind", "No such kind", detail)
     }
 

@@ -19,7 +19,7 @@ use super::view::JobView;
 use super::wait::{self, OnTimeout, Patience, Wait};
 use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
-use crate::plugins::{FileReport, FileState, Plugin};
+use crate::plugins::{FileReport, FileState, Plugin, nearest};
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
@@ -300,29 +300,26 @@ fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Proble
     if let Some(plugin) = api.plugins.serving(&kind) {
         return Ok(plugin);
     }
-    let compiling =
-        |file: &crate::plugins::FileReport| file.state == FileState::Compiling && file.kind.as_ref() == Some(&kind);
-    if !api.plugins.is_scanned() || api.plugins.files().iter().any(compiling) {
+    let files = api.plugins.files();
+    let compiling = |file: &FileReport| file.state == FileState::Compiling && file.kind.as_ref() == Some(&kind);
+    if !api.plugins.is_scanned() || files.iter().any(compiling) {
         return Err(Problem::not_ready(format!(
             "the plugin folder is being read and {kind} is not ready yet; try again"
         )));
     }
-    Err(unserved(api, caller, &kind))
+    Err(unserved(&files, caller, &kind))
 }
 
 /// Why a kind cannot be used, or which one may have been meant.
-fn unserved(api: &Api, caller: &Caller, kind: &Kind) -> Problem {
-    let files = api.plugins.files();
+fn unserved(files: &[FileReport], caller: &Caller, kind: &Kind) -> Problem {
     if let Some(FileReport { file, reason: Some(reason), .. }) =
         files.iter().find(|file| file.kind.as_ref() == Some(kind))
     {
-        return Problem::unknown_kind_but(kind, &format!("{file} was rejected: {reason}"));
+        return Problem::unknown_kind_but(kind.as_str(), &format!("{file} was rejected: {reason}"));
     }
-    let known =
-        files.iter().filter(|file| caller.may_see_file(file.kind.as_ref())).filter_map(|file| file.kind.as_ref());
-    let near = known.take(NEAR_KINDS_MAX).map(|known| (strsim::jaro_winkler(kind.as_str(), known.as_str()), known));
-    match near.filter(|(near, _)| *near >= NEAR).max_by(|(one, _), (other, _)| one.total_cmp(other)) {
-        Some((_, meant)) => Problem::unknown_kind_but(kind, &format!("did you mean {meant}?")),
+    let known = files.iter().filter_map(|file| file.kind.as_ref()).filter(|known| caller.may_see_file(Some(known)));
+    match nearest(kind.as_str(), known.take(NEAR_KINDS_MAX).map(Kind::as_str), NEAR) {
+        Some(meant) => Problem::unknown_kind_but(kind.as_str(), &format!("did you mean {meant}?")),
         None => Problem::unknown_kind(kind.as_str()),
     }
 }

@@ -13,6 +13,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Deserialize;
 
+pub(crate) use self::mistakes::nearest;
 use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
 use crate::secrets::SecretSource;

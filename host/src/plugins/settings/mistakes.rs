@@ -71,11 +71,17 @@ fn unknown(section: &str, name: &str, known: &[&str]) -> String {
 }
 
 fn meant(name: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|one| (strsim::jaro_winkler(name, one), one)).filter(|(near, _)| *near >= NEAR);
-    match near.max_by(|(one, _), (other, _)| one.total_cmp(other)) {
-        Some((_, nearest)) => format!("; did you mean {nearest:?}?"),
+    match nearest(name, known.iter().copied(), NEAR) {
+        Some(nearest) => format!("; did you mean {nearest:?}?"),
         None => String::new(),
     }
+}
+
+/// The known name that is most like this one, if it is at least so much like it; 1 is the same.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>, at_least: f64) -> Option<&'a str> {
+    let likeness = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let near = likeness.filter(|(likeness, _)| *likeness >= at_least);
+    near.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
 
 /// The types of this program in the words of TOML.
