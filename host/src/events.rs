@@ -104,6 +104,10 @@ pub struct Events {
 struct Past {
     events: VecDeque<Arc<Event>>,
     last: u64,
+    /// The newest event that was handed out, or that there was nobody to hand to.
+    handed_out: u64,
+    /// Whether anybody listens. While nobody does nothing is handed out.
+    is_heard: bool,
 }
 
 impl Past {
@@ -135,8 +139,11 @@ impl Events {
             past.events.pop_front();
         }
         past.events.push_back(Arc::new(Event { number, id, kind, owner, what }));
+        let is_heard = past.is_heard;
         drop(past);
-        self.published.notify_one();
+        if is_heard {
+            self.published.notify_one();
+        }
     }
 
     /// The number of the newest event.
@@ -175,35 +182,42 @@ impl Events {
 
     /// Hands out events as they come. Never returns.
     pub async fn hand_out(&self) {
-        let mut handed_out = 0;
         loop {
             self.published.notified().await;
-            loop {
-                let (batch, last) = self.batch_after(handed_out);
-                if batch.is_empty() && last == handed_out {
-                    break;
-                }
-                let newest = batch.last().map_or(last, |event| event.number);
-                self.tell_listeners(&batch, handed_out);
-                handed_out = newest;
+            while let Some(batch) = self.next_batch() {
+                self.tell_listeners(&batch);
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    fn tell_listeners(&self, batch: &[Arc<Event>], handed_out: u64) {
+    fn tell_listeners(&self, batch: &[Arc<Event>]) {
         let mut listeners = self.listeners();
-        if batch.first().is_none_or(|first| first.number != handed_out + 1) {
+        if batch.is_empty() {
             // More was told than is remembered before this task had its turn: all of them have missed something.
             listeners.let_all_go();
         }
         batch.iter().for_each(|event| listeners.tell(event));
     }
 
-    fn batch_after(&self, number: u64) -> (Vec<Arc<Event>>, u64) {
-        let past = self.past();
-        let batch = past.after(number).map(|after| after.take(HANDED_OUT_AT_ONCE).cloned().collect());
-        (batch.unwrap_or_default(), past.last)
+    /// What is to be handed out next, if there is anything; empty if that is forgotten already.
+    fn next_batch(&self) -> Option<Vec<Arc<Event>>> {
+        let past = &mut *self.past();
+        if past.handed_out == past.last {
+            return None;
+        }
+        let batch = past.after(past.handed_out).map(|after| after.take(HANDED_OUT_AT_ONCE).cloned().collect());
+        let batch: Vec<Arc<Event>> = batch.unwrap_or_default();
+        past.handed_out = batch.last().map_or(past.last, |event| event.number);
+        Some(batch)
+    }
+
+    /// Notes whether anybody listens, from now on. Told under the lock of the past, so that no event falls in between.
+    fn note_heard(past: &mut Past, is_heard: bool) {
+        if is_heard && !past.is_heard {
+            past.handed_out = past.last;
+        }
+        past.is_heard = is_heard;
     }
 
     // Both stay usable if a thread panicked: each change is a single step.

@@ -15,7 +15,7 @@ mod waiters;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -128,6 +128,37 @@ pub struct Finished {
     pub started_at: Time,
 }
 
+/// What is left to do for an attempt once its end is recorded, or once that has failed.
+struct Ending {
+    // The store tells it, and is the queue's own.
+    queue: Weak<Queue>,
+    id: JobId,
+    running: Arc<Running>,
+    place: Option<Place>,
+    result: Option<Result<Job, StoreError>>,
+}
+
+impl Ending {
+    fn note(mut self, result: Result<Job, StoreError>) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.running.end();
+        let Some(queue) = self.queue.upgrade() else { return };
+        queue.forget_running(self.id, &self.running);
+        // Only now does nobody see the job running any more.
+        drop(self.place.take());
+        match self.result.take().unwrap_or(Err(StoreError::Closed)) {
+            Ok(job) if job.state.is_terminal() => queue.waiters.wake(self.id),
+            Ok(job) => queue.announce(job.state),
+            Err(error) => tracing::warn!(job.id = %self.id, %error, "the end of an attempt was not recorded"),
+        }
+    }
+}
+
 /// The jobs of one host.
 #[derive(Debug)]
 pub struct Queue {
@@ -205,8 +236,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Records the end of an attempt. Durable when this returns, unless the claim did not hold any more.
-    pub async fn finish(&self, assignment: Assignment, finished: Finished) {
+    /// Has the end of an attempt recorded. Returns once that is under way; whoever waits for the job hears of it when it is durable.
+    pub async fn finish(self: &Arc<Self>, assignment: Assignment, finished: Finished) {
         let Assignment { claimed, running, place } = assignment;
         let id = claimed.job.id;
         let attempt = Attempt {
@@ -218,7 +249,7 @@ impl Queue {
             started_at: finished.started_at,
             now: Time::now(),
             backoff: finished.backoff.unwrap_or(self.settings.backoff),
-            jitter: jitter(),
+            jitter: jitter(&claimed.job),
         };
         // What it said comes before how it ended.
         self.tell_news(&UnderWay::new(&claimed, &running));
@@ -226,16 +257,9 @@ impl Queue {
         if attempt.ended != Ended::Interrupted {
             self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);
         }
-        let result = self.store.finish(id, claimed.token, attempt).await;
-        running.end();
-        self.forget_running(id, &running);
-        // Only now does nobody see the job running any more.
-        drop(place);
-        match result {
-            Ok(job) if job.state.is_terminal() => self.waiters.wake(id),
-            Ok(job) => self.announce(job.state),
-            Err(error) => tracing::warn!(job.id = %id, %error, "the end of an attempt was not recorded"),
-        }
+        let ending = Ending { queue: Arc::downgrade(self), id, running, place: Some(place), result: None };
+        let told = Box::new(move |result| ending.note(result));
+        self.store.finish_and_tell(id, claimed.token, attempt, told).await;
     }
 
     /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds, and does not wait for the disk.
@@ -473,8 +497,10 @@ impl Queue {
     }
 }
 
-/// A number from 0.0 to 1.0, from the random part of a fresh id.
-fn jitter() -> f64 {
-    let (_, low) = JobId::now_v7().as_u64_pair();
-    (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)
+/// A number from 0.0 to 1.0, from the random part of the job's id, another for each attempt.
+fn jitter(job: &Job) -> f64 {
+    // Steps of the golden ratio, so that the numbers of one job lie far apart.
+    let steps = u64::from(job.attempts + job.crashes + job.interruptions).wrapping_mul(0x9e37_79b9);
+    let number = job.id.as_u64_pair().1.wrapping_add(steps) & 0xffff_ffff;
+    number as f64 / f64::from(u32::MAX)
 }

@@ -60,6 +60,8 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
 /// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+/// The same of a table: 8,192 elements, far more than most plugins have.
+const KEEP_TABLE_RESIDENT_BYTES: usize = 64 << 10;
 /// Free slots that are kept as the last job left them. What has no slot of its own, such as a heap of exceptions, takes one that was
 /// never used while there are fewer of these, and each holds on to [`KEEP_RESIDENT_BYTES`] from then on.
 const WARM_SLOTS_MAX: u32 = 16;
@@ -278,9 +280,10 @@ fn config(capacity: Capacity) -> Config {
         .total_tables(core_instances)
         .total_stacks(capacity.guests_max)
         .max_memory_size(usize::try_from(capacity.memory_bytes_max).unwrap_or(usize::MAX))
-        // Without these two, every job unmaps its memory, and two threads are slower than one: the kernel
+        // Without these, every job unmaps its memory, and two threads are slower than one: the kernel
         // interrupts the other processor for each of them.
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_TABLE_RESIDENT_BYTES)
         .max_unused_warm_slots(WARM_SLOTS_MAX)
         .total_gc_heaps(capacity.guests_max)
         .pagemap_scan(if PoolingAllocationConfig::is_pagemap_scan_available() { Enabled::Yes } else { Enabled::No });

@@ -66,6 +66,7 @@ pub use self::uploads::{Share, UPLOADS_MAX};
 pub use self::verify::{Verdict, verify};
 pub use self::webhooks::{NewWebhook, Slots, WebhookCounts, WebhookTry};
 use self::writer::Change;
+pub use self::writer::Told;
 use crate::job::{Job, JobId, Kind, Progress, USAGE_KEPT, Usage};
 use crate::time::Time;
 
@@ -176,7 +177,17 @@ impl Store {
     /// Records how a claimed job's attempt ended and answers the job as it is then. If the job was cancelled
     /// meanwhile only the usage report is added; if the claim does not hold for another reason, [`StoreError::Fenced`].
     pub async fn finish(&self, id: JobId, token: Token, attempt: Attempt) -> Result<Job, StoreError> {
-        self.change(|reply| Change::Finish { id, token, attempt: Box::new(attempt), reply }).await
+        let (reply, answer) = oneshot::channel();
+        self.finish_and_tell(id, token, attempt, Box::new(|told| drop(reply.send(told)))).await;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The same for whoever has better things to do than to wait for the flush: returns once the writer has it, and the writer tells
+    /// what became of it.
+    pub async fn finish_and_tell(&self, id: JobId, token: Token, attempt: Attempt, told: Told) {
+        let Some(changes) = self.changes() else { return told(Err(StoreError::Closed)) };
+        // If the store has failed it is dropped untold.
+        let _ = changes.send(Change::Finish { id, token, attempt: Box::new(attempt), told }).await;
     }
 
     /// Makes an unfinished job cancelled, whoever has it, and notes how far it had come. A finished one is answered
@@ -197,7 +208,7 @@ impl Store {
 
     /// Whether new jobs would be refused for want of room on the disk.
     pub fn is_short_of_room(&self) -> bool {
-        self.disk.space.room() != Room::Ample
+        self.disk.space.room_lately() != Room::Ample
     }
 
     /// The job, if there is one.
@@ -309,7 +320,7 @@ impl Store {
 
     /// Whether nothing is handed out because the disk has no room left for outcomes.
     pub fn is_out_of_room(&self) -> bool {
-        self.disk.space.room() >= Room::Freeing
+        self.disk.space.room_lately() >= Room::Freeing
     }
 
     /// Makes scheduled jobs ready whose time has come, and says whether there were any.
@@ -342,6 +353,8 @@ impl Store {
         self.disk.closing.store(true, Ordering::Relaxed);
         drop(self.changes.lock().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Whoever is told something there may be the last one to let go of the store.
+        let writer = writer.filter(|writer| writer.thread().id() != thread::current().id());
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the store's writer panicked; what it had not acknowledged is lost");
         }
@@ -352,9 +365,12 @@ impl Store {
         change: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Change,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        changes.ok_or(StoreError::Closed)?.send(change(reply)).await.map_err(|_| StoreError::Closed)?;
+        self.changes().ok_or(StoreError::Closed)?.send(change(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    fn changes(&self) -> Option<mpsc::Sender<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn read_input(&self, record: &Record) -> Result<(Payload, Options), StoreError> {

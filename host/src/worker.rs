@@ -22,7 +22,7 @@ use tracing::Instrument;
 use self::attempt::{Work, host_failure, interrupted};
 use self::load::{Load, Share};
 pub use self::pulse::Pulse;
-use crate::job::JobId;
+use crate::job::Job;
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
@@ -76,7 +76,7 @@ impl Workers {
         Arc::clone(&self.pulse)
     }
 
-    /// Claims nothing more, hands running jobs back to the queue, and returns when all of that is recorded. Blocks.
+    /// Claims nothing more and hands running jobs back to the queue, which records all of that before its store is closed. Blocks.
     pub fn stop(&mut self, queue: &Queue) {
         self.stop.send_replace(true);
         queue.interrupt_running();
@@ -113,7 +113,7 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             assignment = next => assignment,
         };
         jobs.spawn_local(run_one(place.clone(), assignment, Rc::new(Share::new(&load))));
-        // Ended ones are let go as they come; their results are recorded already.
+        // Ended ones are let go as they come.
         while jobs.try_join_next().is_some() {}
     }
     // A job that was claimed while the others were being interrupted has not heard of it yet.
@@ -126,7 +126,7 @@ async fn run_one(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     let started_at = Time::now();
     let job = &assignment.claimed.job;
     let trace = assignment.claimed.input.as_ref().ok().and_then(|(_, options)| options.traceparent.clone());
-    let number = span_number();
+    let number = span_number(job);
     let id = trace.is_some().then(|| format!("{number:016x}"));
     let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind, traceparent = trace, span_id = id);
     let executed = AssertUnwindSafe(execute(&place, &assignment, share, number)).catch_unwind();
@@ -138,13 +138,14 @@ async fn run_one(place: Workplace, assignment: Assignment, share: Rc<Share>) {
     finished.started_at = started_at;
     finished.usage.attempt = assignment.claimed.job.attempts + 1;
     span.in_scope(|| tracing::debug!(ended = ?finished.ended, wall_ms = finished.usage.wall_ms, "attempt ended"));
-    // The flush is waited for, but the thread is free for the next job.
+    // The flush is not waited for: the thread is free for the next job.
     place.queue.finish(assignment, finished).await;
 }
 
-/// The place of an attempt in a trace: never 0, from the random part of a fresh id.
-fn span_number() -> u64 {
-    JobId::now_v7().as_u64_pair().1
+/// The place of an attempt in a trace: the random part of the job's id, another for each attempt. Never 0, as the upper bits of that part say
+/// which kind of id it is.
+fn span_number(job: &Job) -> u64 {
+    job.id.as_u64_pair().1 ^ u64::from(job.attempts + job.crashes + job.interruptions)
 }
 
 async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, span: u64) -> Finished {

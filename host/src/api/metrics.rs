@@ -1,12 +1,11 @@
 //! `GET /metrics`, and the timing of every request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, StatusCode, header};
+use axum::response::IntoResponse;
 
 use super::Api;
 use crate::job::State as JobState;
@@ -34,13 +33,24 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::render(standing))
 }
 
-/// Takes the time of a request, up to the head of its answer.
-pub(super) async fn time(request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    let response = next.run(request).await;
-    let route = route.as_ref().map(MatchedPath::as_str);
-    metrics::note_request(route, method.as_str(), response.status().as_u16(), began.elapsed());
-    response
+/// The time of a request, up to the head of its answer.
+pub(super) struct Timing {
+    began: Instant,
+    route: Option<MatchedPath>,
+    method: Method,
+}
+
+impl Timing {
+    /// Begins with a request.
+    pub(super) fn of(request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        Self { began: Instant::now(), route, method: request.method().clone() }
+    }
+
+    /// Ends with its answer, and says how long it took.
+    pub(super) fn note(self, status: StatusCode) -> Duration {
+        let (took, route) = (self.began.elapsed(), self.route.as_ref().map(MatchedPath::as_str));
+        metrics::note_request(route, self.method.as_str(), status.as_u16(), took);
+        took
+    }
 }

@@ -1,10 +1,7 @@
 //! What browsers may do: which pages of other origins may talk to this host, and what no page is ever to be let.
 
-use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use axum::middleware::Next;
-use axum::response::Response;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a browser may remember what it was allowed.
@@ -92,8 +89,7 @@ fn parse(origin: &str) -> Result<HeaderValue, String> {
 }
 
 /// Says in every answer what a browser must not do with it. What an answer says itself stands.
-pub(super) async fn protect(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub(super) fn protect(headers: &mut HeaderMap) {
     let fields = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -103,9 +99,8 @@ pub(super) async fn protect(request: Request, next: Next) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     for (name, value) in fields {
-        response.headers_mut().entry(name).or_insert(value);
+        headers.entry(name).or_insert(value);
     }
-    response
 }
 
 #[cfg(test)]

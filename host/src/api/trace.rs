@@ -1,13 +1,9 @@
 //! Where a request comes from and what becomes of it: W3C Trace Context, kept with the job and handed on, and the span that
 //! the log shows what happens in a request under.
 
-use std::time::Instant;
-
 use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
-use axum::middleware::Next;
-use axum::response::Response;
-use tracing::Instrument;
+use tracing::Span;
 use tracing::field::display;
 use utoipa::IntoParams;
 
@@ -36,18 +32,13 @@ pub(super) fn well_formed(text: &str) -> Option<String> {
 
 /// Puts a request under a span of its own: method and route, never what a client has written besides, and the job's id if
 /// that stands in its path.
-pub(super) async fn request(request: Request, next: Next) -> Response {
+pub(super) fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let id = route.starts_with("/v1/jobs/{id}").then(|| request.uri().path().split('/').nth(3)).flatten();
     let id = id.and_then(|id| JobId::parse_str(id).ok()).map(display);
     let method = request.method().as_str();
-    let span = tracing::debug_span!("request", method, route, job.id = id, traceparent = parent(request.headers()));
-    let began = Instant::now();
-    let response = next.run(request).instrument(span.clone()).await;
-    let (status, duration_ms) = (response.status().as_u16(), began.elapsed().as_millis());
-    span.in_scope(|| tracing::debug!(status, duration_ms, "request answered"));
-    response
+    tracing::debug_span!("request", method, route, job.id = id, traceparent = parent(request.headers()))
 }
 
 /// Tells the log that a job was taken in: from here on its id leads on.

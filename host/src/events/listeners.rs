@@ -48,7 +48,10 @@ pub struct Subscription {
 impl Subscription {
     pub(super) fn new(events: &Arc<Events>, scope: Scope, sight: Sight) -> Result<Self, TooMany> {
         let (outbox, inbox) = mpsc::channel(WAITING_MAX);
+        let mut past = events.past();
         let listener = events.listeners().add(outbox, scope, sight)?;
+        Events::note_heard(&mut past, true);
+        drop(past);
         Ok(Self { events: Arc::clone(events), listener, inbox })
     }
 
@@ -70,7 +73,10 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.events.listeners().remove(self.listener);
+        let mut past = self.events.past();
+        let mut listeners = self.events.listeners();
+        listeners.remove(self.listener);
+        Events::note_heard(&mut past, listeners.len() > 0);
     }
 }
 

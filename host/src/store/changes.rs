@@ -20,7 +20,7 @@ impl Group<'_> {
         if let Some(earlier) = self.answered_before(admission)? {
             return Ok(earlier);
         }
-        if self.disk.space.room() != Room::Ample {
+        if self.room != Room::Ample {
             return Err(StoreError::DiskFull);
         }
         let NewJob { job, input, options, blobs: named, webhook } = new;

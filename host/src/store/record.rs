@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_written_before_there_were_owners_is_nobodys() {
+    fn a_job_is_read_whichever_version_wrote_it() {
         let kind = Kind::new("a").expect("well-formed");
         let mut record = Record {
             job: Job { tags: vec!["x".to_owned()], ..Job::new(JobId::from_u128(7), kind, Time(5)) },
@@ -435,6 +435,13 @@ mod tests {
         // The form in which the first version wrote it.
         assert_eq!(decode_job(&encode(&record).expect("small enough")).ok(), Some(record.clone()));
         record.job.owner = Some(Owner::new(9));
+        // That in which the second one did.
+        let second = encode_as(OWNED_JOB_VERSION, &(&record, record.job.owner)).expect("small enough");
+        assert_eq!(decode_job(&second).ok(), Some(record.clone()));
+        record.options = Some(Inline(Bytes::from_static(b"options")));
+        record.first_report = Some(Inline(Bytes::from_static(b"report")));
+        record.input.place = Place::Here(Inline(Bytes::from_static(b"abc")));
+        record.named = Some(0);
         let sealed = encode_job(&record).expect("small enough");
         assert_eq!(decode_job(&sealed).ok(), Some(record));
         let mut later = sealed.clone();

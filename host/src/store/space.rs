@@ -7,7 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Below this no outcome is written: enough for one group of changes, which `writer.rs` bounds, and what sled rewrites for it.
 const OUTCOME_BYTES: u64 = 16 << 20;
@@ -17,6 +18,9 @@ const FREEING_BYTES: u64 = 4 << 20;
 const FILES_MIN: u64 = 2_048;
 /// How much all who write may write together between two looks at the disk.
 const LOOK_EVERY_BYTES: u64 = 1 << 20;
+
+/// A look at the disk that is no older than this is good enough for whoever only wants to refuse early.
+const LATELY: Duration = Duration::from_millis(1);
 
 /// What may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +38,10 @@ pub(super) enum Room {
     None,
 }
 
+impl Room {
+    const ALL: [Self; 5] = [Self::Ample, Self::Scarce, Self::Low, Self::Freeing, Self::None];
+}
+
 /// Watches one disk. Clones watch it together.
 #[derive(Debug, Clone)]
 pub(super) struct Space(Arc<Watched>);
@@ -46,13 +54,39 @@ struct Watched {
     free: AtomicU64,
     /// Bytes that were announced since.
     announced: AtomicU64,
+    /// What the last look said, and when it was, in microseconds since `began`.
+    last: AtomicU8,
+    looked_at: AtomicU64,
+    began: Instant,
 }
 
 impl Space {
     /// Watches the disk that holds `path`; the last `reserve_bytes` are for outcomes.
     pub(super) fn new(path: &Path, reserve_bytes: u64) -> Self {
-        let path = path.to_owned();
-        Self(Arc::new(Watched { path, reserve_bytes, free: AtomicU64::new(0), announced: AtomicU64::new(0) }))
+        Self(Arc::new(Watched {
+            path: path.to_owned(),
+            reserve_bytes,
+            free: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
+            last: AtomicU8::new(Room::Ample as u8),
+            looked_at: AtomicU64::new(u64::MAX),
+            began: Instant::now(),
+        }))
+    }
+
+    /// How much room there was a moment ago. Many ask this for every request and every job, and whoever writes asks again.
+    pub(super) fn room_lately(&self) -> Room {
+        let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
+        let age = self.now().checked_sub(self.0.looked_at.load(Ordering::Relaxed));
+        if age.is_none_or(|age| age > lately) {
+            return self.room();
+        }
+        let last = self.0.last.load(Ordering::Relaxed);
+        Room::ALL.into_iter().find(|room| *room as u8 == last).unwrap_or(Room::None)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// How much room there is. Asked anew each time: it costs about a microsecond.
@@ -87,7 +121,12 @@ impl Space {
         let level = self.level(free.saturating_sub(bytes));
         // Some file systems make room for names as they need it, and say that they have none at all.
         let is_out_of_names = disk.f_files > 0 && disk.f_favail < FILES_MIN && self.0.reserve_bytes > 0;
-        if is_out_of_names { level.max(Room::Scarce) } else { level }
+        let room = if is_out_of_names { level.max(Room::Scarce) } else { level };
+        if bytes == 0 {
+            self.0.last.store(room as u8, Ordering::Relaxed);
+            self.0.looked_at.store(self.now(), Ordering::Relaxed);
+        }
+        room
     }
 
     fn level(&self, free: u64) -> Room {

@@ -45,11 +45,14 @@ const ROOM_EVERY: Duration = Duration::from_millis(100);
 const HELD_MAX: usize = 4_096;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+/// Called with what became of a change, on the writer's own thread: everybody waits for it, so it must be quick. Dropped without a
+/// call if the store fails.
+pub type Told = Box<dyn FnOnce(Result<Job, StoreError>) + Send>;
 
 /// What the rest of the store asks the writer to do.
 pub(super) enum Change {
     Submit { job: Box<NewJob>, admission: Admission, reply: Reply<Job> },
-    Finish { id: JobId, token: Token, attempt: Box<Attempt>, reply: Reply<Job> },
+    Finish { id: JobId, token: Token, attempt: Box<Attempt>, told: Told },
     Checkpoint { id: JobId, token: Token, checkpoint: Box<Checkpoint>, reply: Reply<()> },
     Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
     Retry { id: JobId, queue_max: u64, reply: Reply<Job> },
@@ -99,15 +102,15 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
 /// are held: what was accepted waits there for room, and what makes room goes before it.
 fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::Receiver<Change>) -> Group<'a> {
     let room = disk.space.room();
-    let mut group = Group::new(disk);
+    let mut group = Group::new(disk, room);
     for change in std::mem::take(held) {
-        if group.is_full() { held.push_back(change) } else { group.take(change, room, held) }
+        if group.is_full() { held.push_back(change) } else { group.take(change, held) }
     }
     while !group.is_full()
         && held.len() < HELD_MAX
         && let Ok(change) = changes.try_recv()
     {
-        group.take(change, room, held);
+        group.take(change, held);
     }
     group
 }
@@ -134,6 +137,8 @@ impl Change {
 /// Changes on their way to one commit. Later ones see what earlier ones did; see `changes.rs` for what each does.
 pub(super) struct Group<'a> {
     pub(super) disk: &'a Disk,
+    /// What there was before it, which its size is bounded for.
+    pub(super) room: Room,
     pub(super) writes: Writes,
     size: usize,
     before: HashMap<JobId, Option<Arc<Record>>>,
@@ -161,14 +166,16 @@ pub(super) struct Group<'a> {
 /// What is told to whom once the commit is durable.
 enum Answer {
     Job(Reply<Job>, Box<Job>),
+    Told(Told, Box<Job>),
     Done(Reply<()>),
     Webhook(Reply<Option<Webhook>>, Option<Webhook>),
 }
 
 impl<'a> Group<'a> {
-    fn new(disk: &'a Disk) -> Self {
+    fn new(disk: &'a Disk, room: Room) -> Self {
         Self {
             disk,
+            room,
             writes: Writes::default(),
             size: 0,
             before: HashMap::new(),
@@ -192,9 +199,9 @@ impl<'a> Group<'a> {
     }
 
     /// Adds a change if there is room for it; otherwise it is held, or refused where whoever asked goes on without.
-    fn take(&mut self, change: Change, room: Room, held: &mut VecDeque<Change>) {
+    fn take(&mut self, change: Change, held: &mut VecDeque<Change>) {
         match change {
-            change if change.fits(room) => self.add(change),
+            change if change.fits(self.room) => self.add(change),
             // The clock asks again, and what makes room comes behind this: it must not wait for it.
             Change::Expire { reply, .. } | Change::Retry { reply, .. } => drop(reply.send(Err(StoreError::DiskFull))),
             Change::Checkpoint { reply, .. } | Change::KeepUpload { reply, .. } => {
@@ -208,13 +215,18 @@ impl<'a> Group<'a> {
         self.size += 1;
         let (reply, result) = match change {
             Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
-            Change::Finish { id, token, attempt, reply } => (reply, self.finish(id, token, *attempt)),
             Change::Cancel { id, progress, now, reply } => (reply, self.cancel(id, progress, now)),
             Change::Retry { id, queue_max, reply } => (reply, self.retry(id, queue_max)),
             Change::Expire { id, now, reply } => (reply, self.expire(id, now)),
             Change::Judge { id, charge, now, reply } => (reply, self.judge(id, charge, now)),
             Change::DropContent { id, reply } => (reply, self.drop_content(id)),
             Change::Delete { id, reply } => (reply, self.delete(id)),
+            Change::Finish { id, token, attempt, told } => {
+                return match self.finish(id, token, *attempt) {
+                    Ok(job) => self.answers.push(Answer::Told(told, Box::new(job))),
+                    Err(refusal) => told(Err(refusal)),
+                };
+            }
             Change::Judged { opens, reply } => return self.note(record::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
                 let result = self.pause(kind, paused);
@@ -421,6 +433,7 @@ impl<'a> Group<'a> {
             // A caller that has gone away needs no answer; what it asked for is done all the same.
             match answer {
                 Answer::Job(reply, job) => drop(reply.send(Ok(*job))),
+                Answer::Told(told, job) => told(Ok(*job)),
                 Answer::Done(reply) => drop(reply.send(Ok(()))),
                 Answer::Webhook(reply, webhook) => drop(reply.send(Ok(webhook))),
             }
@@ -449,16 +462,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
         let (id, now) = (JobId::now_v7(), Time(0));
-        let (mut group, mut held) = (Group::new(&disk), VecDeque::new());
+        let (mut group, mut held) = (Group::new(&disk, Room::Freeing), VecDeque::new());
         let (reply, mut expired) = oneshot::channel();
-        group.take(Change::Expire { id, now, reply }, Room::Freeing, &mut held);
+        group.take(Change::Expire { id, now, reply }, &mut held);
         assert!(matches!(expired.try_recv(), Ok(Err(StoreError::DiskFull))) && held.is_empty());
         let (reply, _paused) = oneshot::channel();
         let paused = Kind::new("a").expect("well-formed");
-        group.take(Change::Pause { kind: paused, paused: true, reply }, Room::Freeing, &mut held);
+        group.take(Change::Pause { kind: paused, paused: true, reply }, &mut held);
         assert_eq!((group.size, held.len()), (0, 1), "others wait for room");
         let (reply, mut deleted) = oneshot::channel();
-        group.take(Change::Delete { id, reply }, Room::Freeing, &mut held);
+        group.take(Change::Delete { id, reply }, &mut held);
         assert!(matches!(deleted.try_recv(), Ok(Err(StoreError::NotFound))), "it was looked at");
     }
 

@@ -158,3 +158,54 @@ impl Writes {
         self.entries.push((key.into(), value.map(sled::IVec::from)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::blobs::Blobs;
+    use super::super::exchange::Options;
+    use super::super::record::{decode_job, encode_here, read_content};
+    use super::*;
+    use crate::job::{Job, Kind, Usage};
+    use crate::time::Time;
+
+    /// Fault: a job with much to say in its record beside its payloads cannot be recorded, and its outcome is lost.
+    #[test]
+    fn payloads_move_out_of_a_record_that_would_be_too_large() {
+        let kind = Kind::new("a").expect("well-formed");
+        let job = Job { tags: vec!["x".repeat(2_500)], ..Job::new(JobId::from_u128(7), kind, Time(5)) };
+        let (id, mut record, mut writes) = (job.id, Record::new(job), Writes::default());
+        let mut room = record.room();
+        let payload = |byte| Payload {
+            media_type: "text/plain".to_owned(),
+            content: Content::Inline(Bytes::from(vec![byte; 600])),
+        };
+        record.input = writes.payload(id, Part::Input, &payload(1), &mut room).expect("there is room");
+        record.output = Some(writes.payload(id, Part::Output, &payload(2), &mut room).expect("there is room"));
+        let options = Options { arguments: vec!["y".repeat(300)], ..Options::default() };
+        let encoded = options.encode().expect("small enough");
+        record.options_bytes = u32::try_from(encoded.len()).expect("small");
+        record.options = Some(Inline(encoded.into()));
+        let usage = Usage { attempt: 1, log: vec!["z".repeat(300)], ..Usage::default() };
+        record.first_report = Some(Inline(encode_here(&usage).expect("small enough")));
+        record.usages = 1;
+        assert!(writes.is_empty() && record.room() < 1_000, "all of it stands in the record");
+        writes.job(&mut record).expect("what does not fit moves out");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let db = sled::open(folder.path().join("db")).expect("it opens");
+        let blobs = Blobs::open(folder.path()).expect("it opens");
+        db.apply_batch(writes.into_batch()).expect("writable");
+        let sealed = db.get(job_key(id)).expect("readable").expect("it was written");
+        let read = decode_job(&sealed).expect("it is whole");
+        assert_eq!(read, record);
+        let bytes = |part, stored: &Stored| {
+            let content = read_content(&db, &blobs, id, part, stored).expect("it is whole");
+            content.read_whole().expect("it is in memory")
+        };
+        assert_eq!(bytes(Part::Input, &read.input), vec![1; 600]);
+        assert_eq!(read.output.as_ref().map(|output| bytes(Part::Output, output)), Some(vec![2; 600]));
+        assert_eq!(read.read_options(&db).ok(), Some(options));
+        assert_eq!(read.read_report(&db, 0).expect("it is whole"), Some(usage));
+    }
+}
