@@ -77,6 +77,7 @@ pub(super) struct Guest {
     checkpoints: Checkpoints,
     pub(super) pace: Pace,
     pub(super) open_streams: Arc<()>,
+    /// After the handles, as it has to go after them.
     pub(super) open: Open,
     pub(super) out: Option<Out>,
     pub(super) stdout: Option<Stdout>,
@@ -92,14 +93,15 @@ pub(super) struct CommandStart {
 }
 
 impl Guest {
-    /// A guest with clocks, random numbers, a log, and what it was granted; a command also with what it begins with. Fails if a
-    /// granted folder cannot be opened.
+    /// A guest with clocks, random numbers, a log, and what it was granted, of which folders are `open` already; a command also with
+    /// what it begins with. Fails if its folder `/out` cannot be opened.
     pub(super) fn new(
         limits: &Limits,
         grants: &Arc<Grants>,
         running: Arc<Running>,
         new_upload: NewUpload,
         checkpoints: Checkpoints,
+        open: Open,
         command: Option<CommandStart>,
     ) -> wasmtime::Result<Self> {
         let log = Log::new(Arc::clone(&running));
@@ -126,17 +128,12 @@ impl Guest {
         for (name, value) in &grants.environment {
             wasi.env(name, value);
         }
-        for folder in &grants.folders {
-            wasi.preopened_dir(&folder.host, &folder.guest, FsPerms::ReadOnly)
-                .with_context(|| format!("the folder granted as {}", folder.guest))?;
-        }
         let out = match scratch {
             Some((scratch, bytes_max)) => {
-                wasi.preopened_dir(scratch.input(), "/in", FsPerms::ReadOnly).context("the folder /in")?;
-                let mut out = WasiCtx::builder();
-                out.allow_blocking_current_thread(true);
-                out.preopened_dir(scratch.output(), "/out", FsPerms::ReadWrite).context("the folder /out")?;
-                Some(Out::new(out.build().filesystem().clone(), bytes_max, scratch.room()))
+                // What is opened in it is used on the thread that asks for it.
+                wasi.allow_blocking_current_thread(true);
+                wasi.preopened_dir(scratch.output(), "/out", FsPerms::ReadWrite).context("the folder /out")?;
+                Some(Out::new(bytes_max, scratch.room()))
             }
             None => None,
         };
@@ -164,7 +161,7 @@ impl Guest {
             checkpoints,
             pace: Pace::default(),
             open_streams,
-            open: Open::default(),
+            open,
             out,
             stdout,
         })

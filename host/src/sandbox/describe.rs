@@ -8,6 +8,7 @@ use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnTurn, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{Guest, NewUpload, bindings};
+use super::files::{Calls, Open};
 use super::outcome::{diagnose, explain};
 use super::run::Limits;
 use super::{Description, Example, NotAPlugin, Sandbox};
@@ -39,7 +40,9 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_turn: OnTurn = Box::new(|_| {});
-        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
+        let open = Open::new(Calls::new(&running), Vec::new());
+        let (grants, checkpoints) = (Arc::default(), Checkpoints::none());
+        let guest = Guest::new(&limits, &grants, Arc::clone(&running), new_upload, checkpoints, open, None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         let mut times = Times::default();

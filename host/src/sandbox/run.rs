@@ -1,6 +1,8 @@
 //! One call of a guest, from a fresh instance to a named outcome.
 
+use std::path::PathBuf;
 use std::pin::pin;
+use std::result;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,18 +10,19 @@ use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
-use super::bounded::{Bounded, OnTurn, Times, blocking};
+use super::bounded::{Bounded, OnTurn, Times, within};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload};
-use super::grants::Grants;
+use super::files::{Calls, Open, Place, Root};
+use super::grants::{FolderGrant, Grants};
 use super::outcome::{InGuest, Over, Returned, conclude, diagnose, disk_failed, explain, not_kept, not_prepared, over};
 use super::pace::BeforeCalls;
 use super::scratch::{self, Folders, ScratchWish};
-use super::streams::{Draft, SharedDraft};
+use super::streams::{Draft, LOG_LINES_KEPT, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, FUEL_SLICE, Linked, Program, Sandbox};
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::running::Running;
-use crate::store::{Content, Mark, Options, Payload, Upload};
+use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
 use crate::time::Time;
 
 /// What one attempt may use.
@@ -125,26 +128,21 @@ impl Sandbox {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let make = {
-            let (grants, running) = (Arc::clone(&call.grants), Arc::clone(&call.running));
-            move || Guest::new(&limits, &grants, running, call.new_upload, call.checkpoints, start)
-        };
-        // A folder on a dead mount may take for ever to open, and this thread has other jobs.
-        let made = if call.grants.folders.is_empty() {
-            Ok(Ok(make()))
-        } else {
-            blocking(&call.running, &call.on_turn, move || Ok(make())).await
-        };
-        let guest = match made {
-            Ok(Ok(Ok(guest))) => guest,
-            Ok(Ok(Err(error))) => {
-                return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
-            }
-            Ok(Err(error)) => return Report::not_started(format!("the host could not begin: {error}")),
+        let opened = within(&call.running, &call.on_turn, self.open_folders(&call, scratch.as_ref())).await;
+        let open = match opened {
+            Ok(Ok(open)) => open,
+            Ok(Err(message)) => return Report::not_started(message),
             Err(stopped) => {
-                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, ..Usage::default() };
+                let log = call.running.last_lines(LOG_LINES_KEPT);
+                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, log, ..Usage::default() };
                 return Report::over(explain(stopped, &limits), usage);
             }
+        };
+        let running = Arc::clone(&call.running);
+        let guest = Guest::new(&limits, &call.grants, running, call.new_upload, call.checkpoints, open, start);
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(error) => return Report::not_started(format!("the host could not begin: {error:#}")),
         };
         let mut store = self.store(guest, limits.fuel);
         store.data_mut().allow_blobs(call.blobs);
@@ -210,6 +208,27 @@ impl Sandbox {
         }
     }
 
+    /// Opens the folders that it was granted, and its own `/in`. Any of them may take for ever.
+    async fn open_folders(
+        &self,
+        call: &Call<'_>,
+        scratch: Option<&(Arc<Scratch>, u64)>,
+    ) -> result::Result<Open, String> {
+        let calls = Calls::new(&call.running);
+        let place =
+            |grant: &FolderGrant| Place { folder: self.folders.at(&grant.host), guest: grant.guest.as_str().into() };
+        let mut roots = Vec::with_capacity(call.grants.folders.len() + 1);
+        for place in call.grants.folders.iter().map(place) {
+            let path = place.folder.path().to_owned();
+            roots.push(open_at(&calls, place, path).await?);
+        }
+        if let Some((scratch, _)) = scratch {
+            let place = Place { folder: Arc::clone(self.folders.input()), guest: "/in".into() };
+            roots.push(open_at(&calls, place, scratch.input().to_owned()).await?);
+        }
+        Ok(Open::new(calls, roots))
+    }
+
     pub(super) fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
@@ -221,6 +240,12 @@ impl Sandbox {
         }
         store
     }
+}
+
+async fn open_at(calls: &Calls, place: Place, path: PathBuf) -> result::Result<Root, String> {
+    let guest = Arc::clone(&place.guest);
+    let opened = calls.make(&place.clone(), move || place.open(&path)).await;
+    opened.map_err(|error| format!("the host could not open the folder it grants as {guest}: {error}"))
 }
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.

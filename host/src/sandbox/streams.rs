@@ -20,7 +20,7 @@ use crate::store::{ContentReader, Upload};
 /// The most that is read or written in one call.
 pub(super) const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Log lines kept for the usage report.
-const LOG_LINES_KEPT: usize = 50;
+pub(super) const LOG_LINES_KEPT: usize = 50;
 
 /// A content being read by the guest.
 pub(super) struct ContentStream {
