@@ -8,7 +8,7 @@ use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnTurn, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{Guest, NewUpload, bindings};
-use super::files::{Calls, Open};
+use super::files::Open;
 use super::outcome::{diagnose, explain, is_too_large_a_call};
 use super::run::Limits;
 use super::{Description, Example, NotAPlugin, Sandbox};
@@ -43,7 +43,7 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_turn: OnTurn = Box::new(|_| {});
-        let open = Open::new(Calls::new(&running), Vec::new());
+        let open = Open::none(&running);
         let (grants, checkpoints) = (Arc::default(), Checkpoints::none());
         let guest = Guest::new(&limits, &grants, Arc::clone(&running), new_upload, checkpoints, open, None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;

@@ -7,8 +7,10 @@
 
 mod descriptors;
 mod granted;
+mod opening;
 mod out;
 mod read;
+mod roots;
 mod write;
 
 use std::any::Any;
@@ -21,18 +23,19 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
-use wasmtime_wasi::p2::bindings::filesystem::types::{self, DescriptorType, ErrorCode, HostDescriptor, PathFlags};
+use wasmtime_wasi::p2::bindings::filesystem::types::{self, ErrorCode, HostDescriptor, PathFlags};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-pub(super) use self::granted::{Calls, Place, Root};
-use self::granted::{Held, alone};
+use self::granted::{Calls, Held, alone};
 pub(super) use self::out::{Full, Out};
 use self::out::{Refusal, key_of};
 use self::read::{GrantedInput, Reading};
+use self::roots::Root;
+pub(super) use self::roots::open_folders;
 use self::write::{Offset, OutStream};
 use super::contract::Guest;
 use super::meter::Meter;
-use crate::job::shorten;
+use crate::running::Running;
 
 /// Files and folders a guest may hold open at a time.
 const OPEN_FILES_MAX: usize = 256;
@@ -60,8 +63,13 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 impl Open {
     /// Nothing but the folders that were granted and opened.
-    pub(super) fn new(calls: Calls, roots: Vec<Root>) -> Self {
+    fn new(calls: Calls, roots: Vec<Root>) -> Self {
         Self { files: Vec::new(), granted: HashMap::new(), listings: 0, calls, roots }
+    }
+
+    /// Nothing at all.
+    pub(super) fn none(running: &Arc<Running>) -> Self {
+        Self::new(Calls::new(running), Vec::new())
     }
 
     fn check(&mut self) -> FsResult<()> {
@@ -124,37 +132,6 @@ impl Guest {
         Ok(rustix::fs::statat(&open, path, AtFlags::SYMLINK_NOFOLLOW).ok().map(|found| found.st_ino))
     }
 
-    /// Takes note of a file or folder of `/out` that was opened.
-    fn note_opened(&mut self, descriptor: &Resource<Descriptor>) -> FsResult<()> {
-        let (file, is_file) = match self.handles.get(descriptor)? {
-            Descriptor::File(file) => (Arc::clone(&file.file), true),
-            Descriptor::Dir(folder) => (Arc::clone(&folder.dir), false),
-        };
-        let weak: Weak<File> = Arc::downgrade(&file);
-        self.open.files.push(weak);
-        if is_file {
-            let metadata = file.metadata().map_err(|error| failed(&self.meter, error))?;
-            self.out()?.opened(key_of(&file)?, metadata.len(), &file);
-        }
-        Ok(())
-    }
-
-    /// Hands the guest a file or folder in a granted folder.
-    fn hand_out(&mut self, descriptor: Descriptor, held: Arc<Held>) -> FsResult<Resource<Descriptor>> {
-        let descriptor = self.handles.push(descriptor)?;
-        let weak: Weak<Held> = Arc::downgrade(&held);
-        self.open.files.push(weak);
-        self.open.granted.insert(descriptor.rep(), held);
-        Ok(descriptor)
-    }
-
-    /// Says that what is neither a file nor a folder was not opened.
-    fn not_openable(&self, path: String) -> FsError {
-        let path = shorten(path, 100);
-        self.denials.refuse(&format!("opening {path:?} in a granted folder: it is neither a file nor a folder"));
-        ErrorCode::NotPermitted.into()
-    }
-
     /// A stream into a file of `/out`.
     fn out_stream(
         &mut self,
@@ -203,12 +180,6 @@ impl Guest {
     fn check_streams(&self) -> FsResult<()> {
         if self.has_too_many_streams() { Err(ErrorCode::Quota.into()) } else { Ok(()) }
     }
-}
-
-/// Refuses what is neither a file nor a folder. To open a pipe is to wait until somebody writes to it, and to open a device may do
-/// anything.
-fn is_openable(found: DescriptorType) -> bool {
-    matches!(found, DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink)
 }
 
 /// A second handle on the same resource.

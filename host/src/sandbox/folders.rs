@@ -97,11 +97,6 @@ impl Folder {
         }
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// How many calls have returned from there so far. More than before, and one that was waited for in vain may have.
     pub fn returned(&self) -> u64 {
         self.returned.load(Ordering::Acquire)

@@ -1,8 +1,6 @@
 //! One call of a guest, from a fresh instance to a named outcome.
 
-use std::path::PathBuf;
 use std::pin::pin;
-use std::result;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,8 +11,8 @@ use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnTurn, Times, within};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload};
-use super::files::{Calls, Open, Place, Root};
-use super::grants::{FolderGrant, Grants};
+use super::files::open_folders;
+use super::grants::Grants;
 use super::outcome::{InGuest, Over, Returned, conclude, diagnose, disk_failed, explain, not_kept, not_prepared, over};
 use super::pace::BeforeCalls;
 use super::scratch::{self, Folders, ScratchWish};
@@ -22,7 +20,7 @@ use super::streams::{Draft, LOG_LINES_KEPT, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, FUEL_SLICE, Linked, Program, Sandbox};
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::running::Running;
-use crate::store::{Content, Mark, Options, Payload, Scratch, Upload};
+use crate::store::{Content, Mark, Options, Payload, Upload};
 use crate::time::Time;
 
 /// What one attempt may use.
@@ -128,8 +126,8 @@ impl Sandbox {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let opened = within(&call.running, &call.on_turn, self.open_folders(&call, scratch.as_ref())).await;
-        let open = match opened {
+        let opening = open_folders(&self.folders, &call.grants, scratch.as_ref(), &call.running);
+        let open = match within(&call.running, &call.on_turn, opening).await {
             Ok(Ok(open)) => open,
             Ok(Err(message)) => return Report::not_started(message),
             Err(stopped) => {
@@ -208,27 +206,6 @@ impl Sandbox {
         }
     }
 
-    /// Opens the folders that it was granted, and its own `/in`. Any of them may take for ever.
-    async fn open_folders(
-        &self,
-        call: &Call<'_>,
-        scratch: Option<&(Arc<Scratch>, u64)>,
-    ) -> result::Result<Open, String> {
-        let calls = Calls::new(&call.running);
-        let place =
-            |grant: &FolderGrant| Place { folder: self.folders.at(&grant.host), guest: grant.guest.as_str().into() };
-        let mut roots = Vec::with_capacity(call.grants.folders.len() + 1);
-        for place in call.grants.folders.iter().map(place) {
-            let path = place.folder.path().to_owned();
-            roots.push(open_at(&calls, place, path).await?);
-        }
-        if let Some((scratch, _)) = scratch {
-            let place = Place { folder: Arc::clone(self.folders.input()), guest: "/in".into() };
-            roots.push(open_at(&calls, place, scratch.input().to_owned()).await?);
-        }
-        Ok(Open::new(calls, roots))
-    }
-
     pub(super) fn store(&self, guest: Guest, fuel: u64) -> Store<Guest> {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
@@ -240,12 +217,6 @@ impl Sandbox {
         }
         store
     }
-}
-
-async fn open_at(calls: &Calls, place: Place, path: PathBuf) -> result::Result<Root, String> {
-    let guest = Arc::clone(&place.guest);
-    let opened = calls.make(&place.clone(), move || place.open(&path)).await;
-    opened.map_err(|error| format!("the host could not open the folder it grants as {guest}: {error}"))
 }
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.

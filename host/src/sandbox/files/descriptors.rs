@@ -11,11 +11,11 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::granted::{Held, alone, at_once};
+use super::granted::{alone, at_once};
 use super::out::key_of;
 use super::read::CountedInput;
 use super::write::Offset;
-use super::{LISTINGS_MAX, borrow, failed, is_openable, stopped};
+use super::{LISTINGS_MAX, failed, stopped};
 use crate::sandbox::contract::Guest;
 
 impl HostDescriptor for Guest {
@@ -27,17 +27,7 @@ impl HostDescriptor for Guest {
         open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
-        let is_out = self.step_at(&folder)?;
-        self.open.check()?;
-        if let Some(held) = self.open.granted(&folder) {
-            return self.open_granted(folder, held, (path_flags, path, open_flags, flags)).await;
-        }
-        if is_out && open_flags.contains(OpenFlags::CREATE) && self.key_at(&folder, &path).await?.is_none() {
-            self.out()?.check_one_more().map_err(|error| stopped(&self.meter, error))?;
-        }
-        let opened = self.filesystem().open_at(folder, path_flags, path, open_flags, flags).await?;
-        self.note_opened(&opened)?;
-        Ok(opened)
+        self.open_file_at(folder, (path_flags, path, open_flags, flags)).await
     }
 
     async fn write(&mut self, file: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
@@ -285,37 +275,6 @@ impl HostDescriptor for Guest {
         // After the handle, so that this is the last owner.
         self.open.granted.remove(&number);
         Ok(())
-    }
-}
-
-/// How a file is to be opened: flags of its path, the path, and flags of the file.
-type How = (PathFlags, String, OpenFlags, DescriptorFlags);
-
-impl Guest {
-    async fn open_granted(
-        &mut self,
-        folder: Resource<Descriptor>,
-        held: Arc<Held>,
-        (path_flags, path, open_flags, flags): How,
-    ) -> FsResult<Resource<Descriptor>> {
-        let (place, shown) = (held.place.clone(), path.clone());
-        place.folder.until_few_unclosed().await;
-        let open = move |files: &mut WasiFilesystemCtxView<'_>, folder: Resource<Descriptor>| {
-            let found = at_once(files.stat_at(borrow(&folder), path_flags, path.clone()));
-            // What cannot be looked at is left to the engine, which says why.
-            if found.is_ok_and(|found| !is_openable(found.type_)) {
-                return Ok(None);
-            }
-            let opened = at_once(files.open_at(folder, path_flags, path, open_flags, flags))?;
-            let opened = files.table.delete(opened)?;
-            let held = Arc::new(Held::new(&opened, held.place.clone()));
-            Ok(Some((opened, held)))
-        };
-        let descriptor = self.handles.get(&folder)?.clone();
-        match self.open.calls.make(&place, move || alone(descriptor, open)).await? {
-            Some((opened, held)) => self.hand_out(opened, held),
-            None => Err(self.not_openable(shown)),
-        }
     }
 }
 

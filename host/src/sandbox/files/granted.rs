@@ -2,20 +2,17 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Resource, ResourceTable};
-use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::{FsError, FsResult};
 use wasmtime_wasi::runtime::spawn_blocking;
-use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx};
 
 use crate::running::Running;
 use crate::sandbox::folders::{CALLS_PER_FOLDER_MAX, Folder};
@@ -31,29 +28,10 @@ static ON_THIS_THREAD: LazyLock<WasiFilesystemCtx> =
 
 /// A granted folder as its guests know it.
 #[derive(Clone)]
-pub(in crate::sandbox) struct Place {
-    pub(in crate::sandbox) folder: Arc<Folder>,
+pub(super) struct Place {
+    pub(super) folder: Arc<Folder>,
     /// Where the guest finds it.
-    pub(in crate::sandbox) guest: Arc<str>,
-}
-
-impl Place {
-    /// Opens a folder that it is to begin with. Blocks.
-    pub(in crate::sandbox) fn open(self, path: &Path) -> std::io::Result<Root> {
-        // As the engine does it: for what lies below, and not to read it.
-        let flags = (OFlags::DIRECTORY | OFlags::PATH).bits();
-        let mut options = File::options();
-        let file = options.read(true).custom_flags(flags.cast_signed()).open(path)?;
-        let dir = Dir::new(file, FsPerms::ReadOnly, OpenMode::READ, true);
-        let held = Arc::new(Held { file: Some(Arc::clone(&dir.dir)), place: self });
-        Ok(Root { dir, held })
-    }
-}
-
-/// An open folder that a guest begins with.
-pub(in crate::sandbox) struct Root {
-    pub(super) dir: Dir,
-    pub(super) held: Arc<Held>,
+    pub(super) guest: Arc<str>,
 }
 
 /// A file or folder that a guest has open in a granted folder. The last of its owners leaves it to be closed elsewhere: whoever owns the
@@ -65,10 +43,16 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(descriptor: &Descriptor, place: Place) -> Self {
-        let file = match descriptor {
-            Descriptor::File(file) => &file.file,
-            Descriptor::Dir(folder) => &folder.dir,
-        };
+        Self::of(
+            match descriptor {
+                Descriptor::File(file) => &file.file,
+                Descriptor::Dir(folder) => &folder.dir,
+            },
+            place,
+        )
+    }
+
+    pub(super) fn of(file: &Arc<File>, place: Place) -> Self {
         Self { file: Some(Arc::clone(file)), place }
     }
 
@@ -87,25 +71,21 @@ impl Drop for Held {
 
 /// The calls of one attempt in its granted folders. Clones count together.
 #[derive(Clone)]
-pub(in crate::sandbox) struct Calls {
+pub(super) struct Calls {
     under_way: Arc<Semaphore>,
     running: Arc<Running>,
     has_complained: Arc<AtomicBool>,
 }
 
 impl Calls {
-    pub(in crate::sandbox) fn new(running: &Arc<Running>) -> Self {
+    pub(super) fn new(running: &Arc<Running>) -> Self {
         let under_way = Arc::new(Semaphore::new(CALLS_PER_ATTEMPT_MAX));
         Self { under_way, running: Arc::clone(running), has_complained: Arc::default() }
     }
 
     /// Has `work` done on a thread that may wait for the folder. Given up, it is not begun any more; if it has, its thread stays away
     /// until the folder answers.
-    pub(in crate::sandbox) async fn make<T: Send + 'static>(
-        &self,
-        place: &Place,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
+    pub(super) async fn make<T: Send + 'static>(&self, place: &Place, work: impl FnOnce() -> T + Send + 'static) -> T {
         let has_begun = AtomicBool::new(false);
         let call = async {
             let own = Arc::clone(&self.under_way).acquire_owned().await;
