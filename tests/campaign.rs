@@ -1,4 +1,4 @@
-//! The fault campaign: a host under load is killed, starved of room, cut from power and told wrong times, and then every
+//! The fault campaign: a host under load is killed, starved of room, cut from power, frozen and told wrong times, and then every
 //! acknowledged job is accounted for.
 //!
 //! ```sh
@@ -8,7 +8,7 @@
 //! CAMPAIGN_MOUNTS=1 CAMPAIGN_KILLS=200 CAMPAIGN_CUTS=60 CAMPAIGN_JUMPS=60 CAMPAIGN_FLIPS=300 cargo test --test campaign -- --nocapture --test-threads=1
 //! ```
 //!
-//! Each part prints its seed and its balance, which is the line `accepted = succeeded + failed + cancelled + pending`. Power cuts and full disks mount disks of their own, which needs root and is done
+//! Each part prints its seed and its balance, which is the line `accepted = succeeded + failed + cancelled + pending`. Power cuts, full and frozen disks mount disks of their own, which needs root and is done
 //! only where `CAMPAIGN_MOUNTS` allows it; otherwise they say that they were skipped.
 
 mod support;
@@ -19,6 +19,8 @@ mod clock;
 mod cuts;
 #[path = "campaign/damage.rs"]
 mod damage;
+#[path = "campaign/frozen.rs"]
+mod frozen;
 #[path = "campaign/kills.rs"]
 mod kills;
 #[path = "campaign/ledger.rs"]

@@ -13,6 +13,7 @@ mod contract;
 mod describe;
 mod doctor;
 mod files;
+mod folders;
 mod grants;
 mod held;
 mod http;
@@ -42,6 +43,7 @@ use self::compiled::CompiledCode;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
+pub use self::folders::{Absence, Folder, Folders, find_absent};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::scratch::ScratchWish;
@@ -82,6 +84,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
     compiled: Option<CompiledCode>,
+    folders: Folders,
     counts_fuel: bool,
 }
 
@@ -176,7 +179,7 @@ impl Sandbox {
         let engine = Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker)?;
-        Ok(Self { engine, linker, compiled: None, counts_fuel })
+        Ok(Self { engine, linker, compiled: None, folders: Folders::default(), counts_fuel })
     }
 
     /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's
@@ -209,6 +212,11 @@ impl Sandbox {
             tracing::warn!(plugin.digest = digest, %error, "compiled code could not be kept; the next start compiles anew");
         }
         Ok((program, about))
+    }
+
+    /// The folders that are granted to its guests.
+    pub fn folders(&self) -> &Folders {
+        &self.folders
     }
 
     /// Removes the compiled code of files that are not `used`. Not to be called while files are loaded.

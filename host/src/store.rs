@@ -343,6 +343,11 @@ impl Store {
         self.disk.commits()
     }
 
+    /// For how long the disk has kept the commit waiting that is under way; nothing while there is none.
+    pub fn waits_for_disk(&self) -> Duration {
+        self.disk.committing_for()
+    }
+
     /// Turns to the reason once a commit has failed. The process should end then and be started again.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.disk.failed.subscribe()

@@ -41,13 +41,29 @@ impl Ledger {
 
     /// The same with more options, such as `&delay=1s`.
     pub(crate) fn submit_with(&self, address: &str, kind: &str, options: &str, body: Vec<u8>) -> Option<String> {
+        self.submit_within(Duration::from_secs(20), address, kind, options, body)
+    }
+
+    fn submit_within(
+        &self,
+        patience: Duration,
+        address: &str,
+        kind: &str,
+        options: &str,
+        body: Vec<u8>,
+    ) -> Option<String> {
         let url = format!("{address}/v1/kinds/{kind}/jobs?timeout=20s{options}");
-        let request = client().request(Method::POST, url).timeout(Duration::from_secs(20)).body(body);
+        let request = client().request(Method::POST, url).timeout(patience).body(body);
         let answer = Answer::try_of(request).ok().filter(|answer| answer.status == 202)?;
         let id = answer.json()["id"].as_str().expect("a job has an id").to_owned();
         let before = self.with(|jobs| jobs.insert(id.clone(), None));
         assert!(before.is_none(), "two submits were answered with the same job {id}");
         Some(id)
+    }
+
+    /// Submits a job that may be answered late.
+    pub(crate) fn submit_patiently(&self, address: &str, kind: &str) -> Option<String> {
+        self.submit_within(Duration::from_secs(120), address, kind, "", Vec::new())
     }
 
     /// Looks at a job, and writes down its outcome if it has one.

@@ -27,6 +27,24 @@ impl Mount {
     }
 }
 
+/// A disk on which nothing can be written, and whoever tries waits. Dropped, it goes on.
+pub(crate) struct Frozen(PathBuf);
+
+impl Mount {
+    /// Freezes it, if its sort can be.
+    pub(crate) fn freeze(&self) -> Frozen {
+        run(Command::new("fsfreeze").arg("--freeze").arg(&self.0));
+        Frozen(self.0.clone())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // Also while a test fails: whoever waits could not even be killed.
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily, so that a process that is just dying does not keep it; nothing better can be done about a failure here.

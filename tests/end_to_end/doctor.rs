@@ -291,6 +291,20 @@ fn a_plugin_describes_itself_within_48_mib_and_256_kib() {
     rejected(Host::prepare(), &[(grow(769), &["memory", "50331648"]), (long(263_000), &["describe", "262144"])]);
 }
 
+/// Fault: a plugin that is asked what it is has the host hold far more than it may have of memory itself, as empty texts by the million.
+#[test]
+fn what_describe_passes_in_one_call_is_limited_before_it_is_held() {
+    // Each empty text is 24 bytes to the host. So many are too long to be shown, or too many to be looked at.
+    let media_types = |count: u32| {
+        guest::with_describe(&format!(
+            "(drop (memory.grow (i32.const 16))) (i32.store (i32.const 32) (i32.const 131072))
+             (i32.store (i32.const 36) (i32.const {count})) (return (i32.const 16))"
+        ))
+    };
+    let (shown, held) = (media_types(87_300), media_types(87_382));
+    rejected(Host::prepare(), &[(shown, &["describe", "262144 is the most"]), (held, &["describe", "2097152"])]);
+}
+
 /// Fault: a check makes room for a small plugin, and says no to one of many parts, such as those of Python, that a host serves.
 #[test]
 fn a_check_has_as_much_room_as_a_host_for_plugins_of_many_parts() {

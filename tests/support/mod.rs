@@ -7,6 +7,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod command;
+pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod guest;
 pub(crate) mod process;

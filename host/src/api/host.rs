@@ -18,6 +18,9 @@ use super::view::FileView;
 /// Workers come round every second. So long is beyond what a busy machine keeps all of them waiting.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
+/// A commit takes milliseconds, on a busy disk hundreds of them. So long is beyond what a disk takes that still works.
+const COMMIT_MAX: Duration = Duration::from_secs(5);
+
 /// The files of the plugin folder.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PluginList {
@@ -54,7 +57,8 @@ pub(super) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the host is ready: once every plugin file has been looked at, for as long as jobs are claimed, and until it is told to stop.
+/// Whether the host is ready: once every plugin file has been looked at, for as long as jobs are claimed and the disk takes what is
+/// written, and until it is told to stop.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "host",
     responses(
@@ -67,6 +71,7 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, 
         is_draining: api.queue.is_draining(),
         is_scanned: api.plugins.is_scanned(),
         has_failed: api.queue.store().failed().borrow().is_some(),
+        waits_for_disk: api.queue.store().waits_for_disk(),
         silent_for: api.pulse.silent_for(),
     };
     match standing.why_not_ready() {
@@ -82,6 +87,8 @@ struct Standing {
     is_scanned: bool,
     /// Whether the store can no longer be written; the process is about to end.
     has_failed: bool,
+    /// Since the commit under way was begun.
+    waits_for_disk: Duration,
     /// Since the last worker came round.
     silent_for: Duration,
 }
@@ -94,6 +101,10 @@ impl Standing {
             Some("the plugin folder is being read for the first time")
         } else if self.has_failed {
             Some("the host can no longer write its data and is about to end; its log says more")
+        } else if self.waits_for_disk > COMMIT_MAX {
+            Some(
+                "the disk of the data folder has taken nothing for 5 seconds; jobs that are sent now are answered once it does, and what is there can be read",
+            )
         } else if self.silent_for > SILENT_MAX {
             Some(
                 "no worker has come round for 10 seconds, so no job is started; if that lasts, the host has to be started again",
@@ -121,12 +132,19 @@ mod tests {
 
     #[test]
     fn a_host_that_claims_no_jobs_is_not_ready_and_says_why() {
-        let ready = Standing { is_draining: false, is_scanned: true, has_failed: false, silent_for: SILENT_MAX };
+        let ready = Standing {
+            is_draining: false,
+            is_scanned: true,
+            has_failed: false,
+            waits_for_disk: COMMIT_MAX,
+            silent_for: SILENT_MAX,
+        };
         assert_eq!(ready.why_not_ready(), None);
         for (standing, word) in [
             (Standing { is_draining: true, ..ready }, "about to stop"),
             (Standing { is_scanned: false, ..ready }, "plugin folder"),
             (Standing { has_failed: true, ..ready }, "write its data"),
+            (Standing { waits_for_disk: COMMIT_MAX + Duration::from_millis(1), ..ready }, "disk"),
             (Standing { silent_for: SILENT_MAX + Duration::from_millis(1), ..ready }, "no worker"),
         ] {
             assert!(standing.why_not_ready().is_some_and(|why| why.contains(word)), "{word}");

@@ -21,7 +21,9 @@ use super::schema::Schema;
 use super::{KindSettings, Plugin, Settings, settings};
 use crate::job::Kind;
 use crate::priority;
-use crate::sandbox::{Description, Limits, NewUpload, Sandbox, Shape};
+use crate::sandbox::{
+    Absence, Description, Folder, FolderGrant, Grants, Limits, NewUpload, Sandbox, Shape, find_absent,
+};
 use crate::store::Blobs;
 
 /// What every check needs.
@@ -66,6 +68,8 @@ pub(super) struct Learnt {
     pub(super) digest: Option<String>,
     /// The files of the secrets that its settings name, and those of what serves in its stead, as they were before they were read.
     pub(super) secrets: Vec<(PathBuf, Option<Stamp>)>,
+    /// The granted folders that did not answer, and how many calls had returned from each before it was asked.
+    pub(super) silent: Vec<(Arc<Folder>, u64)>,
 }
 
 impl Learnt {
@@ -155,7 +159,7 @@ impl Checker {
         let wasm = self.read(&task.name, &task.found.wasm)?;
         let digest = &*learnt.digest.insert(hex::encode(Sha256::digest(&wasm)));
         let version = Version { wasm, toml: toml? };
-        let plugin = self.prepare(task.kind.clone(), &version, digest)?;
+        let plugin = self.prepare(task.kind.clone(), &version, digest, &mut learnt.silent)?;
         if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
         }
@@ -201,7 +205,7 @@ impl Checker {
             learnt.note_secrets(&settings, &self.settings.folder);
         }
         let digest = hex::encode(Sha256::digest(&version.wasm));
-        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest));
+        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest, &mut learnt.silent));
         match panic::catch_unwind(guarded).unwrap_or_else(|_| Err("the host panicked".to_owned())) {
             Ok(plugin) => {
                 tracing::warn!(plugin.file = task.name, plugin.digest = digest, "the last good version serves instead");
@@ -218,11 +222,37 @@ impl Checker {
         KindSettings::parse(toml, &self.settings.limits_max).map_err(|error| format!("{kind}.toml: {error}"))
     }
 
-    /// Reads the settings, and has the program compiled and asked what it is.
-    pub(super) fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
+    /// Looks whether the folders are there that are granted. Of one that does not answer it takes note.
+    fn look_at_folders(
+        &self,
+        settings: &KindSettings,
+        grants: &Grants,
+        silent: &mut Vec<(Arc<Folder>, u64)>,
+    ) -> Result<(), String> {
+        let at = |grant: &FolderGrant| self.sandbox.folders().at(&grant.host);
+        let folders: Vec<Arc<Folder>> = grants.folders.iter().map(at).collect();
+        // Before they are looked at: what returns meanwhile is not to be missed.
+        let returned: Vec<u64> = folders.iter().map(|folder| folder.returned()).collect();
+        find_absent(&folders).map_err(|(number, absence)| {
+            if absence == Absence::Silent {
+                silent.push((Arc::clone(&folders[number]), returned[number]));
+            }
+            settings.absence(number, absence)
+        })
+    }
+
+    /// Reads the settings, and has the program compiled and asked what it is. Names the folders that do not answer.
+    pub(super) fn prepare(
+        &self,
+        kind: Kind,
+        version: &Version,
+        digest: &str,
+        silent: &mut Vec<(Arc<Folder>, u64)>,
+    ) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = self.parse(&kind, &version.toml)?;
         let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
+        self.look_at_folders(&settings, &grants, silent).map_err(wrong)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
         let runtime = Builder::new_current_thread().enable_time().build();

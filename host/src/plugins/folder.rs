@@ -19,7 +19,7 @@ use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
 use crate::job::{Kind, printable};
 use crate::metrics;
 use crate::priority;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Folder, Sandbox};
 use crate::store::Blobs;
 
 /// Time between two looks. A file is complete when two looks find it the same.
@@ -41,8 +41,17 @@ struct Seen {
     /// When it was first seen like this.
     since: Instant,
     checked: bool,
+    /// Granted folders that did not answer when it was checked, and how many calls had returned from each before.
+    silent: Vec<(Arc<Folder>, u64)>,
     /// The latest check of this name; what an earlier one finds is of no interest any more.
     ticket: u64,
+}
+
+impl Seen {
+    /// Whether something has come back from a folder that did not answer: then it is asked again.
+    fn may_be_answered(&self) -> bool {
+        self.silent.iter().any(|(folder, returned)| folder.returned() != *returned)
+    }
 }
 
 /// The thread behind [`Plugins`].
@@ -150,7 +159,7 @@ impl Watcher {
             let first_scan = !plugins.is_scanned();
             let now = Instant::now();
             let (settled, since, ticket) = match self.seen.get(name) {
-                Some(seen) if seen.stamps == stamps && seen.checked => continue,
+                Some(seen) if seen.stamps == stamps && seen.checked && !seen.may_be_answered() => continue,
                 Some(seen) if seen.stamps == stamps => {
                     (found.were_moved_here() || seen.since.elapsed() >= QUIET, seen.since, seen.ticket)
                 }
@@ -158,7 +167,8 @@ impl Watcher {
                 None => (first_scan && found.have_rested(), now, 0),
             };
             let secrets = self.seen.remove(name).map(|seen| seen.secrets).unwrap_or_default();
-            self.seen.insert(name.clone(), Seen { stamps, secrets, since, checked: settled, ticket });
+            self.seen
+                .insert(name.clone(), Seen { stamps, secrets, since, checked: settled, silent: Vec::new(), ticket });
             if settled {
                 self.enqueue(plugins, name, found);
             } else {
@@ -248,6 +258,7 @@ impl Watcher {
         report.digest = learnt.digest;
         // As they were before they were read: one that has changed since is found changed at the next look.
         (seen.secrets, seen.stamps.secrets) = learnt.secrets.into_iter().unzip();
+        seen.silent = learnt.silent;
         match result {
             Ok(plugin) => serve(&plugins, report, plugin, took_ms),
             Err(Rejection::NotUsable(reason)) => reject(&plugins, report, reason, fall_back),

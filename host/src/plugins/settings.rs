@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub(crate) use self::mistakes::nearest;
 use crate::job::{Backoff, Code, Kind};
-use crate::sandbox::{FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
+use crate::sandbox::{Absence, FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
 use crate::secrets::SecretSource;
 use crate::store::Retention;
 use crate::time::Span;
@@ -113,8 +113,8 @@ impl KindSettings {
         Ok(settings)
     }
 
-    /// What the guests of this kind may reach. Reads the secrets, and looks whether the folders are there; relative paths
-    /// begin at `base`.
+    /// What the guests of this kind may reach. Reads the secrets; relative paths begin at `base`. Whether the folders are there is not
+    /// looked at.
     pub(super) fn grants(&self, kind: &Kind, base: &Path) -> Result<Grants, String> {
         let mut grants = Grants {
             kind: kind.to_string(),
@@ -123,21 +123,31 @@ impl KindSettings {
             environment: self.environment.clone(),
             http: self.http.clone(),
             tcp: self.tcp.clone(),
-            folders: Vec::with_capacity(self.folders.len()),
+            folders: self.granted_folders(base),
         };
         for (name, source) in &self.secrets {
             let secret = source.read(base).map_err(|error| format!("secrets.{name}: {error}"))?;
             grants.config.insert(name.clone(), secret.clone());
             grants.environment.insert(name.clone(), secret);
         }
-        for (number, folder) in self.folders.iter().enumerate() {
-            let host = base.join(&folder.host);
-            if !host.is_dir() {
-                return Err(format!("folders.{number}.host: found {:?}, expected a folder that is there", folder.host));
-            }
-            grants.folders.push(FolderGrant { host, guest: folder.guest.clone() });
-        }
         Ok(grants)
+    }
+
+    fn granted_folders(&self, base: &Path) -> Vec<FolderGrant> {
+        let granted = self.folders.iter();
+        granted.map(|folder| FolderGrant { host: base.join(&folder.host), guest: folder.guest.clone() }).collect()
+    }
+
+    /// What is said of one of the folders that is not known to be there.
+    pub(super) fn absence(&self, number: usize, absence: Absence) -> String {
+        let found = self.folders.get(number).map(|folder| folder.host.as_path()).unwrap_or(Path::new(""));
+        match absence {
+            Absence::Missing => format!("folders.{number}.host: found {found:?}, expected a folder that is there"),
+            Absence::Silent => format!(
+                "folders.{number}.host: {found:?} does not answer, as on a disk or server that is gone; the file is checked \
+                 again when it does"
+            ),
+        }
     }
 
     /// Where those secrets lie that are in files; relative paths begin at `base`.

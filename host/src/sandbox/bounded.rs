@@ -50,11 +50,16 @@ pub async fn blocking<T: Send + 'static>(
     on_turn: &OnTurn,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<io::Result<T>, Stopped> {
-    let work = pin!(tokio::task::spawn_blocking(work));
+    let done = within(running, on_turn, tokio::task::spawn_blocking(work)).await?;
+    Ok(done.unwrap_or_else(|_| Err(io::Error::other("the thread that worked on its files panicked"))))
+}
+
+/// Waits for what the host does for an attempt, within its bounds.
+pub(super) async fn within<F: Future>(running: &Running, on_turn: &OnTurn, work: F) -> Result<F::Output, Stopped> {
+    let work = pin!(work);
     let deadline = running.deadline().expect("an attempt is started before it does anything");
     let (mark, mut times) = (Mark::none(), Times::default());
-    let done = Bounded::new(work, deadline, running, on_turn, &mark, &mut times).await?;
-    Ok(done.unwrap_or_else(|_| Err(io::Error::other("the thread that worked on its files panicked"))))
+    Bounded::new(work, deadline, running, on_turn, &mark, &mut times).await
 }
 
 /// Time measured while driving.

@@ -8,7 +8,8 @@ use super::bindings::dropforge::job::types as wit;
 use super::bounded::{Bounded, OnTurn, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{Guest, NewUpload, bindings};
-use super::outcome::{diagnose, explain};
+use super::files::Open;
+use super::outcome::{diagnose, explain, is_too_large_a_call};
 use super::run::Limits;
 use super::{Description, Example, NotAPlugin, Sandbox};
 use crate::job::{Ended, Usage, printable};
@@ -28,6 +29,9 @@ const DESCRIBE_LIMITS: Limits = Limits {
 };
 /// Descriptors are shown to clients; longer ones are refused.
 const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+/// The most `describe` may pass to the host in one call, its answer included: a text of a few bytes is six times as large as the host
+/// keeps it, so everything that may be shown fits, and nothing larger has to be held to be refused.
+const DESCRIBE_CALL_BYTES_MAX: usize = 8 * DESCRIPTION_BYTES_MAX;
 
 impl Sandbox {
     /// Asks a plugin what it is, under tight limits.
@@ -39,9 +43,12 @@ impl Sandbox {
         let limits = DESCRIBE_LIMITS;
         let running = Arc::new(Running::default());
         let on_turn: OnTurn = Box::new(|_| {});
-        let guest = Guest::new(&limits, &Arc::default(), Arc::clone(&running), new_upload, Checkpoints::none(), None)
+        let open = Open::none(&running);
+        let (grants, checkpoints) = (Arc::default(), Checkpoints::none());
+        let guest = Guest::new(&limits, &grants, Arc::clone(&running), new_upload, checkpoints, open, None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
+        store.set_hostcall_fuel(DESCRIBE_CALL_BYTES_MAX);
         let mut times = Times::default();
         let ended = {
             let future = pin!(async {
@@ -54,6 +61,11 @@ impl Sandbox {
         };
         let over = match ended {
             Ok(Ok(descriptor)) => return description(descriptor),
+            Ok(Err(error)) if is_too_large_a_call(&error) => {
+                return Err(NotAPlugin(format!(
+                    "its `describe` passes more than {DESCRIBE_CALL_BYTES_MAX} bytes to the host in one call"
+                )));
+            }
             Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
             Err(stopped) => explain(stopped, &limits),
         };

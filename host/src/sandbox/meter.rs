@@ -12,6 +12,10 @@ use crate::job::Bound;
 /// Elements of all tables together. A table of the usual Rust or C program has some thousands.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
+/// Output of an attempt that is held in memory until it ends, all of it together: what is small, and would be a file of its own only for
+/// the time until it is stored with the job. The rest is written to files at once.
+const HELD_BYTES_MAX: u64 = 1 << 20;
+
 /// Stops a guest from inside a host call: it went over this bound.
 #[derive(Debug)]
 pub(super) struct Exceeded(pub(super) Bound);
@@ -24,17 +28,19 @@ impl fmt::Display for Exceeded {
 
 impl std::error::Error for Exceeded {}
 
-/// Output bytes and disk errors, counted by every stream of an attempt.
+/// Output bytes, those of them in memory, and disk errors, counted by every stream of an attempt.
 #[derive(Debug)]
 pub(super) struct Meter {
     output_bytes: AtomicU64,
     output_bytes_max: u64,
+    held_bytes: AtomicU64,
     disk_error: Mutex<Option<String>>,
 }
 
 impl Meter {
     pub(super) fn new(output_bytes_max: u64) -> Self {
-        Self { output_bytes: AtomicU64::new(0), output_bytes_max, disk_error: Mutex::new(None) }
+        let (output_bytes, held_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { output_bytes, output_bytes_max, held_bytes, disk_error: Mutex::new(None) }
     }
 
     /// Counts output and says whether it is still within the limit.
@@ -46,6 +52,17 @@ impl Meter {
     /// Result and artifacts so far.
     pub(super) fn output_bytes(&self) -> u64 {
         self.output_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How much more output may be held in memory.
+    pub(super) fn may_hold(&self) -> u64 {
+        HELD_BYTES_MAX.saturating_sub(self.held_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Takes note that a piece of output that took up so much memory takes up so much now.
+    pub(super) fn note_held(&self, before: u64, now: u64) {
+        self.held_bytes.fetch_add(now, Ordering::Relaxed);
+        self.held_bytes.fetch_sub(before, Ordering::Relaxed);
     }
 
     /// Remembers that the host's disk failed this attempt.
@@ -113,6 +130,15 @@ mod tests {
         let denied = limiter.memory_growing(40, 41, None).expect_err("over the limit");
         assert!(denied.downcast_ref::<Exceeded>().is_some());
         assert_eq!(limiter.peak_bytes(), 100);
+    }
+
+    #[test]
+    fn output_that_goes_to_a_file_makes_room_in_memory() {
+        let meter = Meter::new(u64::MAX);
+        meter.note_held(0, HELD_BYTES_MAX - 1);
+        assert_eq!(meter.may_hold(), 1);
+        meter.note_held(HELD_BYTES_MAX - 1, 0);
+        assert_eq!(meter.may_hold(), HELD_BYTES_MAX);
     }
 
     #[test]

@@ -156,8 +156,7 @@ pub(super) fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usa
             Over::failed(Code::Trap, "the guest's stack overflowed (512 KiB)", Some(Bound::Stack))
         }
         Some(trap) => Over::failed(Code::Trap, format!("the guest trapped: {trap}"), None),
-        // The engine does not export the type of this one.
-        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => Over::failed(
+        None if is_too_large_a_call(error) => Over::failed(
             Code::OutputTooLarge,
             format!(
                 "the guest passed more than {CALL_BYTES_MAX} bytes to the host in one call; write an artifact instead"
@@ -169,6 +168,12 @@ pub(super) fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usa
         }
         None => Over::failed(Code::Internal, format!("the host could not run the job: {error:#}"), None),
     }
+}
+
+/// Whether a guest passed more to the host in one call than it may.
+pub(super) fn is_too_large_a_call(error: &wasmtime::Error) -> bool {
+    // The engine does not export the type of this one.
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
 
 pub(super) fn disk_failed(cause: &str) -> Over {

@@ -8,14 +8,15 @@ use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
-use super::bounded::{Bounded, OnTurn, Times, blocking};
+use super::bounded::{Bounded, OnTurn, Times, within};
 use super::checkpoints::Checkpoints;
 use super::contract::{CommandStart, Guest, NewUpload};
+use super::files::open_folders;
 use super::grants::Grants;
 use super::outcome::{InGuest, Over, Returned, conclude, diagnose, disk_failed, explain, not_kept, not_prepared, over};
 use super::pace::BeforeCalls;
 use super::scratch::{self, Folders, ScratchWish};
-use super::streams::{Draft, SharedDraft};
+use super::streams::{Draft, LOG_LINES_KEPT, SharedDraft};
 use super::{CALL_BYTES_MAX, CommandSettings, FUEL_SLICE, Linked, Program, Sandbox};
 use crate::job::{Code, Ended, Failure, Usage};
 use crate::running::Running;
@@ -125,26 +126,21 @@ impl Sandbox {
             Ok(start) => start,
             Err(error) => return Report::not_started(format!("the host could not read the job's input: {error}")),
         };
-        let make = {
-            let (grants, running) = (Arc::clone(&call.grants), Arc::clone(&call.running));
-            move || Guest::new(&limits, &grants, running, call.new_upload, call.checkpoints, start)
-        };
-        // A folder on a dead mount may take for ever to open, and this thread has other jobs.
-        let made = if call.grants.folders.is_empty() {
-            Ok(Ok(make()))
-        } else {
-            blocking(&call.running, &call.on_turn, move || Ok(make())).await
-        };
-        let guest = match made {
-            Ok(Ok(Ok(guest))) => guest,
-            Ok(Ok(Err(error))) => {
-                return Report::not_started(format!("the host could not grant what its settings say: {error:#}"));
-            }
-            Ok(Err(error)) => return Report::not_started(format!("the host could not begin: {error}")),
+        let opening = open_folders(&self.folders, &call.grants, scratch.as_ref(), &call.running);
+        let open = match within(&call.running, &call.on_turn, opening).await {
+            Ok(Ok(open)) => open,
+            Ok(Err(message)) => return Report::not_started(message),
             Err(stopped) => {
-                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, ..Usage::default() };
+                let log = call.running.last_lines(LOG_LINES_KEPT);
+                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, log, ..Usage::default() };
                 return Report::over(explain(stopped, &limits), usage);
             }
+        };
+        let running = Arc::clone(&call.running);
+        let guest = Guest::new(&limits, &call.grants, running, call.new_upload, call.checkpoints, open, start);
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(error) => return Report::not_started(format!("the host could not begin: {error:#}")),
         };
         let mut store = self.store(guest, limits.fuel);
         store.data_mut().allow_blobs(call.blobs);

@@ -18,8 +18,6 @@ use crate::store::{Blobs, Content, Leftover, Scratch};
 
 /// Longer names than these are no artifact's.
 const NAME_BYTES_MAX: usize = 255;
-/// Small files that are held in memory, together; the others stay files.
-const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// What browsers and others can show, by the end of the name.
 const MEDIA_TYPES: [(&str, &str); 16] = [
     ("csv", "text/csv; charset=utf-8"),
@@ -127,15 +125,14 @@ pub(super) enum NotKept {
 fn collect(scratch: Scratch, meter: &Meter, running: &Running) -> Result<Vec<Draft>, NotKept> {
     let leftovers = scratch.leftovers(NAME_BYTES_MAX).map_err(NotKept::Disk)?;
     let names = names(&leftovers).map_err(NotKept::Name)?;
-    let mut small_bytes_left = SMALL_BYTES_MAX;
     let take = |(name, leftover): (String, &Leftover)| {
         let mut text = TextCheck::default();
         let look = |bytes: &[u8]| {
             text.add(bytes);
             running.go_on()
         };
-        let upload = scratch.take(leftover, small_bytes_left, look).map_err(NotKept::Disk)?;
-        small_bytes_left = small_bytes_left.saturating_sub(upload.size());
+        let upload = scratch.take(leftover, meter.may_hold(), look).map_err(NotKept::Disk)?;
+        meter.note_held(0, upload.memory_bytes());
         if !meter.add_output(upload.size()) {
             return Err(NotKept::TooLarge);
         }

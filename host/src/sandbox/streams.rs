@@ -20,7 +20,7 @@ use crate::store::{ContentReader, Upload};
 /// The most that is read or written in one call.
 pub(super) const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Log lines kept for the usage report.
-const LOG_LINES_KEPT: usize = 50;
+pub(super) const LOG_LINES_KEPT: usize = 50;
 
 /// A content being read by the guest.
 pub(super) struct ContentStream {
@@ -115,7 +115,12 @@ pub(super) fn write_output(upload: &mut Upload, bytes: &[u8], meter: &Meter, run
     if !meter.add_output(bytes.len() as u64) {
         return Err(StreamError::Trap(Exceeded(Bound::Output).into()));
     }
-    upload.write(bytes).map_err(|error| {
+    let held = upload.memory_bytes();
+    // A few small pieces of output stay in memory; of many, each would be small, and all of them as large as the output may be.
+    let left = if bytes.len() as u64 > meter.may_hold() { upload.leave_memory() } else { Ok(()) };
+    let written = left.and_then(|()| upload.write(bytes));
+    meter.note_held(held, upload.memory_bytes());
+    written.map_err(|error| {
         // The attempt must not count as a success with half of what it wrote, whatever the guest would make of this.
         meter.note_disk_error(&error);
         StreamError::Trap(error.into())

@@ -81,6 +81,8 @@ pub(super) struct Disk {
     db_file: File,
     commits: CommitFile,
     last_commit: AtomicU64,
+    /// Since when a commit is under way, if one is.
+    committing: Mutex<Option<Instant>>,
     _lock: File,
 }
 
@@ -144,6 +146,7 @@ impl Disk {
             index: Mutex::new(Index::new(opens)),
             commits,
             last_commit: AtomicU64::new(last_commit),
+            committing: Mutex::default(),
             _lock: lock,
         };
         let mut writes = Writes::default();
@@ -173,8 +176,24 @@ impl Disk {
         self.last_commit.load(Ordering::Relaxed)
     }
 
+    /// For how long the commit that is under way has been.
+    pub(super) fn committing_for(&self) -> Duration {
+        self.committing().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn committing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes all of it or nothing, and returns when a power cut could not take it back.
-    pub(super) fn commit(&self, mut writes: Writes) -> Result<(), StoreError> {
+    pub(super) fn commit(&self, writes: Writes) -> Result<(), StoreError> {
+        *self.committing() = Some(Instant::now());
+        let committed = self.write_durably(writes);
+        *self.committing() = None;
+        committed
+    }
+
+    fn write_durably(&self, mut writes: Writes) -> Result<(), StoreError> {
         let number = self.last_commit.load(Ordering::Relaxed) + 1;
         writes.record(COMMIT_KEY, &number)?;
         self.db.apply_batch(writes.into_batch())?;

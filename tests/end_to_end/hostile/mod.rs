@@ -4,6 +4,7 @@
 //! time for a good job is measured, and after it a good job has to succeed in that time again. A family of attacks is a file.
 
 mod crowd;
+mod disks;
 mod files;
 mod floods;
 mod folders;
@@ -103,28 +104,34 @@ impl Attack {
     fn stops(self) -> Host {
         let input = self.input.clone();
         let host = self.host();
-        let query = format!("attack?timeout={}", TIMEOUT.as_millis());
-        in_time("its deadline", || {
-            let job = host.wait_for(&host.submit_raw(&query, input.clone()), "failed");
-            assert_eq!(job["failure"]["code"], "deadline_exceeded", "{job}");
-            assert_eq!((&job["usage"][0]["bound"], &job["attempts"]), (&json!("deadline"), &json!(1)), "{job}");
-            wall_time(&job).saturating_sub(TIMEOUT)
-        });
-        host.still_works();
-        in_time("its cancellation", || {
-            let id = host.submit_raw("attack", input.clone());
-            host.wait_for(&id, "running");
-            // Into the attack itself; to be stopped on the way there would be as right.
-            std::thread::sleep(Duration::from_millis(20));
-            let cancelled = Instant::now();
-            host.cancel(&id);
-            let job = host.wait_until(&id, "has let go of its thread", |job| job["usage"] != json!([]));
-            assert_eq!((&job["state"], &job["usage"][0]["bound"]), (&json!("cancelled"), &json!("cancelled")), "{job}");
-            cancelled.elapsed()
-        });
-        host.still_works();
+        is_stopped(&host, &input);
         host
     }
+}
+
+/// This job of `attack` is stopped in time at its deadline, and again when it is cancelled, and leaves the host well both times.
+#[track_caller]
+fn is_stopped(host: &Host, input: &[u8]) {
+    let query = format!("attack?timeout={}", TIMEOUT.as_millis());
+    in_time("its deadline", || {
+        let job = host.wait_for(&host.submit_raw(&query, input.to_vec()), "failed");
+        assert_eq!(job["failure"]["code"], "deadline_exceeded", "{job}");
+        assert_eq!((&job["usage"][0]["bound"], &job["attempts"]), (&json!("deadline"), &json!(1)), "{job}");
+        wall_time(&job).saturating_sub(TIMEOUT)
+    });
+    host.still_works();
+    in_time("its cancellation", || {
+        let id = host.submit_raw("attack", input.to_vec());
+        host.wait_for(&id, "running");
+        // Into the attack itself; to be stopped on the way there would be as right.
+        std::thread::sleep(Duration::from_millis(20));
+        let cancelled = Instant::now();
+        host.cancel(&id);
+        let job = host.wait_until(&id, "has let go of its thread", |job| job["usage"] != json!([]));
+        assert_eq!((&job["state"], &job["usage"][0]["bound"]), (&json!("cancelled"), &json!("cancelled")), "{job}");
+        cancelled.elapsed()
+    });
+    host.still_works();
 }
 
 /// How long the attempt of a job took.

@@ -91,6 +91,14 @@ fn an_input_that_is_copied_without_end_is_too_large() {
     .input(10_000));
 }
 
+/// Four letters from a to p at 900, one for each hexadecimal digit of a number.
+const SPELL: &str = "(func $spell (param $i i32)
+        (i32.store (i32.const 900) (i32.add (i32.const 0x61616161) (i32.or
+          (i32.or (i32.and (local.get $i) (i32.const 0xf))
+                  (i32.and (i32.shl (local.get $i) (i32.const 4)) (i32.const 0xf00)))
+          (i32.or (i32.and (i32.shl (local.get $i) (i32.const 8)) (i32.const 0xf0000))
+                  (i32.and (i32.shl (local.get $i) (i32.const 12)) (i32.const 0xf000000)))))))";
+
 /// A plugin that writes artifacts of its own names until it is refused or has this many.
 fn writing_many(count: u32, bytes_each: u32) -> Vec<u8> {
     let run = format!(
@@ -101,19 +109,51 @@ fn writing_many(count: u32, bytes_each: u32) -> Vec<u8> {
              (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {count}))))
            (return (call $done (text "text/plain") (text "all")))"#
     );
-    // Four letters from a to p, one for each hexadecimal digit.
-    let spell = "(func $spell (param $i i32)
-        (i32.store (i32.const 900) (i32.add (i32.const 0x61616161) (i32.or
-          (i32.or (i32.and (local.get $i) (i32.const 0xf))
-                  (i32.and (i32.shl (local.get $i) (i32.const 4)) (i32.const 0xf00)))
-          (i32.or (i32.and (i32.shl (local.get $i) (i32.const 8)) (i32.const 0xf0000))
-                  (i32.and (i32.shl (local.get $i) (i32.const 12)) (i32.const 0xf000000)))))))";
-    Guest { items: spell, run: &run, ..Guest::GOOD }.component()
+    Guest { items: SPELL, run: &run, ..Guest::GOOD }.component()
 }
 
 #[test]
 fn a_flood_of_many_artifacts_is_too_large() {
     is_too_large(attack(writing_many(5_000, 1_000)));
+}
+
+/// Files that an attempt has written to while it runs.
+fn files(host: &Host) -> usize {
+    std::fs::read_dir(host.setup().data().join("tmp")).expect("readable").count()
+}
+
+/// Fault: artifacts that are small enough to be held in memory are held there in any number, up to the limit of the output.
+#[test]
+fn small_artifacts_together_take_little_memory() {
+    // 1 MiB, and one byte more; and as much as jobs may leave behind.
+    for (count, bytes_each, written) in [(16, 65_536, 0), (17, 61_681, 1), (2_000, 60_000, 1_983)] {
+        let write = "(if (call $artifact (i32.const 900) (i32.const 4) (i32.const 8192) (i32.const BYTES)) (then (unreachable)))"
+            .replace("BYTES", &bytes_each.to_string());
+        let run = format!(
+            r#"(drop (memory.grow (i32.const 16)))
+               (loop $more
+                 (call $spell (local.get $i)) {write}
+                 (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {count}))))
+               (call $progress (f64.const 1) (text "written"))
+               (call $block (call $subscribe_duration (i64.const 1500000000)))
+               (return (call $done (text "text/plain") (text "all")))"#
+        );
+        let attack = Attack::by(Guest { items: SPELL, run: &run, ..Guest::GOOD }.component());
+        let host = attack.with("output_bytes", 256 << 20).host();
+        let before = host.process().memory_bytes();
+        let id = host.submit("attack", Value::Null);
+        host.wait_until(&id, "has written", |job| job["progress"]["message"] == "written");
+        let more = host.process().memory_bytes().saturating_sub(before);
+        assert_eq!(files(&host), written, "of {count} of {bytes_each} bytes");
+        assert!(more < 24 << 20, "{more} bytes of memory for {count} of {bytes_each} bytes");
+        assert_eq!(host.output(&id), b"all");
+        let artifacts = host.artifacts(&id);
+        assert_eq!(artifacts.len(), count);
+        assert!(artifacts.iter().all(|artifact| artifact["size"] == bytes_each), "{artifacts:?}");
+        let last = artifacts[count - 1]["name"].as_str().expect("a name").to_owned();
+        assert_eq!(host.get(&format!("/v1/jobs/{id}/artifacts/{last}")).body.len(), bytes_each);
+        host.still_works();
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(super) fn examine(bytes: &[u8]) -> Examination {
     };
     if let wanted @ Adapted::World { .. } = module.wanted() {
         return match adapt(bytes, wanted) {
-            Ok(adapted) => super::component(&adapted),
+            Ok(adapted) => super::component::examine(&adapted),
             Err(NotAPlugin(reason)) => Examination::unusable(Problem::new(
                 reason,
                 "Link bindings, libraries and the object file with the type of the world from the same tools",

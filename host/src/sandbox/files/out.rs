@@ -10,8 +10,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use wasmtime_wasi::filesystem::WasiFilesystemCtx;
-
 use crate::store::RoomForOutput;
 
 /// Files in `/out` at a time.
@@ -60,8 +58,6 @@ pub(super) enum Refusal {
 /// The folder `/out` of one attempt. Clones are the same folder.
 #[derive(Clone)]
 pub(in crate::sandbox) struct Out {
-    /// The engine's view of the folder.
-    pub(super) context: WasiFilesystemCtx,
     held: Arc<Mutex<Held>>,
 }
 
@@ -87,9 +83,9 @@ impl Counted {
 
 impl Out {
     /// An empty folder that may hold so much.
-    pub(in crate::sandbox) fn new(context: WasiFilesystemCtx, bytes_max: u64, room: RoomForOutput) -> Self {
+    pub(in crate::sandbox) fn new(bytes_max: u64, room: RoomForOutput) -> Self {
         let held = Held { bytes_max, room, bytes: 0, files: HashMap::new(), folders: 0 };
-        Self { context, held: Arc::new(Mutex::new(held)) }
+        Self { held: Arc::new(Mutex::new(held)) }
     }
 
     // Each change is a single step, so that a panic elsewhere leaves nothing half done.

@@ -44,6 +44,20 @@ impl Upload {
         self.large.is_some() || self.small.len() + bytes > Content::INLINE_BYTES_MAX
     }
 
+    /// Bytes of memory that it takes up.
+    pub fn memory_bytes(&self) -> u64 {
+        self.small.capacity() as u64
+    }
+
+    /// Moves what is in memory to a file, and with it all that is still to come, however little. Blocks on the disk.
+    pub fn leave_memory(&mut self) -> io::Result<()> {
+        if self.large.is_some() {
+            return Ok(());
+        }
+        self.check_room(0)?;
+        self.spill()
+    }
+
     /// Takes up the next bytes. Blocks on the disk only where [`spills`](Self::spills) says so. Fails with
     /// [`io::ErrorKind::StorageFull`] before the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -91,10 +105,7 @@ impl Upload {
 
     /// Ends the upload with a file of its own, however small. Durable when this returns. Blocks on the disk.
     pub fn finish_as_blob(mut self) -> io::Result<Content> {
-        if self.large.is_none() {
-            self.check_room(0)?;
-            self.spill()?;
-        }
+        self.leave_memory()?;
         self.finish()
     }
 

@@ -1,4 +1,4 @@
-//! Streams from and to files: counted, and those to `/out` held against its quota.
+//! Streams to files of `/out`, held against its quota.
 
 use std::fs::File;
 use std::io;
@@ -7,47 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime_wasi::async_trait;
-use wasmtime_wasi::p2::{DynInputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::out::{Out, Refusal};
 use crate::running::Running;
 use crate::sandbox::meter::Meter;
 use crate::sandbox::streams::{CHUNK_BYTES_MAX, end_if_over};
 
-/// A stream of the engine, counted among those the guest holds.
-pub(super) struct CountedInput {
-    pub(super) inner: DynInputStream,
-    pub(super) running: Arc<Running>,
-    pub(super) _open: Arc<()>,
-}
-
-#[async_trait]
-impl Pollable for CountedInput {
-    async fn ready(&mut self) {
-        self.inner.ready().await;
-    }
-}
-
-#[async_trait]
-impl InputStream for CountedInput {
-    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        end_if_over(&self.running)?;
-        self.inner.read(size)
-    }
-
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        end_if_over(&self.running)?;
-        self.inner.blocking_read(size).await
-    }
-
-    async fn cancel(&mut self) {
-        self.inner.cancel().await;
-    }
-}
-
 /// Where the next bytes go.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum Offset {
     At(u64),
     End,
 }
@@ -56,7 +25,7 @@ pub(super) enum Place {
 pub(super) struct OutStream {
     pub(super) file: Arc<File>,
     pub(super) key: u64,
-    pub(super) place: Place,
+    pub(super) offset: Offset,
     pub(super) out: Out,
     pub(super) meter: Arc<Meter>,
     pub(super) running: Arc<Running>,
@@ -82,9 +51,9 @@ impl Pollable for OutStream {
 impl OutputStream for OutStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         end_if_over(&self.running)?;
-        let offset = match self.place {
-            Place::At(offset) => offset,
-            Place::End => self.file.metadata().map_err(|error| self.failed(error))?.len(),
+        let offset = match self.offset {
+            Offset::At(offset) => offset,
+            Offset::End => self.file.metadata().map_err(|error| self.failed(error))?.len(),
         };
         let end = offset.saturating_add(bytes.len() as u64);
         self.out.check_write(self.key, end, bytes.len() as u64).map_err(|refusal| match refusal {
@@ -94,7 +63,7 @@ impl OutputStream for OutStream {
         let written = self.file.write_all_at(&bytes, offset);
         self.out.is_now(self.key, &self.file);
         written.map_err(|error| self.failed(error))?;
-        if let Place::At(offset) = &mut self.place {
+        if let Offset::At(offset) = &mut self.offset {
             *offset = end;
         }
         Ok(())

@@ -1,0 +1,200 @@
+//! Granted folders as places that may never answer: how many threads wait there, and what is still to be closed there.
+//!
+//! A folder may lie on a disk or a server that is gone. A system call there does not return, and nothing ends the thread that made
+//! it. So such calls are made on threads that nobody else waits for, and there is a seat for each: so many for a folder, and so many
+//! for all folders together. Who finds none free waits for one, which can be given up, instead of holding one more thread.
+
+mod closing;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::closing::Closing;
+
+/// How long the folders of a kind may take, together, to show that they are there when its file is checked.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// Calls under way in one folder, and with them threads that wait for it.
+pub(super) const CALLS_PER_FOLDER_MAX: usize = 16;
+/// Calls under way in all granted folders together. Each worker has 512 threads for what blocks, and most of them stay for other work
+/// even if all folders hang.
+const CALLS_MAX: usize = 256;
+
+/// The granted folders of a host.
+pub struct Folders {
+    known: Mutex<HashMap<PathBuf, Weak<Folder>>>,
+    calls: Arc<Semaphore>,
+    /// All the folders `/in`, which lie on the disk of the data folder.
+    input: Arc<Folder>,
+}
+
+/// One folder of the host, whoever it is granted to.
+pub struct Folder {
+    path: PathBuf,
+    calls: Arc<Semaphore>,
+    calls_of_all: Arc<Semaphore>,
+    returned: AtomicU64,
+    closing: Closing,
+}
+
+/// The right to make a call in a folder. To be dropped when the call has returned, by the thread that made it.
+pub(super) struct Seat {
+    folder: Arc<Folder>,
+    _of_the_folder: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// What is wrong with a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// There is no folder.
+    Missing,
+    /// It did not answer in time.
+    Silent,
+}
+
+impl Default for Folders {
+    fn default() -> Self {
+        let calls = Arc::new(Semaphore::new(CALLS_MAX));
+        let input = Arc::new(Folder::new(PathBuf::from("/in"), &calls));
+        Self { known: Mutex::default(), calls, input }
+    }
+}
+
+impl Folders {
+    /// The folder of this path: the same one for all who ask while any of them holds on to it, or a thread waits there.
+    pub fn at(&self, path: &Path) -> Arc<Folder> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = known.get(path).and_then(Weak::upgrade) {
+            return folder;
+        }
+        known.retain(|_, folder| folder.strong_count() > 0);
+        let folder = Arc::new(Folder::new(path.to_owned(), &self.calls));
+        known.insert(path.to_owned(), Arc::downgrade(&folder));
+        folder
+    }
+
+    pub(super) fn input(&self) -> &Arc<Folder> {
+        &self.input
+    }
+}
+
+impl Folder {
+    fn new(path: PathBuf, calls_of_all: &Arc<Semaphore>) -> Self {
+        Self {
+            path,
+            calls: Arc::new(Semaphore::new(CALLS_PER_FOLDER_MAX)),
+            calls_of_all: Arc::clone(calls_of_all),
+            returned: AtomicU64::new(0),
+            closing: Closing::default(),
+        }
+    }
+
+    /// How many calls have returned from there so far. More than before, and one that was waited for in vain may have.
+    pub fn returned(&self) -> u64 {
+        self.returned.load(Ordering::Acquire)
+    }
+
+    /// Waits until a call may be made there.
+    pub(super) async fn seat(self: &Arc<Self>) -> Seat {
+        let of_the_folder = Arc::clone(&self.calls).acquire_owned().await;
+        let of_all = Arc::clone(&self.calls_of_all).acquire_owned().await;
+        self.seated(of_the_folder.expect("it is never closed"), of_all.expect("it is never closed"))
+    }
+
+    fn seat_now(self: &Arc<Self>) -> Option<Seat> {
+        let of_the_folder = Arc::clone(&self.calls).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.calls_of_all).try_acquire_owned().ok()?;
+        Some(self.seated(of_the_folder, of_all))
+    }
+
+    fn seated(self: &Arc<Self>, of_the_folder: OwnedSemaphorePermit, of_all: OwnedSemaphorePermit) -> Seat {
+        Seat { folder: Arc::clone(self), _of_the_folder: of_the_folder, _of_all: of_all }
+    }
+
+    /// Closes a file of this folder, which waits for the folder as any other call may: on a thread of the folder's own.
+    pub(super) fn close(self: &Arc<Self>, file: Arc<File>) {
+        self.closing.add(file, self);
+    }
+
+    /// Waits while too many files are still to be closed there.
+    pub(super) async fn until_few_unclosed(&self) {
+        self.closing.until_few().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.folder.returned.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Looks whether these folders are there; answers the number of the first that is not known to be. Blocks for [`LOOK_MAX`] at most.
+pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let (tell, told) = mpsc::channel();
+    let to_look_at = folders.to_vec();
+    let look = move || {
+        for folder in to_look_at {
+            let seat = folder.seat_now();
+            let is_there = seat.as_ref().map(|_| folder.path.is_dir());
+            drop(seat);
+            if tell.send(is_there).is_err() {
+                return;
+            }
+        }
+    };
+    if thread::Builder::new().name("folder-look".into()).spawn(look).is_err() {
+        return Err((0, Absence::Silent));
+    }
+    let deadline = Instant::now() + LOOK_MAX;
+    for number in 0..folders.len() {
+        match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Some(true)) => {}
+            Ok(Some(false)) => return Err((number, Absence::Missing)),
+            Ok(None) | Err(_) => return Err((number, Absence::Silent)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_so_many_seats_and_all_folders_together_have_so_many() {
+        let folders = Folders::default();
+        let one = folders.at(Path::new("/one"));
+        let seats: Vec<Seat> = std::iter::from_fn(|| one.seat_now()).collect();
+        assert_eq!(seats.len(), CALLS_PER_FOLDER_MAX);
+        assert!(folders.at(Path::new("/one")).seat_now().is_none(), "it is the same folder");
+        let others = (0..).map(|number| folders.at(Path::new(&format!("/{number}"))));
+        let others = others.map(|folder| std::iter::from_fn(|| folder.seat_now()).collect::<Vec<_>>());
+        let others: Vec<Seat> = others.take_while(|seats| !seats.is_empty()).flatten().collect();
+        assert_eq!(seats.len() + others.len(), CALLS_MAX);
+        drop(seats);
+        assert_eq!(one.returned(), CALLS_PER_FOLDER_MAX as u64);
+        assert!(one.seat_now().is_some());
+    }
+
+    #[test]
+    fn folders_that_are_not_there_are_found() {
+        let folders = Folders::default();
+        let there = tempfile::tempdir().expect("a temporary folder can be made");
+        let (there, gone) = (folders.at(there.path()), folders.at(&there.path().join("gone")));
+        assert_eq!(find_absent(&[Arc::clone(&there)]), Ok(()));
+        assert_eq!(find_absent(&[Arc::clone(&there), gone]), Err((1, Absence::Missing)));
+        let _all: Vec<Seat> = std::iter::from_fn(|| there.seat_now()).collect();
+        assert_eq!(find_absent(&[there]), Err((0, Absence::Silent)));
+    }
+}
