@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::checker::{Checker, Rejection};
+use super::checker::{Checker, Rejection, toml_name};
 use super::folder::kind_of;
 use super::kept::{Kept, Version};
 use super::look::Found;
@@ -36,28 +36,31 @@ pub struct Verdict {
 pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
     let scratch = tempfile::tempdir()?;
     let capacity = Capacity { guests_max: 1, memory_bytes_max: settings.limits_max.memory_bytes };
-    let bench = Bench {
-        sandbox: Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?,
-        blobs: Blobs::open(scratch.path())?,
-        folder: scratch.path(),
-    };
+    let sandbox = Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?;
+    let bench = Bench::new(sandbox, scratch.path())?;
     check_at(&bench, path, kind_of(&name_of(path)), None, settings)
 }
 
 /// Where a file is checked.
-pub struct Bench<'a> {
+pub struct Bench {
     /// Compiles it, and can run it afterwards.
     pub sandbox: Arc<Sandbox>,
     /// Where guests write.
     pub blobs: Blobs,
-    /// For what is needed on the way.
-    pub folder: &'a Path,
+    kept: Kept,
+}
+
+impl Bench {
+    /// Makes every folder that is needed on the way, inside this one: no check makes another.
+    pub fn new(sandbox: Arc<Sandbox>, folder: &Path) -> io::Result<Self> {
+        Ok(Self { sandbox, blobs: Blobs::open(folder)?, kept: Kept::open(folder.join("kept"))? })
+    }
 }
 
 /// The same for a file that is to run afterwards, as this kind or, with the reason, as none. Its settings are those of the file
 /// `toml`, if one is named.
 pub fn check_at(
-    bench: &Bench<'_>,
+    bench: &Bench,
     path: &Path,
     kind: Result<Kind, String>,
     toml: Option<&Path>,
@@ -69,7 +72,7 @@ pub fn check_at(
         settings: Settings { folder: folder_of(path).to_owned(), ..settings },
         sandbox: Arc::clone(&bench.sandbox),
         blobs: bench.blobs.clone(),
-        kept: Kept::open(bench.folder.join("kept"))?,
+        kept: bench.kept.clone(),
     };
     let mut verdict = Verdict {
         kind: kind.clone().ok(),
@@ -102,16 +105,20 @@ fn take_through(
     verdict.same_as = twins(&checker.settings.folder, name, &wasm);
     verdict.examination = examine(&wasm);
     let kind = kind?;
-    let toml = match toml {
-        None => checker.read_toml(&format!("{kind}.toml"), found.toml.as_ref()).map_err(say)?,
+    let (toml_name, toml) = match toml {
+        None => {
+            let name = toml_name(&kind);
+            let toml = checker.read_toml(&name, found.toml.as_ref()).map_err(say)?;
+            (name, toml)
+        }
         Some(path) => {
             let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
             // Paths in it begin where it lies, as they do in a plugin folder.
             checker.settings.folder = folder_of(path).to_owned();
-            checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?
+            (path.display().to_string(), checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?)
         }
     };
-    checker.prepare(kind, &Version { wasm, toml }, &digest)
+    checker.prepare(kind, &toml_name, &Version { wasm, toml }, &digest)
 }
 
 fn name_of(path: &Path) -> String {
