@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::command::say;
 use crate::support::door::Door;
 use crate::support::{Host, eventually, guest, program};
 
@@ -36,7 +37,7 @@ fn a_job_is_followed_across_a_restart_of_its_host() {
     host.wait_for(&id, "running");
     let door = Door::to(&host);
     let follower = door.types(&host, &["wait", &id]);
-    door.was_entered(1);
+    door.was_told("event: state");
     host.kill();
     follower.says_in_passing("the host went away");
     host.start_again();
@@ -125,6 +126,15 @@ fn a_follower_gives_up_on_a_host_that_stays_away() {
     for follower in followers {
         let said = follower.ended().ended_with(10);
         assert!(said.errors.contains("no host answers"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_host_that_never_was_there_is_not_waited_for() {
+    let setup = Host::prepare();
+    for words in [&["logs", "x", "--follow"][..], &["wait", "x"], &["list", "--watch", "--json"]] {
+        let said = say(words, "http://127.0.0.1:1", b"", setup.folder()).ended_with(10);
+        assert!(!said.errors.contains("went away"), "{said:?}");
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) const CODES: &str = "Exit codes:\n  \
     0  done                          6  no such job, kind or file\n  \
     1  anything without a code       7  the host refused the request\n  \
     2  wrong usage                   8  the token is missing or may not do this\n  \
-    3  the job failed                9  the host is busy or full: try later\n  \
+    3  the job failed                9  the host is busy or not ready: try later\n  \
     4  the job was cancelled        10  no host answers\n  \
     5  the job has not ended yet   130  interrupted; a host's job goes on";
 

@@ -17,7 +17,7 @@ pub(super) struct Remote {
     /// Token for it
     #[arg(long, value_name = "TOKEN", env = "DROPFORGE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// For how long to try again while the host is away or compiles the plugin, such as 30s or 10m
+    /// How long to wait for a host that goes away while it is followed, or that still compiles the plugin
     #[arg(long, value_name = "TIME", env = "DROPFORGE_PATIENCE", default_value = "60s", value_parser = times::duration)]
     patience: Duration,
     /// Say it as JSON, in the host's own words

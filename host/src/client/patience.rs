@@ -15,13 +15,15 @@ const TRY_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Patience {
     most: Duration,
+    /// Whether the host was ever there: one that was not may be at another address.
+    was_found: bool,
     since: Option<Instant>,
 }
 
 impl Patience {
-    /// Tries for this long whenever the host is gone.
+    /// Tries for this long whenever a host that was there is gone.
     pub fn new(most: Duration) -> Self {
-        Self { most, since: None }
+        Self { most, was_found: false, since: None }
     }
 
     /// How long it tries.
@@ -31,6 +33,7 @@ impl Patience {
 
     /// Notes that the host answers, and says whether that is news.
     pub fn found(&mut self) -> bool {
+        self.was_found = true;
         self.since.take().is_some()
     }
 
@@ -44,7 +47,7 @@ impl Patience {
     /// Gives an error back that does not pass with time, or has not for long enough.
     pub fn bear(&self, error: ClientError) -> Result<(), ClientError> {
         let is_over = self.since.is_some_and(|since| since.elapsed() >= self.most);
-        if error.may_be_a_restart() && !is_over { Ok(()) } else { Err(error) }
+        if self.was_found && error.may_be_a_restart() && !is_over { Ok(()) } else { Err(error) }
     }
 
     /// The pause before the next attempt.

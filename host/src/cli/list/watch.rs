@@ -85,12 +85,12 @@ impl List {
     ) -> anyhow::Result<()> {
         let query: Vec<(&str, &str)> = self.kind.iter().map(|kind| ("kind", kind.as_str())).collect();
         let mut events = client.listen(&["v1", "events"], &query, last).await?;
+        if patience.found() {
+            notes::tell(true, &notes::back());
+        }
         if last.is_empty() {
             // Heard from here on; what is there already is only remembered.
             self.remember_unfinished(client, told).await?;
-        }
-        if patience.found() {
-            notes::tell(true, &notes::back());
         }
         while let Some(event) = events.next(client).await? {
             match event.name.as_str() {
