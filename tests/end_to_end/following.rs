@@ -219,3 +219,20 @@ fn a_kind_that_is_being_compiled_is_waited_for() {
     }
     host.still_works();
 }
+
+/// Whoever refuses a large input does not read it first, and the connection breaks while it is being sent.
+#[test]
+fn a_large_input_does_not_hide_why_it_is_refused() {
+    let host = Host::prepare().with_guest("good", guest::good()).start();
+    let large = vec![b'x'; 8 << 20];
+    std::fs::write(host.setup().folder().join("large"), &large).expect("the folder can be written");
+    for _ in 0..5 {
+        let said = host.says(&["submit", "god", "--file", "large"]).ended_with(6);
+        assert!(said.errors.contains("did you mean good?"), "{}", said.errors);
+        host.says_reading(&["submit", "god", "-"], &large).ended_with(6);
+    }
+    host.drop_file("late.wasm", [guest::good(), guest::huge(12).split_off(guest::good().len())].concat());
+    eventually("it is listed", || host.get("/v1/plugins").text().contains("late.wasm").then_some(()));
+    assert_eq!(host.says(&["submit", "late", "large", "--wait"]).ended_with(0).text(), "ok");
+    assert_eq!(host.get("/v1/jobs?kind=late").json()["jobs"].as_array().map(Vec::len), Some(1), "one job, not several");
+}

@@ -3,8 +3,12 @@
 mod repeated;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use async_stream::stream;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::Stream;
@@ -13,6 +17,7 @@ use indicatif::ProgressBar;
 use reqwest::Body;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::sleep;
 
 use self::repeated::Repeated;
 use super::bar::transfer_bar;
@@ -73,13 +78,22 @@ pub(super) enum Given {
 }
 
 impl Given {
-    /// For a request.
-    pub(super) async fn body(&self) -> anyhow::Result<Body> {
-        Ok(match self {
-            Self::Text(text) => text.clone().into(),
-            Self::Empty => Body::default(),
-            _ => Body::wrap_stream(self.pieces().await?),
-        })
+    /// For a request, and whether all of it was taken. The first piece is given only after a pause, in which the host can refuse.
+    pub(super) async fn body(&self, pause: Duration) -> anyhow::Result<(Body, Arc<AtomicBool>)> {
+        let all = Arc::new(AtomicBool::new(false));
+        if matches!(self, Self::Empty) {
+            all.store(true, Ordering::Relaxed);
+            return Ok((Body::default(), all));
+        }
+        let (mut pieces, taken) = (self.pieces().await?, Arc::clone(&all));
+        let pieces = stream! {
+            sleep(pause).await;
+            while let Some(piece) = pieces.next().await {
+                yield piece;
+            }
+            taken.store(true, Ordering::Relaxed);
+        };
+        Ok((Body::wrap_stream(pieces), all))
     }
 
     /// For a job without a host.

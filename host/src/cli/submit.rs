@@ -1,5 +1,6 @@
 //! `dropforge submit`: a job on its way, and if wanted its result.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -19,6 +20,8 @@ use crate::client::{Client, ClientError, JobView};
 
 /// Between two attempts to submit a job whose kind is not ready, whatever the host says.
 const PAUSE_SECONDS_MAX: u64 = 5;
+/// How soon a host refuses whose refusal was lost, or that has refused before.
+const REFUSAL_MAX: Duration = Duration::from_millis(500);
 /// Between two pictures of what turns while one waits.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -85,15 +88,26 @@ impl Submit {
         let key = self.idempotency_key.as_deref();
         let (started, patience) = (Instant::now(), client.patience().most());
         let spinner = ProgressBar::new_spinner();
+        let mut before_body = Duration::ZERO;
         loop {
-            let answer = client.submit(&self.kind, &query, media_type, key, input.body().await?).await;
+            let (body, all_taken) = input.body(before_body).await?;
+            let answer = client.submit(&self.kind, &query, media_type, key, body).await;
             let refusal = match answer {
                 Err(ClientError::Refused(refusal)) if refusal.status == 503 && refusal.code == "not_ready" => refusal,
+                // A host that refuses before it has read the input ends the connection, and its answer may be lost with it. It has not
+                // taken a job whose input it has not seen the end of, so it can be asked again, and be listened to first.
+                Err(ClientError::Unreachable(..))
+                    if before_body.is_zero() && !all_taken.load(Ordering::Relaxed) && input.can_be_repeated().await =>
+                {
+                    before_body = REFUSAL_MAX;
+                    continue;
+                }
                 answer => {
                     spinner.finish_and_clear();
                     return Ok(answer?);
                 }
             };
+            before_body = REFUSAL_MAX;
             let pause = Duration::from_secs(refusal.retry_after.unwrap_or(1).clamp(1, PAUSE_SECONDS_MAX));
             if started.elapsed() + pause > patience || !input.can_be_repeated().await {
                 spinner.finish_and_clear();
