@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::checker::{Checker, Rejection, toml_name};
+use super::checker::{Checker, Rejection};
 use super::folder::kind_of;
 use super::kept::{Kept, Version};
 use super::look::Found;
@@ -84,7 +84,17 @@ pub fn check_at(
     let guarded = AssertUnwindSafe(|| take_through(checker, &name, kind, &found, toml, &mut verdict));
     let result = panic::catch_unwind(guarded);
     verdict.result = result.unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()));
+    if let (Err(reason), Some(kind), Some(toml)) = (&mut verdict.result, &verdict.kind, toml) {
+        blame(reason, kind, toml);
+    }
     Ok(verdict)
+}
+
+/// Mistakes in settings are told of the file beside the plugin. The one that was named in its stead is meant.
+fn blame(reason: &mut String, kind: &Kind, toml: &Path) {
+    if let Some(mistake) = reason.strip_prefix(&format!("{kind}.toml: ")) {
+        *reason = format!("{}: {mistake}", toml.display());
+    }
 }
 
 fn take_through(
@@ -105,20 +115,16 @@ fn take_through(
     verdict.same_as = twins(&checker.settings.folder, name, &wasm);
     verdict.examination = examine(&wasm);
     let kind = kind?;
-    let (toml_name, toml) = match toml {
-        None => {
-            let name = toml_name(&kind);
-            let toml = checker.read_toml(&name, found.toml.as_ref()).map_err(say)?;
-            (name, toml)
-        }
+    let toml = match toml {
+        None => checker.read_toml(&format!("{kind}.toml"), found.toml.as_ref()).map_err(say)?,
         Some(path) => {
             let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
             // Paths in it begin where it lies, as they do in a plugin folder.
             checker.settings.folder = folder_of(path).to_owned();
-            (path.display().to_string(), checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?)
+            checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?
         }
     };
-    checker.prepare(kind, &toml_name, &Version { wasm, toml }, &digest)
+    checker.prepare(kind, &Version { wasm, toml }, &digest)
 }
 
 fn name_of(path: &Path) -> String {

@@ -147,16 +147,15 @@ impl Checker {
     }
 
     fn take_through(&self, task: &Task, learnt: &mut Learnt) -> Result<Arc<Plugin>, Rejection> {
-        let toml_name = toml_name(&task.kind);
-        let toml = self.read_toml(&toml_name, task.found.toml.as_ref());
-        if let Ok(settings) = toml.as_deref().map_err(drop).and_then(|toml| self.parse(&toml_name, toml).map_err(drop))
+        let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref());
+        if let Ok(settings) = toml.as_deref().map_err(drop).and_then(|toml| self.parse(&task.kind, toml).map_err(drop))
         {
             learnt.note_secrets(&settings, &self.settings.folder);
         }
         let wasm = self.read(&task.name, &task.found.wasm)?;
         let digest = &*learnt.digest.insert(hex::encode(Sha256::digest(&wasm)));
         let version = Version { wasm, toml: toml? };
-        let plugin = self.prepare(task.kind.clone(), &toml_name, &version, digest)?;
+        let plugin = self.prepare(task.kind.clone(), &version, digest)?;
         if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
         }
@@ -198,12 +197,11 @@ impl Checker {
     /// The version that served before this host was started.
     fn fall_back(&self, task: &Task, learnt: &mut Learnt) -> Option<Arc<Plugin>> {
         let version = self.kept.get(&task.name).ok()?;
-        let toml_name = toml_name(&task.kind);
-        if let Ok(settings) = self.parse(&toml_name, &version.toml) {
+        if let Ok(settings) = self.parse(&task.kind, &version.toml) {
             learnt.note_secrets(&settings, &self.settings.folder);
         }
         let digest = hex::encode(Sha256::digest(&version.wasm));
-        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &toml_name, &version, &digest));
+        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest));
         match panic::catch_unwind(guarded).unwrap_or_else(|_| Err("the host panicked".to_owned())) {
             Ok(plugin) => {
                 tracing::warn!(plugin.file = task.name, plugin.digest = digest, "the last good version serves instead");
@@ -216,20 +214,14 @@ impl Checker {
         }
     }
 
-    fn parse(&self, toml_name: &str, toml: &str) -> Result<KindSettings, String> {
-        KindSettings::parse(toml, &self.settings.limits_max).map_err(|error| format!("{toml_name}: {error}"))
+    fn parse(&self, kind: &Kind, toml: &str) -> Result<KindSettings, String> {
+        KindSettings::parse(toml, &self.settings.limits_max).map_err(|error| format!("{kind}.toml: {error}"))
     }
 
-    /// Reads the settings, which came from a file of this name, and has the program compiled and asked what it is.
-    pub(super) fn prepare(
-        &self,
-        kind: Kind,
-        toml_name: &str,
-        version: &Version,
-        digest: &str,
-    ) -> Result<Arc<Plugin>, String> {
-        let wrong = |error| format!("{toml_name}: {error}");
-        let settings = self.parse(toml_name, &version.toml)?;
+    /// Reads the settings, and has the program compiled and asked what it is.
+    pub(super) fn prepare(&self, kind: Kind, version: &Version, digest: &str) -> Result<Arc<Plugin>, String> {
+        let wrong = |error| format!("{kind}.toml: {error}");
+        let settings = self.parse(&kind, &version.toml)?;
         let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());
@@ -278,11 +270,6 @@ impl Checker {
             output_bytes: output_bytes.min(most.output_bytes),
         }
     }
-}
-
-/// The file beside a plugin file of this kind.
-pub(super) fn toml_name(kind: &Kind) -> String {
-    format!("{kind}.toml")
 }
 
 fn is_unchanged(path: &Path, before: &Metadata) -> bool {
