@@ -32,10 +32,14 @@ mod examples;
 mod explain;
 #[path = "end_to_end/features.rs"]
 mod features;
+#[path = "end_to_end/following.rs"]
+mod following;
 #[path = "end_to_end/hostile/mod.rs"]
 mod hostile;
 #[path = "end_to_end/http.rs"]
 mod http;
+#[path = "end_to_end/interrupts.rs"]
+mod interrupts;
 #[path = "end_to_end/jobs.rs"]
 mod jobs;
 #[path = "end_to_end/keeping.rs"]
@@ -46,6 +50,8 @@ mod lists;
 mod logs;
 #[path = "end_to_end/metrics.rs"]
 mod metrics;
+#[path = "end_to_end/mistypes.rs"]
+mod mistypes;
 #[path = "end_to_end/network.rs"]
 mod network;
 #[path = "end_to_end/new.rs"]

@@ -1,20 +1,25 @@
 //! The command line: what can be typed, and which part carries it out.
 
+mod bar;
 mod check;
 mod data;
+mod delivery;
 pub mod exit;
 mod input;
+mod interrupt;
 mod jobs;
 mod kinds;
 mod list;
 mod logs;
 mod new;
+mod notes;
 mod remote;
 mod result;
 mod run;
 mod serve;
 mod submit;
 mod text;
+mod times;
 mod token;
 mod wait;
 

@@ -5,22 +5,27 @@
 
 mod events;
 mod files;
+mod patience;
 pub mod view;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 pub use self::events::{Event, EventStream, Seen};
+pub use self::files::{NewFile, path_in};
+pub use self::patience::{PATIENCE, Patience};
 pub use self::view::{JobView, ProgressView};
 
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Why nobody can be talked to over `https` who speaks `http`.
+const NO_TLS: &str = "what is there speaks http, not https";
 /// Refusals are small; of anything larger only the beginning is looked at.
 const REFUSAL_BYTES_MAX: usize = 1 << 20;
 
@@ -55,6 +60,22 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+impl ClientError {
+    /// Whether a host that is being started again is met like this.
+    pub fn may_be_a_restart(&self) -> bool {
+        match self {
+            Self::Unreachable(..) => true,
+            Self::Refused(refusal) => refusal.status == 503 && refusal.code == "stopping",
+            _ => false,
+        }
+    }
+
+    /// Whether what answers does so without the encryption that the address asks for.
+    pub fn speaks_no_tls(&self) -> bool {
+        matches!(self, Self::Unreachable(_, reason) if reason == NO_TLS)
+    }
+}
+
 /// A problem document (RFC 9457), as far as people are shown it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -72,6 +93,9 @@ pub struct Refusal {
     /// Seconds after which to try again.
     #[serde(skip)]
     pub retry_after: Option<u64>,
+    /// What was asked about: the path's segments behind `/v1`, such as `jobs` and an id.
+    #[serde(skip)]
+    pub path: Vec<String>,
     /// The document as it came.
     #[serde(skip)]
     pub document: String,
@@ -95,13 +119,15 @@ pub struct Client {
     http: reqwest::Client,
     url: Url,
     token: Option<String>,
+    patience: Duration,
 }
 
 impl Client {
     /// A client of the host at this address. Nothing is sent yet.
     pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let wrong = |reason: String| ClientError::Address(url.to_owned(), reason);
-        let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+        let parsed = Url::parse(&with_scheme(url).map_err(|reason| wrong(reason.to_owned()))?)
+            .map_err(|error| wrong(error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(wrong("neither http nor https".to_owned()));
         }
@@ -110,7 +136,17 @@ impl Client {
         // A host is named by the user; a proxy from the environment would be asked for 127.0.0.1 too.
         let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_MAX);
         let http = builder.build().map_err(|error| wrong(root_cause(&error)))?;
-        Ok(Self { http, url: parsed, token })
+        Ok(Self { http, url: parsed, token, patience: PATIENCE })
+    }
+
+    /// The same client, which waits for so long for a host that is away.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// For a new follower of this host.
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.patience)
     }
 
     /// Where the host is.
@@ -150,7 +186,7 @@ impl Client {
     }
 
     /// Reads an answer.
-    pub fn parse<T: DeserializeOwned>(&self, answer: &str) -> Result<T, ClientError> {
+    pub fn parse<'a, T: Deserialize<'a>>(&self, answer: &'a str) -> Result<T, ClientError> {
         serde_json::from_str(answer)
             .map_err(|error| ClientError::NotUnderstood(self.url().to_owned(), error.to_string()))
     }
@@ -197,13 +233,20 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        ClientError::Unreachable(self.url().to_owned(), root_cause(error))
+        let cause = root_cause(error);
+        // How the TLS library says that it was answered in clear text.
+        let is_clear_text = self.url.scheme() == "https" && cause.contains("InvalidContentType");
+        let cause = if is_clear_text { NO_TLS.to_owned() } else { cause };
+        ClientError::Unreachable(self.url().to_owned(), cause)
     }
 
     /// Reads a refusal. Whatever else answers there, such as a proxy, is quoted.
     async fn refused(&self, mut response: Response) -> ClientError {
         let status = response.status();
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let before = self.url.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty()).count();
+        let path = response.url().path_segments().into_iter().flatten().skip(before + 1);
+        let path = path.map(str::to_owned).collect();
         let mut body = Vec::new();
         while body.len() < REFUSAL_BYTES_MAX
             && let Ok(Some(chunk)) = response.chunk().await
@@ -213,7 +256,7 @@ impl Client {
         let document = String::from_utf8_lossy(&body).into_owned();
         match serde_json::from_str::<Refusal>(&document) {
             Ok(refusal) if !refusal.code.is_empty() => {
-                ClientError::Refused(Box::new(Refusal { retry_after, document, ..refusal }))
+                ClientError::Refused(Box::new(Refusal { retry_after, path, document, ..refusal }))
             }
             _ => {
                 let beginning: String = document.chars().take(200).collect();
@@ -222,6 +265,19 @@ impl Client {
             }
         }
     }
+}
+
+/// An address as people type it. To this machine itself one speaks `http`; anywhere else it matters too much to be guessed.
+fn with_scheme(url: &str) -> Result<String, &'static str> {
+    if url.contains("://") {
+        return Ok(url.to_owned());
+    }
+    let guessed = format!("http://{url}");
+    let is_here = Url::parse(&guessed).ok().and_then(|url| {
+        let host = url.host_str()?.trim_matches(['[', ']']);
+        Some(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
+    });
+    if is_here == Some(true) { Ok(guessed) } else { Err("it must begin with http:// or https://") }
 }
 
 /// The innermost cause: the outer ones repeat the address or say "error sending request".

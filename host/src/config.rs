@@ -20,7 +20,7 @@ use crate::webhooks::Receiver;
 
 const PREFIX: &str = "DROPFORGE_";
 /// Variables with our prefix that are not settings: where the file is, and what the command line's client uses.
-const NOT_SETTINGS: &[&str] = &["config", "url", "token", "test_crash_word", "test_clock"];
+const NOT_SETTINGS: &[&str] = &["config", "url", "token", "patience", "test_crash_word", "test_clock"];
 
 const MIB: u64 = 1 << 20;
 /// Receivers of webhooks.

@@ -4,6 +4,7 @@
 //! within the same limits and grants, as on a host with these settings. Only what surrounds it is missing: there is no queue, no
 //! second attempt, and nothing is left but what the caller takes out before the trial is dropped.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -26,11 +27,12 @@ use crate::{api, config::Config, server};
 
 /// What a file is tried as whose name could be no kind.
 const NAMELESS: &str = "plugin";
+/// Looks at a folder that is to go, in which others may still be making files.
+const ABANDON_LOOKS_MAX: usize = 10;
 
 /// A sandbox, and a folder for what a job reads and writes.
 pub struct Trial {
-    sandbox: Arc<Sandbox>,
-    blobs: Blobs,
+    bench: plugins::Bench,
     settings: plugins::Settings,
     limits: api::Limits,
     folder: TempDir,
@@ -43,9 +45,9 @@ impl Trial {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let capacity = Capacity { guests_max: 1, memory_bytes_max: config.memory_bytes_max };
         let sandbox = Sandbox::new(capacity, compiled);
+        let sandbox = sandbox.map_err(anyhow::Error::from).context("cannot start the sandbox")?;
         Ok(Self {
-            sandbox: sandbox.map_err(anyhow::Error::from).context("cannot start the sandbox")?,
-            blobs: Blobs::open(folder.path()).context("cannot use a temporary folder")?,
+            bench: plugins::Bench::new(sandbox, folder.path()).context("cannot use a temporary folder")?,
             settings: server::plugin_settings(config),
             limits: server::api_limits(config),
             folder,
@@ -55,17 +57,12 @@ impl Trial {
     /// Checks the file as a plugin folder would, with the settings beside it or those of the file `toml`. Takes seconds for large
     /// files. A name that could be no kind does not matter here.
     pub fn check(&self, file: &Path, toml: Option<&Path>) -> std::io::Result<Verdict> {
-        let bench = plugins::Bench {
-            sandbox: Arc::clone(&self.sandbox),
-            blobs: self.blobs.clone(),
-            folder: self.folder.path(),
-        };
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         let kind = Kind::new(&stem).or_else(|| Kind::new(&stem.to_lowercase().replace('_', "-")));
         let kind = kind.or_else(|| Kind::new(NAMELESS)).ok_or_else(String::new);
-        let verdict = plugins::check_at(&bench, file, kind, toml, self.settings.clone())?;
+        let verdict = plugins::check_at(&self.bench, file, kind, toml, self.settings.clone())?;
         // Of the files tried before nothing is kept.
-        self.sandbox.forget_compiled(|digest| verdict.digest.as_deref() == Some(digest));
+        self.bench.sandbox.forget_compiled(|digest| verdict.digest.as_deref() == Some(digest));
         Ok(verdict)
     }
 
@@ -77,7 +74,18 @@ impl Trial {
         media_type: Option<&str>,
         input: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<Submission, Vec<u8>> {
-        api::check_without_host(plugin, self.blobs.upload_for_new(), &self.limits, query, media_type, input).await
+        api::check_without_host(plugin, self.bench.blobs.upload_for_new(), &self.limits, query, media_type, input).await
+    }
+
+    /// Removes its folder now: the process is about to end while other threads still use the trial.
+    pub fn abandon(&self) {
+        // Other threads make files in it, but no folders: a file that came meanwhile is found at the next look, and no more can come
+        // once its folder is gone.
+        for _ in 0..ABANDON_LOOKS_MAX {
+            if std::fs::remove_dir_all(self.folder.path()).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                return;
+            }
+        }
     }
 
     /// Runs the job on a thread of its own. Progress and log are told through `running`, which can also stop it.
@@ -88,7 +96,7 @@ impl Trial {
         submission: Submission,
         running: Arc<Running>,
     ) -> anyhow::Result<Finished> {
-        let (sandbox, blobs) = (Arc::clone(&self.sandbox), self.blobs.clone());
+        let (sandbox, blobs) = (Arc::clone(&self.bench.sandbox), self.bench.blobs.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (tell, told) = oneshot::channel();
         let work = move || {

@@ -95,7 +95,7 @@ fn the_lines_about_data_folders_work_as_printed() {
         })
         .map(|line| run(&line, &folder))
         .collect();
-    assert!(printed[0].starts_with("1 jobs = 1 succeeded"), "{}", printed[0]);
+    assert!(printed[0].starts_with("1 job = 1 succeeded"), "{}", printed[0]);
     assert!(folder.join("new-folder/db").is_dir());
 }
 

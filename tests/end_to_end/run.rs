@@ -108,6 +108,13 @@ fn settings_and_limits_are_those_of_a_host() {
 }
 
 #[test]
+fn variables_of_the_other_commands_are_no_settings_of_a_host() {
+    let setup = Host::prepare().with_guest("good", guest::good());
+    let variables = [("DROPFORGE_PATIENCE", Path::new("5s")), ("DROPFORGE_TOKEN", Path::new("x"))];
+    say_with(&variables, &["run", "plugins/good.wasm"], "http://127.0.0.1:1", b"", setup.folder()).ended_with(0);
+}
+
+#[test]
 fn a_name_that_could_be_no_kind_does_not_matter() {
     let setup = Host::prepare().with_guest("Word_Count", program::component(program::ARGUMENTS));
     assert_eq!(run(&setup, &["plugins/Word_Count.wasm"]).ended_with(0).text(), "word-count\0");

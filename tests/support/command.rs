@@ -1,9 +1,12 @@
 //! The `dropforge` command as a user types it.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Host, eventually, process};
@@ -45,6 +48,11 @@ impl Host {
     pub(crate) fn says_reading(&self, words: &[&str], input: &[u8]) -> Said {
         say(words, self.process().address(), input, self.setup().folder())
     }
+
+    /// Types a command about this host that takes its time.
+    pub(crate) fn types(&self, words: &[&str]) -> Typed {
+        Typed::start(&[], words, self.process().address(), Stdio::null(), self.setup().folder())
+    }
 }
 
 /// Types a command about the host at this address.
@@ -54,22 +62,76 @@ pub(crate) fn say(words: &[&str], url: &str, input: &[u8], folder: &Path) -> Sai
 
 /// The same with these variables.
 pub(crate) fn say_with(variables: &[(&str, &Path)], words: &[&str], url: &str, input: &[u8], folder: &Path) -> Said {
-    let new_file = || tempfile::tempfile_in(folder).expect("the folder can be written");
-    let (mut stdin, stdout, stderr) = (new_file(), new_file(), new_file());
+    let mut stdin = tempfile::tempfile_in(folder).expect("the folder can be written");
     stdin.write_all(input).and_then(|()| stdin.rewind()).expect("a file can be written");
-    let share = |file: &File| file.try_clone().expect("a file can be shared");
-    let mut command = process::dropforge(None);
-    command.args(words).env("DROPFORGE_URL", url).envs(variables.iter().copied()).current_dir(folder);
-    command.stdin(stdin).stdout(share(&stdout)).stderr(share(&stderr));
-    let mut child = command.spawn().expect("the binary was built and starts");
-    let status = eventually("the command ends", || child.try_wait().expect("it is our child"));
-    let errors = String::from_utf8_lossy(&read(stderr)).into_owned();
-    let code = status.code().expect("it was not killed");
-    Said { code, output: read(stdout), errors }
+    Typed::start(variables, words, url, stdin, folder).ended()
 }
 
-fn read(mut file: File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("a file can be read");
+/// A command that was typed and has not ended yet. Dropped, it is killed.
+pub(crate) struct Typed {
+    child: Child,
+    stdout: File,
+    stderr: File,
+}
+
+impl Typed {
+    /// Types a command that reads this, about the host at this address.
+    pub(crate) fn start(
+        variables: &[(&str, &Path)],
+        words: &[&str],
+        url: &str,
+        stdin: impl Into<Stdio>,
+        folder: &Path,
+    ) -> Self {
+        let new_file = || tempfile::tempfile_in(folder).expect("the folder can be written");
+        let (stdout, stderr) = (new_file(), new_file());
+        let share = |file: &File| file.try_clone().expect("a file can be shared");
+        let mut command = process::dropforge(None);
+        command.args(words).env("DROPFORGE_URL", url).envs(variables.iter().copied()).current_dir(folder);
+        command.stdin(stdin).stdout(share(&stdout)).stderr(share(&stderr));
+        let child = command.spawn().expect("the binary was built and starts");
+        Self { child, stdout, stderr }
+    }
+
+    /// What it has written to standard output so far.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&read(&self.stdout)).into_owned()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn errors(&self) -> String {
+        String::from_utf8_lossy(&read(&self.stderr)).into_owned()
+    }
+
+    /// Waits until it has written this to standard error.
+    pub(crate) fn says_in_passing(&self, text: &str) {
+        eventually(&format!("it says {text:?}: {}", self.errors()), || self.errors().contains(text).then_some(()));
+    }
+
+    /// Presses Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is our child");
+    }
+
+    /// Waits until it ends, not by being killed.
+    pub(crate) fn ended(mut self) -> Said {
+        let status = eventually("the command ends", || self.child.try_wait().expect("it is our child"));
+        let code = status.code().unwrap_or_else(|| panic!("{status}: {}", self.errors()));
+        Said { code, output: read(&self.stdout), errors: self.errors() }
+    }
+}
+
+impl Drop for Typed {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All that is in a file that another process may be writing to, whose place in it must stay.
+fn read(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.metadata().expect("it is there").len()).expect("it fits")];
+    file.read_exact_at(&mut bytes, 0).expect("a file can be read");
     bytes
 }

@@ -9,6 +9,7 @@ pub(crate) mod answer;
 pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod document;
+pub(crate) mod door;
 pub(crate) mod guest;
 pub(crate) mod process;
 pub(crate) mod program;

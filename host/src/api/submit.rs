@@ -344,6 +344,10 @@ async fn check_json(plugin: &Arc<Plugin>, input: Bytes, prefix: &'static str) ->
 
 fn check_json_now(plugin: &Plugin, input: &[u8], prefix: &str) -> Result<(), Problem> {
     let value: Value = serde_json::from_slice(input).map_err(|error| {
+        if input.trim_ascii().is_empty() {
+            let detail = format!("{} reads JSON, and there is no input", plugin.kind);
+            return Problem::invalid_input(detail.clone()).at(prefix, detail);
+        }
         Problem::invalid_input(format!("{} reads JSON, and the input is not: {error}", plugin.kind))
             .at(prefix, error.to_string())
     })?;

@@ -1,7 +1,7 @@
 //! `dropforge check`: what the plugin folder would say about a file.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -32,6 +32,7 @@ impl Check {
     /// Fails, so that the exit code says it, if the file cannot be used.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = Config::load(&Flags::default(), self.config.as_deref())?;
+        must_be_file(&self.file)?;
         let file = self.file.display().to_string();
         // Compiling takes a while, and asking the plugin what it is needs a thread that waits.
         let check = move || plugins::check(&self.file, server::plugin_settings(&config));
@@ -48,6 +49,16 @@ impl Check {
             Err(_) => bail!("{file} cannot be used"),
         }
     }
+}
+
+/// A name that leads nowhere is the most common mistake, and has nothing to do with plugins.
+pub(super) fn must_be_file(path: &Path) -> anyhow::Result<()> {
+    let found = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {}; name a plugin file, such as plugins/NAME.wasm", path.display()))?;
+    if found.is_dir() {
+        bail!("{} is a folder; name a plugin file in it, such as {}", path.display(), path.join("NAME.wasm").display());
+    }
+    Ok(())
 }
 
 pub(super) fn as_json(file: &str, verdict: &Verdict) -> Value {
@@ -84,7 +95,7 @@ pub(super) fn as_text(file: &str, verdict: &Verdict) -> String {
     }
     match &verdict.result {
         Ok(plugin) if !plugin.description.summary.is_empty() => {
-            lines.push(format!("  summary: {}", plugin.description.summary.escape_debug()));
+            lines.push(format!("  summary: {}", plugin.description.summary));
         }
         Ok(_) => {}
         Err(reason) => {

@@ -9,6 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::text::counted;
 use crate::{store, tokens};
 
 #[derive(Debug, Args)]
@@ -46,21 +47,21 @@ impl Verify {
             }
             writeln!(
                 output,
-                "{} jobs = {} succeeded + {} failed + {} cancelled + {} pending; {} checkpoints, {} blobs, {} webhooks",
-                verdict.jobs,
+                "{} = {} succeeded + {} failed + {} cancelled + {} pending; {}, {}, {}",
+                counted(verdict.jobs, "job"),
                 verdict.succeeded,
                 verdict.failed,
                 verdict.cancelled,
                 verdict.pending,
-                verdict.checkpoints,
-                verdict.blobs,
-                verdict.webhooks
+                counted(verdict.checkpoints, "checkpoint"),
+                counted(verdict.blobs, "blob"),
+                counted(verdict.webhooks, "webhook")
             )?;
         }
         match verdict.problems.len() {
             0 => Ok(()),
             count => {
-                bail!("{count} problems in {}; restore it from a backup", self.folder.display())
+                bail!("{} in {}; restore it from a backup", counted(count as u64, "problem"), self.folder.display())
             }
         }
     }
@@ -94,7 +95,7 @@ impl Export {
         if self.json {
             writeln!(std::io::stderr(), "{}", json!({"jobs": jobs}))?;
         } else {
-            writeln!(std::io::stderr(), "exported {jobs} jobs")?;
+            writeln!(std::io::stderr(), "exported {}", counted(jobs, "job"))?;
         }
         Ok(())
     }
@@ -125,7 +126,7 @@ impl Import {
         if self.json {
             writeln!(stdout(), "{}", json!({"jobs": jobs, "folder": self.folder}))?;
         } else {
-            writeln!(std::io::stderr(), "imported {jobs} jobs into {}", self.folder.display())?;
+            writeln!(std::io::stderr(), "imported {} into {}", counted(jobs, "job"), self.folder.display())?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use console::style;
 use serde_json::json;
 
-use super::text::printable;
+use super::text::{paragraph, printable};
 use crate::client::{ClientError, Refusal};
 
 /// What the exit code says.
@@ -18,6 +18,8 @@ pub enum Exit {
     Success = 0,
     /// Something went wrong that has no code of its own.
     Failure = 1,
+    /// What was typed makes no sense.
+    Usage = 2,
     /// The job that was waited for, or whose result was wanted, failed.
     JobFailed = 3,
     /// It was cancelled.
@@ -34,16 +36,18 @@ pub enum Exit {
     TryLater = 9,
     /// No host answers.
     Unreachable = 10,
+    /// Ctrl-C, as shells have it.
+    Interrupted = 130,
 }
 
-/// The codes, for `--help`. Wrong usage is 2, as everywhere.
+/// The codes, for `--help`.
 pub(super) const CODES: &str = "Exit codes:\n  \
     0  done                          6  no such job, kind or file\n  \
     1  anything without a code       7  the host refused the request\n  \
     2  wrong usage                   8  the token is missing or may not do this\n  \
-    3  the job failed                9  the host is busy or full: try later\n  \
+    3  the job failed                9  the host is busy or not ready: try later\n  \
     4  the job was cancelled        10  no host answers\n  \
-    5  the job has not ended yet";
+    5  the job has not ended yet   130  interrupted; a host's job goes on";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -65,7 +69,9 @@ impl Exit {
     /// The code of an error.
     pub fn of(error: &anyhow::Error) -> Self {
         match error.downcast_ref::<ClientError>() {
+            Some(ClientError::Address(..)) => Self::Usage,
             Some(ClientError::Unreachable(..)) => Self::Unreachable,
+            Some(ClientError::File(_, error)) if error.kind() == ErrorKind::NotFound => Self::NotFound,
             Some(ClientError::Refused(refusal)) => match refusal.status {
                 401 | 403 => Self::Denied,
                 404 | 410 => Self::NotFound,
@@ -135,66 +141,88 @@ fn as_document(error: &anyhow::Error) -> String {
 
 fn as_text(error: &anyhow::Error) -> String {
     let label = style("error:").red().bold().for_stderr();
-    let mut lines = Vec::new();
-    let refused = |lines: &mut Vec<String>, refusal: &Refusal| {
-        lines.push(format!("{label} {}", printable(&refusal.title)));
-        lines.push(format!("  {}", printable(&refusal.detail)));
-        lines.extend(mistakes(refusal));
+    let whole = |text: &str| vec![format!("{label} {}", paragraph(text, "  "))];
+    let (mut lines, advised) = match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused(refusal)) => (refused(refusal), advice_for(refusal)),
+        Some(error @ ClientError::Unreachable(url, _)) => {
+            (whole(&error.to_string()), Some(advice_to_reach(url, error)))
+        }
+        Some(error @ ClientError::NotUnderstood(..)) => {
+            let advice = "check that --url or DROPFORGE_URL is the address of a Dropforge host";
+            (whole(&error.to_string()), Some(advice.to_owned()))
+        }
+        _ => match error.downcast_ref() {
+            Some(NotTaken(refusal)) => (refused(refusal), None),
+            None => (whole(&format!("{error:#}")), None),
+        },
     };
-    let advice = match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Refused(refusal)) => {
-            refused(&mut lines, refusal);
-            advice_for(refusal)
-        }
-        _ if let Some(NotTaken(refusal)) = error.downcast_ref() => {
-            refused(&mut lines, refusal);
-            None
-        }
-        Some(ClientError::Unreachable(..)) => {
-            lines.push(format!("{label} {}", printable(&error.to_string())));
-            Some("start a host with `dropforge serve`, or name another with --url or DROPFORGE_URL".to_owned())
-        }
-        Some(ClientError::NotUnderstood(..)) => {
-            lines.push(format!("{label} {}", printable(&error.to_string())));
-            Some("check that --url or DROPFORGE_URL is the address of a Dropforge host".to_owned())
-        }
-        _ => {
-            lines.push(format!("{label} {}", printable(&format!("{error:#}"))));
-            None
-        }
-    };
-    if let Some(advice) = advice {
-        lines.push(format!("{} {advice}", style("  try:").cyan().for_stderr()));
-    }
+    lines.extend(advised.as_deref().map(advice));
     lines.join("\n") + "\n"
 }
 
-/// Where each mistake is. One in the whole is in the detail already.
+/// A refusal: what it is called, what is wrong, and where.
+fn refused(refusal: &Refusal) -> Vec<String> {
+    let label = style("error:").red().bold().for_stderr();
+    let mut lines = vec![format!("{label} {}", printable(&refusal.title))];
+    lines.push(format!("  {}", paragraph(&refusal.detail, "  ")));
+    lines.extend(mistakes(refusal));
+    lines
+}
+
+/// What to try, as a line of its own.
+pub(super) fn advice(what: &str) -> String {
+    format!("{} {what}", style("  try:").cyan().for_stderr())
+}
+
+/// Where each mistake is, unless the detail says it already.
 fn mistakes(refusal: &Refusal) -> impl Iterator<Item = String> {
     refusal.errors.iter().filter_map(|mistake| {
         let place = mistake.pointer.as_ref().or(mistake.parameter.as_ref()).filter(|place| !place.is_empty())?;
-        Some(format!("  {}: {}", printable(place), printable(&mistake.detail)))
+        let is_said = refusal.detail.contains(&mistake.detail);
+        (!is_said).then(|| format!("  {}: {}", printable(place), paragraph(&mistake.detail, "    ")))
     })
 }
 
+fn advice_to_reach(url: &str, error: &ClientError) -> String {
+    match url.strip_prefix("https://") {
+        Some(rest) if error.speaks_no_tls() => format!("--url http://{}", printable(rest)),
+        _ => "start a host with `dropforge serve`, or name another with --url or DROPFORGE_URL".to_owned(),
+    }
+}
+
 fn advice_for(refusal: &Refusal) -> Option<String> {
-    let advice = match (refusal.status, refusal.code.as_str()) {
-        (_, "unknown_kind") => "`dropforge kinds` lists the kinds, `dropforge plugins` says what became of each file",
-        (_, "unknown_job") => "`dropforge list` shows the newest jobs",
-        (422, "invalid_input") => "`dropforge kinds KIND` shows what it reads, with an example",
-        (422, "invalid_option") => "`dropforge submit --help` says what each option takes",
-        (409, "cancelled") => "`dropforge retry ID` runs it again",
-        (409, "wrong_state") => "`dropforge status ID` shows where the job stands",
-        (409, _) => {
-            "`dropforge logs ID` shows what it wrote, `dropforge status ID` what it used; `dropforge retry ID` runs it again"
+    // What the request was about, as far as it said so itself.
+    let about = |what: &str| match refusal.path.as_slice() {
+        [first, name, ..] if first == what => Some(printable(name).into_owned()),
+        _ => None,
+    };
+    let id = about("jobs").unwrap_or_else(|| "ID".to_owned());
+    let kind = about("kinds").unwrap_or_else(|| "KIND".to_owned());
+    Some(match (refusal.status, refusal.code.as_str()) {
+        (_, "unknown_kind") => {
+            "`dropforge kinds` lists the kinds, `dropforge plugins` says what became of each file".to_owned()
         }
-        (410, _) => "submit the job again; the host's setting `keep` says how long results are kept",
-        (413, _) => "send large inputs with --file, to a kind that reads files; the host sets `body_bytes_max`",
+        (_, "unknown_job") => "`dropforge list` shows the newest jobs".to_owned(),
+        (422, "invalid_input") => format!(
+            "`dropforge kinds {kind}` shows what it reads, with an example; --input JSON or --file FILE gives it"
+        ),
+        (422, "invalid_option") => "`dropforge submit --help` says what each option takes".to_owned(),
+        (409, "cancelled") => format!("`dropforge retry {id}` runs it again"),
+        (409, "wrong_state") => format!("`dropforge status {id}` shows where the job stands"),
+        (409, _) => format!(
+            "`dropforge logs {id}` shows what it wrote, `dropforge status {id}` what it used; `dropforge retry {id}` runs it again"
+        ),
+        (410, _) => "submit the job again; the host's setting `keep` says how long results are kept".to_owned(),
+        (413, _) => {
+            "send large inputs with --file, to a kind that reads files; the host sets `body_bytes_max`".to_owned()
+        }
         (401, _) => {
             "give a token with --token or DROPFORGE_TOKEN; `dropforge token new` makes one on the host's machine"
+                .to_owned()
         }
-        (403, _) => "use a token that may do this; `dropforge token list` on the host's machine shows what each may",
+        (403, _) => {
+            "use a token that may do this; `dropforge token list` on the host's machine shows what each may".to_owned()
+        }
         _ => return refusal.retry_after.map(|seconds| format!("the same again in {seconds} s")),
-    };
-    Some(advice.to_owned())
+    })
 }

@@ -1,17 +1,27 @@
 //! What a job is given to work on, as it is typed: for a host, or for a job without one.
 
+mod repeated;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use async_stream::stream;
 use bytes::Bytes;
 use clap::Args;
+use futures_util::Stream;
 use futures_util::stream::{BoxStream, StreamExt, once, try_unfold};
 use indicatif::ProgressBar;
 use reqwest::Body;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::sleep;
 
-use super::wait;
+use self::repeated::Repeated;
+use super::bar::transfer_bar;
+use super::times;
 
 /// A file is read in pieces of this size.
 const PIECE_BYTES: usize = 256 << 10;
@@ -32,6 +42,9 @@ const OPTIONS: &[&str] = &[
 
 #[derive(Debug, Args)]
 pub(super) struct Input {
+    /// The input as a file of any type, as --file takes it; - reads it from standard input
+    #[arg(value_name = "INPUT", conflicts_with_all = ["input", "file"])]
+    named: Option<PathBuf>,
     /// The input as JSON; - reads it from standard input
     #[arg(long, short, value_name = "JSON", conflicts_with = "file")]
     input: Option<String>,
@@ -39,7 +52,7 @@ pub(super) struct Input {
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Media type of the file, such as application/pdf
-    #[arg(long = "type", value_name = "TYPE", requires = "file")]
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "input")]
     media_type: Option<String>,
     /// A parameter of the plugin, such as dpi=100; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
@@ -48,36 +61,70 @@ pub(super) struct Input {
     #[arg(long = "arg", value_name = "TEXT", allow_hyphen_values = true)]
     args: Vec<String>,
     /// How long an attempt may take, such as 30s or 5m
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = times::checked)]
     timeout: Option<String>,
 }
 
-/// What was typed or named.
+/// What was typed or named. It can be sent again if it was not taken.
 pub(super) enum Given {
     /// JSON, and small.
     Text(String),
     /// A file, read while it is taken.
-    Pieces(BoxStream<'static, std::io::Result<Bytes>>),
+    File(PathBuf),
+    /// Standard input, read while it is taken.
+    Standard(Repeated),
     /// Nothing.
     Empty,
 }
 
 impl Given {
-    /// For a request.
-    pub(super) fn into_body(self) -> Body {
-        match self {
-            Self::Text(text) => text.into(),
-            Self::Pieces(pieces) => Body::wrap_stream(pieces),
-            Self::Empty => Body::default(),
+    /// For a request, and whether all of it was taken. The first piece is given only after a pause, in which the host can refuse.
+    pub(super) async fn body(&self, pause: Duration) -> anyhow::Result<(Body, Arc<AtomicBool>)> {
+        let all = Arc::new(AtomicBool::new(false));
+        if matches!(self, Self::Empty) {
+            all.store(true, Ordering::Relaxed);
+            return Ok((Body::default(), all));
         }
+        let (mut pieces, taken) = (self.pieces().await?, Arc::clone(&all));
+        let pieces = stream! {
+            sleep(pause).await;
+            while let Some(piece) = pieces.next().await {
+                yield piece;
+            }
+            taken.store(true, Ordering::Relaxed);
+        };
+        Ok((Body::wrap_stream(pieces), all))
     }
 
     /// For a job without a host.
-    pub(super) fn into_pieces(self) -> BoxStream<'static, std::io::Result<Bytes>> {
-        match self {
-            Self::Text(text) => once(async { Ok(text.into()) }).boxed(),
-            Self::Pieces(pieces) => pieces,
+    pub(super) async fn pieces(&self) -> anyhow::Result<BoxStream<'static, std::io::Result<Bytes>>> {
+        Ok(match self {
+            Self::Text(text) => {
+                let text = text.clone();
+                once(async { Ok(text.into()) }).boxed()
+            }
+            Self::File(path) => {
+                let open = async {
+                    let file = tokio::fs::File::open(path).await?;
+                    let found = file.metadata().await?;
+                    if found.is_dir() {
+                        return Err(std::io::ErrorKind::IsADirectory.into());
+                    }
+                    Ok::<_, std::io::Error>((file, found.len()))
+                };
+                let (file, size) = open.await.with_context(|| format!("cannot read the input {}", path.display()))?;
+                in_pieces(file, transfer_bar(size, "sending")).boxed()
+            }
+            Self::Standard(repeated) => repeated.pieces().boxed(),
             Self::Empty => futures_util::stream::empty().boxed(),
+        })
+    }
+
+    /// Whether all of it could be sent once more.
+    pub(super) async fn can_be_repeated(&self) -> bool {
+        match self {
+            Self::Standard(repeated) => repeated.can_be_repeated().await,
+            _ => true,
         }
     }
 }
@@ -94,38 +141,43 @@ impl Input {
     /// The input and its media type.
     pub(super) async fn read(&self) -> anyhow::Result<(Given, Option<&str>)> {
         let media_type = self.media_type.as_deref();
-        match (&self.input, &self.file) {
-            (Some(text), _) => {
-                let mut text = text.clone();
-                if text == "-" {
-                    text.clear();
-                    let reading = tokio::io::stdin().read_to_string(&mut text).await;
-                    reading.context("cannot read the input from standard input")?;
-                }
-                let checked: serde_json::Result<&RawValue> = serde_json::from_str(&text);
-                checked.context("the input is not JSON; --file takes anything else")?;
-                Ok((Given::Text(text), Some("application/json")))
-            }
+        match (&self.input, self.file.as_deref().or(self.named.as_deref())) {
+            (Some(text), _) => Ok((Given::Text(json(text).await?), Some("application/json"))),
             (None, Some(path)) if path == Path::new("-") => {
-                Ok((in_pieces(tokio::io::stdin(), ProgressBar::hidden()), media_type))
+                Ok((Given::Standard(Repeated::standard_input()), media_type))
             }
-            (None, Some(path)) => {
-                let open = async {
-                    let file = tokio::fs::File::open(path).await?;
-                    let size = file.metadata().await?.len();
-                    Ok::<_, std::io::Error>((file, size))
-                };
-                let (file, size) = open.await.with_context(|| format!("cannot read {}", path.display()))?;
-                Ok((in_pieces(file, wait::transfer_bar(size, "sending")), media_type))
+            (None, Some(path)) => Ok((Given::File(path.to_owned()), media_type)),
+            (None, None) if media_type.is_some() => {
+                bail!("--type says what a file is, and none is named; --file FILE names one")
             }
             (None, None) => Ok((Given::Empty, None)),
         }
     }
 }
 
+/// JSON as it was typed, or as standard input has it.
+async fn json(typed: &str) -> anyhow::Result<String> {
+    let mut text = typed.to_owned();
+    if typed == "-" {
+        text.clear();
+        let reading = tokio::io::stdin().read_to_string(&mut text).await;
+        reading.context("cannot read the input from standard input")?;
+    }
+    if text.trim().is_empty() {
+        let place = if typed == "-" { "standard input" } else { "--input" };
+        bail!("there is no input: {place} is empty; JSON belongs there, such as {{}} or null");
+    }
+    let checked: serde_json::Result<&RawValue> = serde_json::from_str(&text);
+    checked.context("the input is not JSON; --file takes anything else")?;
+    Ok(text)
+}
+
 /// What is read while it is sent.
-fn in_pieces(from: impl AsyncRead + Send + Unpin + 'static, bar: ProgressBar) -> Given {
-    let pieces = try_unfold((from, bar), async |(mut from, bar)| {
+fn in_pieces(
+    from: impl AsyncRead + Send + Unpin + 'static,
+    bar: ProgressBar,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    try_unfold((from, bar), async |(mut from, bar)| {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         if from.read_buf(&mut piece).await? == 0 {
             bar.finish_and_clear();
@@ -133,8 +185,7 @@ fn in_pieces(from: impl AsyncRead + Send + Unpin + 'static, bar: ProgressBar) ->
         }
         bar.inc(piece.len() as u64);
         Ok(Some((Bytes::from(piece), (from, bar))))
-    });
-    Given::Pieces(pieces.boxed())
+    })
 }
 
 fn parameter(text: &str) -> anyhow::Result<(String, String)> {

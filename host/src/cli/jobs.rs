@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::Args;
 use console::style;
 use reqwest::Method;
+use serde_json::json;
 
 use super::exit::Exit;
 use super::remote::{Remote, say};
-use super::text::{bytes, duration, painted, printable, progress};
+use super::text::{bytes, duration, painted, paragraph, printable, progress};
 use super::wait::summary;
 use crate::client::view::{ExplanationView, UsageView};
 use crate::client::{Client, ClientError, JobView};
@@ -57,7 +58,7 @@ pub(super) async fn explain(one: One) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     let explanation: ExplanationView = client.parse(&answer)?;
-    let mut lines = vec![printable(&explanation.sentence).into_owned()];
+    let mut lines = vec![paragraph(&explanation.sentence, "")];
     if let Some(position) = explanation.position {
         lines.push(format!("{position}. in its kind's queue"));
     }
@@ -86,8 +87,10 @@ pub(super) async fn delete(some: Some) -> anyhow::Result<Exit> {
     let client = some.remote.client()?;
     for id in &some.ids {
         client.send(client.request(Method::DELETE, &["v1", "jobs", id])).await?;
-        if !some.remote.json {
-            say(&format!("deleted {}", style(id).dim()))?;
+        if some.remote.json {
+            say(&json!({"id": id, "deleted": true}).to_string())?;
+        } else {
+            say(&format!("deleted {}", style(printable(id)).dim()))?;
         }
     }
     Ok(Exit::Success)
@@ -124,23 +127,35 @@ fn described(job: &JobView) -> String {
         ("runs at", job.run_at.map(|time| time.to_string()).unwrap_or_default()),
         ("started", job.started_at.map(|time| time.to_string()).unwrap_or_default()),
         ("finished", job.finished_at.map(|time| time.to_string()).unwrap_or_default()),
-        ("attempts", format!("{} of {}", job.attempts, job.max_attempts)),
+        ("attempts", attempts(job)),
     ];
     if job.crashes + job.interruptions > 0 {
         rows.push(("lost", format!("{} to crashes, {} to stops of the host", job.crashes, job.interruptions)));
     }
     if let Some(webhook) = &job.webhook {
         let error = webhook.last_error.as_ref().map(|error| format!(", last error: {error}")).unwrap_or_default();
-        let how = format!("{} after {} tries: {}{error}", webhook.state, webhook.tries, webhook.url);
+        let how = format!("{} after {}: {}{error}", webhook.state, tries(webhook.tries), webhook.url);
         rows.push(("webhook", printable(&how).into_owned()));
     }
     if let Some(failure) = &job.failure {
         let why = format!("{} ({}'s doing): {}", failure.code, failure.fault, failure.message);
-        rows.push(("failure", style(printable(&why)).red().to_string()));
+        rows.push(("failure", style(paragraph(&why, "          ")).red().to_string()));
     }
     let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
     let lines = rows.map(|(name, value)| format!("{:<9} {value}\n", name));
     lines.chain(job.usage.iter().map(reported)).collect()
+}
+
+fn tries(count: u32) -> String {
+    if count == 1 { "1 try".to_owned() } else { format!("{count} tries") }
+}
+
+/// How often it was tried. The counter is of attempts that have ended; people count the one that is being made too.
+fn attempts(job: &JobView) -> String {
+    match job.state.as_str() {
+        "running" => format!("{} of {} is being made", job.attempts + 1, job.max_attempts),
+        _ => format!("{} of {}", job.attempts, job.max_attempts),
+    }
 }
 
 /// The usage report of an attempt.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::exit::Exit;
 use super::remote::{Remote, say};
-use super::text::{painted, printable, table};
+use super::text::{painted, paragraph, printable, table};
 use crate::client::view::{KindView, Kinds as KindList, PluginFiles};
 
 #[derive(Debug, Args)]
@@ -67,14 +67,11 @@ impl Plugins {
                 let twins = Some(file.same_as.join(", ")).filter(|twins| !twins.is_empty());
                 let twins = twins.map(|twins| format!("the same file as: {twins}"));
                 let notes: Vec<String> = file.reason.clone().into_iter().chain(twins).collect();
-                vec![
-                    printable(&file.file).into_owned(),
-                    painted(&file.state),
-                    printable(&notes.join("; ")).into_owned(),
-                ]
+                vec![printable(&file.file).into_owned(), painted(&file.state), paragraph(&notes.join("; "), "")]
             })
             .collect();
-        let about_folder = reason.map(|reason| format!("{}\n", style(printable(&reason)).red())).unwrap_or_default();
+        let about_folder =
+            reason.map(|reason| format!("{}\n", style(paragraph(&reason, "")).red())).unwrap_or_default();
         say(&(table(&["FILE", "STATE", "REASON"], &rows) + &about_folder))?;
         Ok(Exit::Success)
     }

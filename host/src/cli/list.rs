@@ -1,23 +1,28 @@
 //! `dropforge list`: the newest jobs, once or as they change.
 
+mod watch;
+
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Args;
-use console::Term;
 use reqwest::Method;
 use serde_json::value::RawValue;
-use tokio::time::sleep;
 
 use super::exit::Exit;
+use super::notes::{self, Note};
 use super::remote::{Remote, say};
-use super::text::{duration, painted, printable, progress, run_time, table};
-use crate::client::view::Page;
-use crate::client::{Client, ClientError};
+use super::text::{duration, first_line, painted, printable, progress, run_time, table};
+use crate::client::Client;
+use crate::client::view::{Kinds, Page};
+use crate::job::State;
+use crate::plugins::nearest;
 use crate::time::Time;
 
 /// Between two looks of `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How alike a kind and the one that was meant are, at least, from 0 to 1.
+const ALIKE: f64 = 0.8;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -25,7 +30,7 @@ pub(super) struct List {
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Only in this state
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = State::ALL.map(State::as_str))]
     state: Option<String>,
     /// Only with this label
     #[arg(long, value_name = "TEXT")]
@@ -33,7 +38,7 @@ pub(super) struct List {
     /// How many at the most
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Go on showing them as they change; with --json a line for each change
+    /// Go on showing them as they change, also while the host is started again; with --json a line for each change
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -49,12 +54,18 @@ struct RawPage<'a> {
 }
 
 impl List {
-    /// Watching ends with Ctrl-C, or with the host.
+    /// Watching ends with Ctrl-C, or when the host stays away.
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = self.remote.client()?;
         match (self.watch, self.remote.json) {
             (false, true) => self.print_documents(&client).await?,
-            (false, false) => say(&self.page(&client).await?)?,
+            (false, false) => {
+                let (page, count) = self.page(&client).await?;
+                if count == 0 {
+                    self.doubt_kind(&client).await?;
+                }
+                say(&page)?;
+            }
             (true, true) => self.tell_changes(&client).await?,
             (true, false) => self.redraw(&client).await?,
         }
@@ -87,16 +98,39 @@ impl List {
     async fn print_documents(&self, client: &Client) -> anyhow::Result<()> {
         let mut jobs: Vec<String> = Vec::new();
         self.pages(client, |answer| {
-            let page: RawPage = serde_json::from_str(answer)
-                .map_err(|error| ClientError::NotUnderstood(client.url().to_owned(), error.to_string()))?;
+            let page: RawPage = client.parse(answer)?;
             jobs.extend(page.jobs.iter().map(|job| job.get().to_owned()));
             Ok((page.jobs.len(), page.next_cursor))
         })
         .await?;
+        if jobs.is_empty() {
+            self.doubt_kind(client).await?;
+        }
         say(&format!("{{\"jobs\":[{}]}}", jobs.join(",")))
     }
 
-    async fn page(&self, client: &Client) -> anyhow::Result<String> {
+    /// A list may be empty because the kind that it was to be of was misspelt.
+    async fn doubt_kind(&self, client: &Client) -> anyhow::Result<()> {
+        let Some(kind) = &self.kind else { return Ok(()) };
+        let answer = client.text(client.request(Method::GET, &["v1", "kinds"])).await?;
+        let Kinds { kinds } = client.parse(&answer)?;
+        let known = || kinds.iter().map(|known| known.kind.as_str());
+        if known().any(|known| known == kind) {
+            return Ok(());
+        }
+        let meant = match nearest(kind, known(), ALIKE) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => "`dropforge kinds` lists those that are".to_owned(),
+        };
+        notes::tell(
+            self.remote.json,
+            &Note::new("unknown_kind", format!("no kind {kind} is known to this host; {meant}")),
+        );
+        Ok(())
+    }
+
+    /// The table of the jobs, and how many they are.
+    async fn page(&self, client: &Client) -> anyhow::Result<(String, usize)> {
         let mut rows = Vec::new();
         self.pages(client, |answer| {
             let Page { jobs, next_cursor } = client.parse(answer)?;
@@ -108,7 +142,7 @@ impl List {
                     duration(Time::now().since(job.created_at)),
                     run_time(job),
                     match &job.failure {
-                        Some(failure) => printable(&format!("{}: {}", failure.code, failure.message)).into_owned(),
+                        Some(failure) => first_line(&format!("{}: {}", failure.code, failure.message)),
                         // How far it was when it last said so, which does not matter any more.
                         None if job.has_ended() => String::new(),
                         None => progress(job),
@@ -118,37 +152,6 @@ impl List {
             Ok((jobs.len(), next_cursor))
         })
         .await?;
-        Ok(table(&["ID", "KIND", "STATE", "AGE", "TIME", "NOTE"], &rows))
-    }
-
-    async fn redraw(&self, client: &Client) -> anyhow::Result<()> {
-        let terminal = Term::stdout();
-        if !terminal.is_term() {
-            bail!("--watch redraws a terminal, and standard output is none; --watch --json tells changes line by line");
-        }
-        loop {
-            let page = self.page(client).await?;
-            let width = terminal.size().1.into();
-            terminal.clear_screen()?;
-            for line in page.lines() {
-                terminal.write_line(&console::truncate_str(line, width, "…"))?;
-            }
-            sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// The states of all jobs as they are reached.
-    async fn tell_changes(&self, client: &Client) -> anyhow::Result<()> {
-        if self.state.is_some() || self.tag.is_some() {
-            bail!("changes can be chosen by --kind alone");
-        }
-        let query: Vec<(&str, &str)> = self.kind.iter().map(|kind| ("kind", kind.as_str())).collect();
-        let mut events = client.listen(&["v1", "events"], &query, "").await?;
-        while let Some(event) = events.next(client).await? {
-            if event.name == "state" {
-                say(&event.data)?;
-            }
-        }
-        Ok(())
+        Ok((table(&["ID", "KIND", "STATE", "AGE", "TIME", "NOTE"], &rows), rows.len()))
     }
 }

@@ -1,9 +1,11 @@
 //! What every command that talks to a host can be told.
 
 use std::io::{Write, stdout};
+use std::time::Duration;
 
 use clap::Args;
 
+use super::times;
 use crate::client::{Client, ClientError};
 
 #[derive(Debug, Args)]
@@ -15,6 +17,9 @@ pub(super) struct Remote {
     /// Token for it
     #[arg(long, value_name = "TOKEN", env = "DROPFORGE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// How long to wait for a host that goes away while it is followed, or that still compiles the plugin
+    #[arg(long, value_name = "TIME", env = "DROPFORGE_PATIENCE", default_value = "60s", value_parser = times::duration)]
+    patience: Duration,
     /// Say it as JSON, in the host's own words
     #[arg(long)]
     pub(super) json: bool,
@@ -22,7 +27,7 @@ pub(super) struct Remote {
 
 impl Remote {
     pub(super) fn client(&self) -> Result<Client, ClientError> {
-        Client::new(&self.url, self.token.clone())
+        Ok(Client::new(&self.url, self.token.clone())?.with_patience(self.patience))
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::delivery::{print_result, save_artifacts, save_result};
 use super::exit::Exit;
 use super::remote::{Remote, say};
-use super::wait::{print_result, save_artifacts, save_result};
 use crate::client::JobView;
 
 #[derive(Debug, Args)]

@@ -1,6 +1,5 @@
 //! `dropforge run`: one job of a plugin file, without a host, and all there is to know about it.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,19 +11,23 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::bar::{self, job_bar, show};
 use super::check;
+use super::delivery::{Delivery, is_text, say_not_shown, say_saved};
 use super::exit::{Exit, NotTaken};
 use super::input::Input;
+use super::interrupt::Interrupts;
 use super::jobs::reported;
 use super::logs::painted_line;
+use super::notes::{self, Note};
 use super::remote::say;
-use super::text::{bytes, printable};
-use super::wait::{Delivery, is_text, job_bar, say_not_shown, show, summary};
-use crate::client::{JobView, Refusal};
+use super::text::{bytes, counted, printable};
+use super::wait::summary;
+use crate::client::{JobView, NewFile, Refusal, path_in};
 use crate::config::{Config, Flags};
 use crate::job::{Backoff, Ended, Job, JobId, Progress};
 use crate::plugins::Plugin;
-use crate::queue::Finished;
+use crate::queue::{Finished, Submission};
 use crate::running::{Running, Stop};
 use crate::store::{Artifact, Content};
 use crate::time::Time;
@@ -58,13 +61,17 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Ctrl-C stops the job as a cancel would.
+    /// Ctrl-C stops the job as a cancel would; pressed twice, or before there is a job, it ends everything at once. Nothing is left
+    /// behind either way.
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
+        let mut interrupts = Interrupts::listen()?;
         let config = Config::load(&Flags::default(), self.config.as_deref())?;
-        let (trial, plugin) = self.load(config).await?;
-        let (input, media_type) = self.input.read().await?;
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(self.input.query()).finish();
-        let submission = trial.submit(&plugin, &query, media_type, input.into_pieces()).await.map_err(not_taken)?;
+        let trial = Arc::new(Trial::prepare(&config, cache_folder())?);
+        let begun = tokio::select! {
+            begun = self.begin(&trial) => begun?,
+            () = interrupts.next() => return Ok(self.abandon(&trial)),
+        };
+        let (plugin, submission) = begun;
 
         let (id, started_at) = (JobId::now_v7(), Time::now());
         let news = Arc::new(Notify::new());
@@ -75,34 +82,50 @@ impl Run {
             tokio::select! {
                 finished = &mut job => break finished,
                 () = news.notified() => tell(&bar, &running),
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted?;
+                () = interrupts.next() => {
+                    if running.stop_requested().is_some() {
+                        return Ok(self.abandon(&trial));
+                    }
                     running.stop(Stop::Cancelled);
                 }
             }
         }?;
         tell(&bar, &running);
-        bar.finish_and_clear();
-        self.deliver(&ended_job(id, &plugin, started_at, &finished, running.progress()), &plugin, finished)
+        let job = ended_job(id, &plugin, started_at, &finished, running.progress());
+        bar::end(&bar, job["state"].as_str().unwrap_or_default());
+        let exit = self.deliver(&job, &plugin, finished)?;
+        Ok(if running.stop_requested().is_some() { Exit::Interrupted } else { exit })
+    }
+
+    fn abandon(&self, trial: &Trial) -> Exit {
+        trial.abandon();
+        notes::tell(self.json, &Note::new("interrupted", "interrupted; nothing is left of the job"));
+        Exit::Interrupted
+    }
+
+    /// All that comes before the job runs.
+    async fn begin(&self, trial: &Arc<Trial>) -> anyhow::Result<(Arc<Plugin>, Submission)> {
+        let plugin = self.load(trial).await?;
+        let (input, media_type) = self.input.read().await?;
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(self.input.query()).finish();
+        let submission = trial.submit(&plugin, &query, media_type, input.pieces().await?).await.map_err(not_taken)?;
+        Ok((plugin, submission))
     }
 
     /// Checks the file, and says all that is wrong with it.
-    async fn load(&self, config: Config) -> anyhow::Result<(Trial, Arc<Plugin>)> {
-        let (file, toml) = (self.plugin.clone(), self.settings.clone());
+    async fn load(&self, trial: &Arc<Trial>) -> anyhow::Result<Arc<Plugin>> {
+        let (file, toml, trial) = (self.plugin.clone(), self.settings.clone(), Arc::clone(trial));
+        check::must_be_file(&file)?;
         let bar = ProgressBar::new_spinner().with_message("checking and compiling the plugin");
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         // Compiling takes a while, and asking the plugin what it is needs a thread that waits.
-        let check = move || {
-            let trial = Trial::prepare(&config, cache_folder())?;
-            let verdict = trial.check(&file, toml.as_deref());
-            Ok::<_, anyhow::Error>((trial, verdict.with_context(|| format!("cannot run {}", file.display()))?))
-        };
+        let check = move || trial.check(&file, toml.as_deref());
         let checked = tokio::task::spawn_blocking(check).await?;
         bar.finish_and_clear();
-        let (trial, verdict) = checked?;
         let file = self.plugin.display().to_string();
+        let verdict = checked.with_context(|| format!("cannot run {file}"))?;
         match &verdict.result {
-            Ok(plugin) => Ok((trial, Arc::clone(plugin))),
+            Ok(plugin) => Ok(Arc::clone(plugin)),
             Err(reason) if self.json => bail!("{file} cannot be used: {reason}"),
             Err(_) => {
                 eprint!("{}", check::as_text(&file, &verdict));
@@ -158,7 +181,7 @@ fn not_taken(document: Vec<u8>) -> anyhow::Error {
 fn tell(bar: &ProgressBar, running: &Running) {
     let news = running.news(LINES_MAX);
     if news.left_out > 0 {
-        bar.suspend(|| eprintln!("{}", style(format!("({} lines left out)", news.left_out)).dim()));
+        bar.suspend(|| eprintln!("{}", style(format!("({} left out)", counted(news.left_out, "line"))).dim()));
     }
     for line in news.lines {
         bar.suspend(|| eprintln!("{}", painted_line(line.level.unwrap_or_default(), &line.message)));
@@ -204,7 +227,7 @@ fn listed(artifacts: &[Artifact]) -> String {
     });
     let named = named.collect::<Vec<_>>().join(", ");
     let more = if count > NAMED_MAX { ", …" } else { "" };
-    format!("{count} {}: {named}{more}", if count == 1 { "file was made" } else { "files were made" })
+    format!("{} {} made: {named}{more}", counted(count as u64, "file"), if count == 1 { "was" } else { "were" })
 }
 
 fn print(media_type: &str, content: &Content) -> anyhow::Result<()> {
@@ -222,19 +245,17 @@ fn print(media_type: &str, content: &Content) -> anyhow::Result<()> {
 }
 
 fn save_artifacts(artifacts: &[Artifact], folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for artifact in artifacts {
-        // The contract lets no name lead out of a folder.
-        save(&artifact.payload.content, &folder.join(&artifact.name))?;
+        save(&artifact.payload.content, &path_in(folder, &artifact.name)?)?;
     }
-    let count = artifacts.len();
-    eprintln!("{count} {} saved in {}", if count == 1 { "file" } else { "files" }, folder.display());
+    say_saved(artifacts.len(), folder);
     Ok(())
 }
 
 fn save(content: &Content, path: &Path) -> anyhow::Result<()> {
-    let write = || copy(content, &mut File::create(path)?);
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let mut file = NewFile::create(path)?;
+    copy(content, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(file.keep()?)
 }
 
 fn copy(content: &Content, to: &mut impl Write) -> std::io::Result<()> {

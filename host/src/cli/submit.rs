@@ -1,13 +1,29 @@
 //! `dropforge submit`: a job on its way, and if wanted its result.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use console::user_attended_stderr;
+use indicatif::ProgressBar;
+use tokio::time::sleep;
 
+use super::delivery::{Delivery, deliver};
 use super::exit::Exit;
 use super::input::Input;
+use super::interrupt::unless_interrupted;
+use super::notes::{self, Note};
 use super::remote::{Remote, say};
-use super::wait::{self, Delivery};
-use crate::client::JobView;
+use super::text::duration;
+use super::times;
+use crate::client::{Client, ClientError, JobView};
+
+/// Between two attempts to submit a job whose kind is not ready, whatever the host says.
+const PAUSE_SECONDS_MAX: u64 = 5;
+/// How soon a host refuses whose refusal was lost, or that has refused before.
+const REFUSAL_MAX: Duration = Duration::from_millis(500);
+/// Between two pictures of what turns while one waits.
+const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(super) struct Submit {
@@ -20,7 +36,7 @@ pub(super) struct Submit {
     #[arg(long, value_name = "N")]
     priority: Option<String>,
     /// Start no sooner than after this time, such as 30s or 2h
-    #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
+    #[arg(long, value_name = "TIME", conflicts_with = "run_at", value_parser = times::checked)]
     delay: Option<String>,
     /// Start no sooner than at this time, such as 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
@@ -29,7 +45,7 @@ pub(super) struct Submit {
     #[arg(long, value_name = "N")]
     max_attempts: Option<String>,
     /// Give the job up if it has not started by then
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = times::checked)]
     expires_in: Option<String>,
     /// A label; can be repeated
     #[arg(long = "tag", value_name = "TEXT")]
@@ -40,7 +56,7 @@ pub(super) struct Submit {
     /// The same key and request is the same job: safe to repeat
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Follow the job to its end and fetch the result
+    /// Follow the job to its end and fetch the result; --output and --save-artifacts do so too
     #[arg(long, short)]
     wait: bool,
     #[command(flatten)]
@@ -52,19 +68,62 @@ pub(super) struct Submit {
 impl Submit {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = self.remote.client()?;
-        let query = self.query();
-        let (input, media_type) = self.input.read().await?;
-        let key = self.idempotency_key.as_deref();
-        let answer = client.submit(&self.kind, &query, media_type, key, input.into_body()).await?;
+        let answer = self.submit(&client).await?;
         let job: JobView = client.parse(&answer)?;
         if self.wait || self.delivery.is_wanted() {
-            return wait::deliver(&client, &job.id, &self.delivery, self.remote.json).await;
+            let as_json = self.remote.json;
+            return unless_interrupted(&job.id, as_json, deliver(&client, &job.id, &self.delivery, as_json)).await;
         }
         say(if self.remote.json { &answer } else { &job.id })?;
         if !self.remote.json && user_attended_stderr() {
             eprintln!("follow it with: dropforge wait {}", job.id);
         }
         Ok(Exit::Success)
+    }
+
+    /// Submits the job, once its kind is ready: its file may have been dropped a moment ago.
+    async fn submit(&self, client: &Client) -> anyhow::Result<String> {
+        let query = self.query();
+        let (input, media_type) = self.input.read().await?;
+        let key = self.idempotency_key.as_deref();
+        let (started, patience) = (Instant::now(), client.patience().most());
+        let spinner = ProgressBar::new_spinner();
+        let mut before_body = Duration::ZERO;
+        loop {
+            let (body, all_taken) = input.body(before_body).await?;
+            let answer = client.submit(&self.kind, &query, media_type, key, body).await;
+            let refusal = match answer {
+                Err(ClientError::Refused(refusal)) if refusal.status == 503 && refusal.code == "not_ready" => refusal,
+                // A host that refuses before it has read the input ends the connection, and its answer may be lost with it. It has not
+                // taken a job whose input it has not seen the end of, so it can be asked again, and be listened to first.
+                Err(ClientError::Unreachable(..))
+                    if before_body.is_zero() && !all_taken.load(Ordering::Relaxed) && input.can_be_repeated().await =>
+                {
+                    before_body = REFUSAL_MAX;
+                    continue;
+                }
+                answer => {
+                    spinner.finish_and_clear();
+                    return Ok(answer?);
+                }
+            };
+            before_body = REFUSAL_MAX;
+            let pause = Duration::from_secs(refusal.retry_after.unwrap_or(1).clamp(1, PAUSE_SECONDS_MAX));
+            if started.elapsed() + pause > patience || !input.can_be_repeated().await {
+                spinner.finish_and_clear();
+                return Err(ClientError::Refused(refusal).into());
+            }
+            if spinner.message().is_empty() {
+                let waiting = format!("{} is not ready yet; waiting for it, up to {}", self.kind, duration(patience));
+                let note = Note::new("not_ready", waiting);
+                spinner.set_message(note.line(false));
+                spinner.enable_steady_tick(TICK);
+                if spinner.is_hidden() {
+                    notes::tell(self.remote.json, &note);
+                }
+            }
+            sleep(pause).await;
+        }
     }
 
     fn query(&self) -> Vec<(&str, &str)> {

@@ -17,6 +17,24 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     text.chars().map(|c| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
+/// The same for text of several lines: each but the first begins with this indent.
+pub(super) fn paragraph(text: &str, indent: &str) -> String {
+    let lines: Vec<_> = text.trim_end().lines().map(printable).collect();
+    lines.join(&format!("\n{indent}"))
+}
+
+/// The same for where there is room for one line only.
+pub(super) fn first_line(text: &str) -> String {
+    let mut lines = text.trim_end().lines();
+    let first = printable(lines.next().unwrap_or_default()).into_owned();
+    if lines.next().is_some() { first + " …" } else { first }
+}
+
+/// A number of things, one of which is called so.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// A state in its colour.
 pub(super) fn painted(state: &str) -> String {
     let style = match state {
@@ -32,14 +50,17 @@ pub(super) fn painted(state: &str) -> String {
 /// Rows under a heading, each column as wide as it has to be. The last may be of any length.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell));
+        let cells = rows.iter().filter_map(|row| row.get(column)).flat_map(|cell| cell.lines()).map(measure_text_width);
         cells.chain([heading[column].len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+    // More lines of the last cell go below its first.
+    let indent = " ".repeat(widths.iter().rev().skip(1).map(|width| width + 2).sum());
     let line = |cells: &[String]| {
         let padded =
             cells.iter().zip(&widths).map(|(cell, width)| pad_str(cell, *width, console::Alignment::Left, None));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        let line = padded.collect::<Vec<_>>().join("  ");
+        line.trim_end().replace('\n', &format!("\n{indent}")) + "\n"
     };
     let heading: Vec<String> = heading.iter().map(|name| Style::new().bold().apply_to(name).to_string()).collect();
     std::iter::once(line(&heading)).chain(rows.iter().map(|row| line(row))).collect()
@@ -88,6 +109,13 @@ mod tests {
     fn what_others_wrote_cannot_command_the_terminal() {
         assert_eq!(printable("page 7\tof 17"), "page 7\tof 17");
         assert_eq!(printable("\u{1b}[2Jgone\r\n\u{9b}"), "\\u{1b}[2Jgone\\r\\n\\u{9b}");
+    }
+
+    #[test]
+    fn text_of_several_lines_stays_in_lines() {
+        assert_eq!(paragraph("one\n  ^\x1b\n", "  "), "one\n    ^\\u{1b}");
+        let rows = [vec!["a".to_owned(), "b\nc".to_owned()]];
+        assert_eq!(console::strip_ansi_codes(&table(&["ONE", "TWO"], &rows)), "ONE  TWO\na    b\n     c\n");
     }
 
     #[test]

@@ -1,18 +1,11 @@
 //! Follows a job through its server-sent events, also across a host that is started again.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use reqwest::{Method, Response};
 use serde::Deserialize;
-use tokio::time::sleep;
 
-use super::{Client, ClientError, JobView, ProgressView};
+use super::{Client, ClientError, JobView, Patience, ProgressView};
 
-/// How long a host may be away while one of its jobs is followed. Jobs survive that, so their followers should too.
-const AWAY_MAX: Duration = Duration::from_secs(60);
-/// Between two attempts to reach a host that is away.
-const TRY_EVERY: Duration = Duration::from_millis(500);
 /// The largest event a host sends is a job with its tags and a message.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 
@@ -25,6 +18,8 @@ pub enum Seen {
     Progress(ProgressView),
     /// The host is away; it is waited for.
     Away,
+    /// It is there again.
+    Back,
 }
 
 #[derive(Deserialize)]
@@ -46,39 +41,49 @@ impl Client {
     /// Follows a job until it has ended; answers it as text, with its usage reports.
     pub async fn follow(&self, id: &str, mut report: impl FnMut(Seen)) -> Result<String, ClientError> {
         let mut last = String::new();
-        let mut away_since = None;
+        let mut patience = self.patience();
         loop {
-            match self.listen(&["v1", "jobs", id, "events"], &[], &last).await {
-                Ok(mut events) => {
-                    away_since = None;
-                    while let Ok(Some(event)) = events.next(self).await {
-                        match event.name.as_str() {
-                            "state" => {
-                                let job: JobView = self.parse(&event.data)?;
-                                let has_ended = job.has_ended();
-                                report(Seen::State(Box::new(job)));
-                                if has_ended {
-                                    return self.job(id).await;
-                                }
-                            }
-                            "progress" => report(Seen::Progress(self.parse::<ProgressEvent>(&event.data)?.progress)),
-                            _ => {}
-                        }
-                        last = event.id;
-                    }
-                }
-                Err(error @ ClientError::Unreachable(..)) => {
-                    let since = *away_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > AWAY_MAX {
-                        return Err(error);
-                    }
-                    report(Seen::Away);
-                }
-                Err(error) => return Err(error),
+            match self.follow_while_there(id, &mut last, &mut patience, &mut report).await {
+                Ok(Some(end)) => return Ok(end),
+                // The stream ended before the job did: the host is stopping, or let a slow reader go.
+                Ok(None) => {}
+                Err(error) => patience.bear(error)?,
             }
-            // The stream ended before the job did: the host is stopping, or let a slow reader go.
-            sleep(TRY_EVERY).await;
+            if patience.lost() {
+                report(Seen::Away);
+            }
+            patience.pause().await;
         }
+    }
+
+    /// Follows a job for as long as the stream of its events lasts; answers it if it has ended.
+    async fn follow_while_there(
+        &self,
+        id: &str,
+        last: &mut String,
+        patience: &mut Patience,
+        report: &mut impl FnMut(Seen),
+    ) -> Result<Option<String>, ClientError> {
+        let mut events = self.listen(&["v1", "jobs", id, "events"], &[], last).await?;
+        while let Some(event) = events.next(self).await? {
+            if patience.found() {
+                report(Seen::Back);
+            }
+            match event.name.as_str() {
+                "state" => {
+                    let job: JobView = self.parse(&event.data)?;
+                    let has_ended = job.has_ended();
+                    report(Seen::State(Box::new(job)));
+                    if has_ended {
+                        return self.job(id).await.map(Some);
+                    }
+                }
+                "progress" => report(Seen::Progress(self.parse::<ProgressEvent>(&event.data)?.progress)),
+                _ => {}
+            }
+            events.last().clone_into(last);
+        }
+        Ok(None)
     }
 
     /// Opens a stream of events, of a job or of all.
@@ -92,7 +97,7 @@ impl Client {
         if !last_event.is_empty() {
             request = request.header("last-event-id", last_event);
         }
-        Ok(EventStream { response: self.send(request).await?, received: Vec::new() })
+        Ok(EventStream { response: self.send(request).await?, received: Vec::new(), last: last_event.to_owned() })
     }
 }
 
@@ -101,15 +106,25 @@ impl Client {
 pub struct EventStream {
     response: Response,
     received: Vec<u8>,
+    last: String,
 }
 
 impl EventStream {
+    /// Where one goes on who comes back, for [`Client::listen`].
+    pub fn last(&self) -> &str {
+        &self.last
+    }
+
     /// The next event, or nothing once the stream has ended.
     pub async fn next(&mut self, client: &Client) -> Result<Option<Event>, ClientError> {
         loop {
             if let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.received.drain(..end + 2).collect();
                 let event = parse(&String::from_utf8_lossy(&block));
+                // Also one that says nothing else has a place in the stream.
+                if !event.id.is_empty() {
+                    self.last.clone_from(&event.id);
+                }
                 // Comments only keep the connection alive.
                 if event.name.is_empty() {
                     continue;

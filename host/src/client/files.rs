@@ -1,10 +1,11 @@
 //! Between the host and files of this machine: results and artifacts saved as they stream in.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 use reqwest::{Method, Response};
+use tempfile::NamedTempFile;
 
 use super::view::Artifacts;
 use super::{Client, ClientError};
@@ -27,13 +28,9 @@ impl Client {
 
     /// Saves a body as a file. A file that was there is replaced once all bytes are here.
     pub async fn save(&self, response: Response, path: &Path, progress: impl FnMut(u64)) -> Result<(), ClientError> {
-        let what = || format!("write {}", path.display());
-        let failed = |error| ClientError::File(what(), error);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        self.copy(response, file.as_file(), what, progress).await?;
-        let file = file.persist(path).map_err(|error| failed(error.error))?;
-        make_ordinary(&file).map_err(failed)
+        let mut file = NewFile::create(path)?;
+        self.copy(response, &mut file, || format!("write {}", path.display()), progress).await?;
+        file.keep()
     }
 
     /// Saves every artifact of a job in a folder, and answers the files.
@@ -43,31 +40,91 @@ impl Client {
         folder: &Path,
         mut progress: impl FnMut(&str, u64),
     ) -> Result<Vec<PathBuf>, ClientError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| ClientError::File(format!("make the folder {}", folder.display()), error))?;
+        make_folder(folder)?;
         let list = self.text(self.request(Method::GET, &["v1", "jobs", id, "artifacts"])).await?;
         let mut files = Vec::new();
         for artifact in self.parse::<Artifacts>(&list)?.artifacts {
-            let path = folder.join(self.checked(&artifact.name)?);
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)
-                    .map_err(|error| ClientError::File(format!("make the folder {}", folder.display()), error))?;
-            }
+            let path = path_in(folder, &artifact.name)?;
             let request = self.request(Method::GET, &["v1", "jobs", id, "artifacts", &artifact.name]);
             self.save(self.send(request).await?, &path, |bytes| progress(&artifact.name, bytes)).await?;
             files.push(path);
         }
         Ok(files)
     }
+}
 
-    /// A name from elsewhere must not lead out of the folder.
-    fn checked<'a>(&self, name: &'a str) -> Result<&'a Path, ClientError> {
-        let path = Path::new(name);
-        if !name.is_empty() && path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Ok(path);
-        }
-        Err(ClientError::NotUnderstood(self.url().to_owned(), format!("the artifact name {name:?} is no file name")))
+/// Where an artifact of this name belongs in a folder, which is made. A name from elsewhere must not lead out of it.
+pub fn path_in(folder: &Path, name: &str) -> Result<PathBuf, ClientError> {
+    let relative = Path::new(name);
+    if name.is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+        let error = std::io::Error::new(ErrorKind::InvalidInput, "this is no file name");
+        return Err(ClientError::File(format!("save the artifact {name:?}"), error));
     }
+    let path = folder.join(relative);
+    make_folder(path.parent().unwrap_or(folder))?;
+    Ok(path)
+}
+
+fn make_folder(folder: &Path) -> Result<(), ClientError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| ClientError::File(format!("make the folder {}", folder.display()), error))
+}
+
+/// A file in the making. What was there before stays until the new one is whole.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    file: Making,
+}
+
+#[derive(Debug)]
+enum Making {
+    /// Beside the place where it goes; removed when dropped.
+    Beside(NamedTempFile),
+    /// A pipe, a terminal or another device is written to and never replaced.
+    Device(File),
+}
+
+impl NewFile {
+    /// Begins a file.
+    pub fn create(path: &Path) -> Result<Self, ClientError> {
+        let begin = || {
+            if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+                return File::options().write(true).open(path).map(Making::Device);
+            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            NamedTempFile::new_in(folder).map(Making::Beside)
+        };
+        let file = begin().map_err(|error| cannot_write(path, error))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Puts it in its place.
+    pub fn keep(self) -> Result<(), ClientError> {
+        let Making::Beside(file) = self.file else { return Ok(()) };
+        let kept = file.persist(&self.path).map_err(|error| error.error);
+        kept.and_then(|file| make_ordinary(&file)).map_err(|error| cannot_write(&self.path, error))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut self.file {
+            Making::Beside(file) => file.write(bytes),
+            Making::Device(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match &mut self.file {
+            Making::Beside(file) => file.flush(),
+            Making::Device(file) => file.flush(),
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: std::io::Error) -> ClientError {
+    ClientError::File(format!("write {}", path.display()), error)
 }
 
 /// Temporary files can be read by their owner alone; what is saved follows the user's own rule.

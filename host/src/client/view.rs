@@ -110,6 +110,9 @@ pub struct UsageView {
     pub bytes_out: u64,
     /// The guest's call stack where it trapped.
     pub backtrace: Vec<String>,
+    /// The last lines it logged.
+    #[serde(default)]
+    pub log: Vec<String>,
 }
 
 /// A page of jobs.

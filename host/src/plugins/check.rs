@@ -36,28 +36,31 @@ pub struct Verdict {
 pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
     let scratch = tempfile::tempdir()?;
     let capacity = Capacity { guests_max: 1, memory_bytes_max: settings.limits_max.memory_bytes };
-    let bench = Bench {
-        sandbox: Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?,
-        blobs: Blobs::open(scratch.path())?,
-        folder: scratch.path(),
-    };
+    let sandbox = Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?;
+    let bench = Bench::new(sandbox, scratch.path())?;
     check_at(&bench, path, kind_of(&name_of(path)), None, settings)
 }
 
 /// Where a file is checked.
-pub struct Bench<'a> {
+pub struct Bench {
     /// Compiles it, and can run it afterwards.
     pub sandbox: Arc<Sandbox>,
     /// Where guests write.
     pub blobs: Blobs,
-    /// For what is needed on the way.
-    pub folder: &'a Path,
+    kept: Kept,
+}
+
+impl Bench {
+    /// Makes every folder that is needed on the way, inside this one: no check makes another.
+    pub fn new(sandbox: Arc<Sandbox>, folder: &Path) -> io::Result<Self> {
+        Ok(Self { sandbox, blobs: Blobs::open(folder)?, kept: Kept::open(folder.join("kept"))? })
+    }
 }
 
 /// The same for a file that is to run afterwards, as this kind or, with the reason, as none. Its settings are those of the file
 /// `toml`, if one is named.
 pub fn check_at(
-    bench: &Bench<'_>,
+    bench: &Bench,
     path: &Path,
     kind: Result<Kind, String>,
     toml: Option<&Path>,
@@ -69,7 +72,7 @@ pub fn check_at(
         settings: Settings { folder: folder_of(path).to_owned(), ..settings },
         sandbox: Arc::clone(&bench.sandbox),
         blobs: bench.blobs.clone(),
-        kept: Kept::open(bench.folder.join("kept"))?,
+        kept: bench.kept.clone(),
     };
     let mut verdict = Verdict {
         kind: kind.clone().ok(),
@@ -81,7 +84,17 @@ pub fn check_at(
     let guarded = AssertUnwindSafe(|| take_through(checker, &name, kind, &found, toml, &mut verdict));
     let result = panic::catch_unwind(guarded);
     verdict.result = result.unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()));
+    if let (Err(reason), Some(kind), Some(toml)) = (&mut verdict.result, &verdict.kind, toml) {
+        blame(reason, kind, toml);
+    }
     Ok(verdict)
+}
+
+/// Mistakes in settings are told of the file beside the plugin. The one that was named in its stead is meant.
+fn blame(reason: &mut String, kind: &Kind, toml: &Path) {
+    if let Some(mistake) = reason.strip_prefix(&format!("{kind}.toml: ")) {
+        *reason = format!("{}: {mistake}", toml.display());
+    }
 }
 
 fn take_through(
