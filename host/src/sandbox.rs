@@ -293,6 +293,7 @@ fn config(capacity: Capacity) -> Config {
         // after 450 ms and 1600 slices. So there is no WASI 0.3 yet.
         .concurrency_support(false)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(Some(backtrace::FRAMES_MAX))
         // Exceptions are what C++ and others compile to, objects that are collected what Kotlin, Dart and others do. Both live
         // in a memory that the limiter counts like any other.
         .wasm_exceptions(true)
