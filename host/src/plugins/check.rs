@@ -111,7 +111,7 @@ fn take_through(
             checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?
         }
     };
-    checker.prepare(kind, &Version { wasm, toml }, &digest)
+    checker.prepare(kind, &Version { wasm, toml }, &digest, &|_| ())
 }
 
 fn name_of(path: &Path) -> String {
