@@ -8,10 +8,13 @@ use super::table::{FileReport, FileState, Step, Table};
 use super::{Plugin, Plugins};
 use crate::job::Kind;
 
-/// How much what is known counts when something new is learnt: the largest of the last few files decide.
-const KEPT: f64 = 0.5;
+/// Smaller files mostly show what it takes to begin.
+const TELLING_BYTES_MIN: u64 = 512 * 1024;
+/// After so many bytes what was known before counts half: the last few large files decide.
+const HALF_LIFE_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 /// Until something is known: half a megabyte takes a second.
-const BYTES_AT_FIRST: f64 = 512.0 * 1024.0;
+const BYTES_AT_FIRST: f64 = HALF_LIFE_BYTES;
+const SECONDS_AT_FIRST: f64 = 8.0;
 /// No file is expected to take longer, in seconds; so that sums of such times stay within what can be represented.
 const EXPECTED_S_MAX: f64 = 3600.0;
 /// Asking a component to describe itself takes no longer, by its limits.
@@ -31,14 +34,18 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { bytes: BYTES_AT_FIRST, seconds: 1.0 }
+        Self { bytes: BYTES_AT_FIRST, seconds: SECONDS_AT_FIRST }
     }
 }
 
 impl Pace {
     pub(super) fn note(&mut self, bytes: u64, took: Duration) {
-        self.bytes = self.bytes * KEPT + bytes as f64;
-        self.seconds = self.seconds * KEPT + took.as_secs_f64();
+        if bytes < TELLING_BYTES_MIN {
+            return;
+        }
+        let kept = 0.5_f64.powf(bytes as f64 / HALF_LIFE_BYTES);
+        self.bytes = self.bytes * kept + bytes as f64;
+        self.seconds = self.seconds * kept + took.as_secs_f64();
     }
 
     /// How long a file of this size is likely to take.
@@ -234,12 +241,14 @@ mod tests {
         for _ in 0..20 {
             pace.note(4 * MIB, Duration::from_secs(1));
         }
-        let slower = pace.expect(16 * MIB);
-        assert!((slower.as_secs_f64() - 4.0).abs() < 0.01, "{slower:?}");
-        // A small file says little about large ones.
-        pace.note(1000, Duration::from_secs(1));
-        assert!(pace.expect(16 * MIB) < Duration::from_secs(8));
-        pace.note(0, Duration::ZERO);
+        let measured = pace.expect(16 * MIB);
+        assert!((measured.as_secs_f64() - 4.0).abs() < 0.01, "{measured:?}");
+        for (bytes, took) in [(TELLING_BYTES_MIN - 1, Duration::from_secs(9)), (0, Duration::ZERO)] {
+            pace.note(bytes, took);
+            assert_eq!(pace.expect(16 * MIB), measured, "a file of {bytes} bytes says nothing of large ones");
+        }
+        pace.note(TELLING_BYTES_MIN, Duration::from_secs(9));
+        assert!(pace.expect(16 * MIB) > measured);
         assert_eq!(pace.expect(u64::MAX), Duration::from_secs(3600));
     }
 }
