@@ -86,6 +86,8 @@ mod settings;
 mod times;
 #[path = "end_to_end/tokens.rs"]
 mod tokens;
+#[path = "end_to_end/unusable.rs"]
+mod unusable;
 #[path = "end_to_end/webhooks/mod.rs"]
 mod webhooks;
 #[path = "end_to_end/websocket.rs"]

@@ -9,24 +9,27 @@ mod checker;
 mod folder;
 mod kept;
 mod look;
+mod pace;
 mod schema;
 mod settings;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
-use utoipa::ToSchema;
 
 pub use self::check::{Bench, Verdict, check, check_at};
+pub use self::pace::Unusable;
 pub use self::schema::{Schema, Violation, pointer_segment};
 pub(crate) use self::settings::nearest;
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
+use self::table::Table;
+pub use self::table::{FileReport, FileState, Step};
 use crate::job::Kind;
 use crate::queue::Runnable;
 use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
@@ -144,57 +147,6 @@ impl Plugin {
     }
 }
 
-/// Where a file stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FileState {
-    /// Being checked.
-    Compiling,
-    /// Jobs run on it.
-    Serving,
-    /// Not usable; the reason says why.
-    Rejected,
-}
-
-/// One file of the folder.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = PluginFileReport)]
-pub struct FileReport {
-    /// Its name.
-    pub file: String,
-    /// The kind it would serve, if the name allows one.
-    #[schema(required)]
-    pub kind: Option<Kind>,
-    /// Where it stands.
-    pub state: FileState,
-    /// Why it was rejected.
-    #[schema(required)]
-    pub reason: Option<String>,
-    /// SHA-256 of its content, once read.
-    #[schema(required)]
-    pub digest: Option<String>,
-}
-
-#[derive(Default)]
-struct Table {
-    files: BTreeMap<String, FileReport>,
-    /// Kinds that have a file in the folder, also one that is still being written.
-    present: BTreeSet<Kind>,
-    serving: BTreeMap<Kind, Arc<Plugin>>,
-    scanned: bool,
-    folder_reason: Option<String>,
-}
-
-impl Table {
-    fn retention(&self, host: Retention) -> HashMap<Kind, Retention> {
-        let all = Retention { age: Duration::MAX, jobs_max: usize::MAX, bytes_max: u64::MAX };
-        let unknown = self.present.iter().filter(|kind| !self.serving.contains_key(*kind));
-        let own = self.serving.values().filter(|plugin| plugin.settings.has_retention());
-        let own = own.map(|plugin| (plugin.kind.clone(), plugin.settings.retention(host)));
-        own.chain(unknown.map(|kind| (kind.clone(), all))).collect()
-    }
-}
-
 /// The table, kept up to date until dropped.
 pub struct Plugins {
     table: RwLock<Table>,
@@ -208,7 +160,7 @@ impl Plugins {
     pub fn watch(settings: Settings, sandbox: Arc<Sandbox>, blobs: Blobs) -> std::io::Result<Arc<Self>> {
         std::fs::create_dir_all(&settings.folder)?;
         let plugins = Arc::new(Self {
-            table: RwLock::default(),
+            table: RwLock::new(Table::new()),
             kinds: watch::Sender::new(Arc::default()),
             stop: watch::Sender::new(false),
             watcher: Mutex::default(),
@@ -272,8 +224,13 @@ impl Plugins {
     /// Notes which kinds have a file. It is no change of what serves, so nobody is woken.
     fn note_present(&self, present: BTreeSet<Kind>) {
         if self.read(|table| table.present != present) {
-            self.table.write().unwrap_or_else(PoisonError::into_inner).present = present;
+            self.note(|table| table.present = present);
         }
+    }
+
+    /// Changes what is known, but not what serves.
+    fn note(&self, change: impl FnOnce(&mut Table)) {
+        change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn change(&self, change: impl FnOnce(&mut Table)) {
@@ -293,23 +250,5 @@ impl Plugins {
 impl Drop for Plugins {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Fault: a file that is still being written when the first scan is over, or is rejected, costs its kind what it keeps for longer.
-    #[test]
-    fn what_a_kind_has_kept_stays_while_it_has_a_file_that_does_not_serve() {
-        let kind = |name: &str| Kind::new(name).expect("well-formed");
-        let host = Retention { age: Duration::from_secs(1), jobs_max: 1, bytes_max: 1 };
-        let mut table = Table { present: BTreeSet::from([kind("a")]), ..Table::default() };
-        let rules = table.retention(host);
-        assert_eq!((rules.len(), rules[&kind("a")].age), (1, Duration::MAX));
-        assert_eq!((rules[&kind("a")].jobs_max, rules[&kind("a")].bytes_max), (usize::MAX, u64::MAX));
-        table.present.clear();
-        assert!(table.retention(host).is_empty());
     }
 }

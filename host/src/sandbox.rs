@@ -28,7 +28,7 @@ mod streams;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rayon_core::ThreadPoolBuilder;
 use serde::{Deserialize, Serialize};
@@ -184,12 +184,13 @@ impl Sandbox {
 
     /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's
     /// SHA-256. Takes seconds for large files, on this thread and on as many more as there are processors, all of them behind
-    /// everything else the host does.
+    /// everything else the host does. `compiled` hears how long the compiler took, if it was needed.
     pub async fn load(
         &self,
         bytes: &[u8],
         digest: &str,
         new_upload: NewUpload,
+        compiled: &dyn Fn(Duration),
     ) -> Result<(Program, Description), NotAPlugin> {
         if let Some((component, about)) = self.compiled.as_ref().and_then(|kept| kept.get(&self.engine, digest)) {
             return Ok((self.link(&component, shape_of(bytes, &component))?, about));
@@ -197,11 +198,13 @@ impl Sandbox {
         if let Some(reason) = examine(bytes).reason() {
             return Err(NotAPlugin(reason));
         }
+        let started = Instant::now();
         let component = if is_module(bytes) {
             self.compile(&adapt::adapt(bytes, doctor::wanted_of(bytes))?)?
         } else {
             self.compile(bytes)?
         };
+        compiled(started.elapsed());
         let program = self.link(&component, shape_of(bytes, &component))?;
         let about = match &program.linked {
             Linked::Job(plugin) => self.describe(plugin, new_upload).await?,
@@ -304,6 +307,7 @@ fn config(capacity: Capacity) -> Config {
         // after 450 ms and 1600 slices. So there is no WASI 0.3 yet.
         .concurrency_support(false)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(Some(backtrace::FRAMES_MAX))
         // Exceptions are what C++ and others compile to, objects that are collected what Kotlin, Dart and others do. Both live
         // in a memory that the limiter counts like any other.
         .wasm_exceptions(true)

@@ -173,3 +173,19 @@ fn a_backtrace_has_function_names_and_lines_where_they_are_known() {
     assert_eq!(frames[1], format!("lines::divide at /guests/lines/lines.rs:{}", line("unreachable()")), "{frames:?}");
     assert_eq!(frames[2], format!("_start at /guests/lines/lines.rs:{}", line("divide(7")), "{frames:?}");
 }
+
+/// Fault: all that was kept of a panic's backtrace were the dozen calls that every panic goes through.
+#[test]
+fn a_backtrace_of_a_panic_begins_with_the_functions_of_its_author() {
+    let host = host(&shipped("tests/guests/panics.wasm"));
+    for (how, reason) in [("panic", None), ("index", None), ("unwrap", Some("unwrap")), ("abort", None), ("exit", None)]
+    {
+        let job = host.wait_for(&host.submit_raw("tested", how.to_owned()), "failed");
+        let mut frames = job["usage"][0]["backtrace"].as_array().expect("a list").iter().filter_map(Value::as_str);
+        // What the language says of itself stays where it says what was wrong.
+        if let Some(reason) = reason {
+            assert!(frames.next().is_some_and(|frame| frame.contains(reason)), "{how}: {job}");
+        }
+        assert_eq!((frames.next(), frames.next()), (Some("panics::end"), Some("panics::main")), "{how}: {job}");
+    }
+}

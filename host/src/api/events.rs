@@ -50,15 +50,22 @@ struct ScopeQuery {
     kind: Option<String>,
 }
 
+/// The schema of each event's `data`, which OpenAPI has no place for.
+fn schemas_of_events() -> Value {
+    json!({
+        "state": {"$ref": "#/components/schemas/Job"},
+        "progress": {"$ref": "#/components/schemas/ProgressEvent"},
+        "log": {"$ref": "#/components/schemas/LogEvent"},
+        "resync": {"$ref": "#/components/schemas/ResyncEvent"},
+    })
+}
+
 /// What happens to a job, as server-sent events.
 ///
 /// First its state now; the stream ends after a terminal one. `data` of `state`, `progress`, `log` and `resync` is JSON.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events", operation_id = "followJob", tag = "events", params(Resumed),
-    extensions(("x-events" = json!({
-        "state": {"$ref": "#/components/schemas/Job"}, "progress": {"$ref": "#/components/schemas/ProgressEvent"},
-        "log": {"$ref": "#/components/schemas/LogEvent"}, "resync": {"$ref": "#/components/schemas/ResyncEvent"}
-    }))),
+    extensions(("x-events" = json!(schemas_of_events()))),
     responses(
         (status = 200, description = "Events, until the job has ended", body = String, content_type = "text/event-stream"),
         (status = 204, description = "The client has seen the job's end; there is nothing more to come"),
@@ -93,10 +100,7 @@ pub(super) async fn of_job(
 /// The stream goes on for as long as somebody listens.
 #[utoipa::path(
     get, path = "/v1/events", operation_id = "followAll", tag = "events", params(ScopeQuery, Resumed),
-    extensions(("x-events" = json!({
-        "state": {"$ref": "#/components/schemas/Job"}, "progress": {"$ref": "#/components/schemas/ProgressEvent"},
-        "log": {"$ref": "#/components/schemas/LogEvent"}, "resync": {"$ref": "#/components/schemas/ResyncEvent"}
-    }))),
+    extensions(("x-events" = json!(schemas_of_events()))),
     responses(
         (status = 200, description = "Events, without end", body = String, content_type = "text/event-stream"),
         (status = 422, description = "A query parameter is unknown, or names no kind"),

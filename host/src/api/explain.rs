@@ -14,7 +14,7 @@ use super::jobs::parse_id;
 use super::problem::Problem;
 use super::view::Counts;
 use crate::job::{Job, JobId, Kind, State as JobState};
-use crate::plugins::FileState;
+use crate::plugins::Unusable;
 use crate::queue::Estimate;
 use crate::time::Time;
 
@@ -147,21 +147,17 @@ fn rule(api: &Api, job: &Job, ahead: Option<usize>) -> (&'static str, String) {
 
 /// What holds back every job of the kind.
 fn held_back(api: &Api, kind: &Kind) -> Option<(&'static str, String)> {
-    if api.plugins.serving(kind).is_none() {
-        let files = api.plugins.files();
-        let file = files.iter().find(|file| file.kind.as_ref() == Some(kind));
-        return Some(match file {
-            _ if !api.plugins.is_scanned() => {
-                ("plugin_compiling", "The plugin folder is being read for the first time.".to_owned())
+    if let Err(why) = api.plugins.find(kind) {
+        return Some(match why {
+            Unusable::NotReady { what, .. } => {
+                ("plugin_compiling", format!("The plugin of {kind} is not ready yet: {what}."))
             }
-            Some(file) if file.state == FileState::Compiling => {
-                ("plugin_compiling", format!("The plugin {} is being compiled.", file.file))
+            Unusable::Rejected { file, reason } => {
+                ("plugin_rejected", format!("The plugin {file} was rejected: {}.", reason.trim_end_matches('.')))
             }
-            Some(file) => {
-                let reason = file.reason.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
-                ("plugin_rejected", format!("The plugin {} was rejected: {reason}.", file.file))
+            Unusable::Unknown => {
+                ("plugin_missing", format!("No plugin serves {kind}; put {kind}.wasm into the plugin folder."))
             }
-            None => ("plugin_missing", format!("No plugin serves {kind}; put {kind}.wasm into the plugin folder.")),
         });
     }
     if api.queue.is_paused(kind) {

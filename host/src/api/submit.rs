@@ -19,9 +19,10 @@ use super::view::JobView;
 use super::wait::{self, OnTimeout, Patience, Wait};
 use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
 use crate::job::{Job, Kind, Owner};
-use crate::plugins::{FileReport, FileState, Plugin, nearest};
+use crate::plugins::{FileReport, Plugin, Unusable, nearest};
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
+use crate::tokens::Scope;
 
 /// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
 pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
@@ -297,26 +298,31 @@ fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Proble
         return Err(StoreError::DiskFull.into());
     }
     let kind = Kind::new(name).ok_or_else(|| Problem::unknown_kind(name))?;
-    if let Some(plugin) = api.plugins.serving(&kind) {
-        return Ok(plugin);
-    }
-    let files = api.plugins.files();
-    let compiling = |file: &FileReport| file.state == FileState::Compiling && file.kind.as_ref() == Some(&kind);
-    if !api.plugins.is_scanned() || files.iter().any(compiling) {
-        return Err(Problem::not_ready(format!(
-            "the plugin folder is being read and {kind} is not ready yet; try again"
-        )));
-    }
-    Err(unserved(&files, caller, &kind))
+    api.plugins.find(&kind).map_err(|why| unusable(api, caller, &kind, why))
 }
 
 /// Why a kind cannot be used, or which one may have been meant.
-fn unserved(files: &[FileReport], caller: &Caller, kind: &Kind) -> Problem {
-    if let Some(FileReport { file, reason: Some(reason), .. }) =
-        files.iter().find(|file| file.kind.as_ref() == Some(kind))
-    {
-        return Problem::unknown_kind_but(kind.as_str(), &format!("{file} was rejected: {reason}"));
+fn unusable(api: &Api, caller: &Caller, kind: &Kind, why: Unusable) -> Problem {
+    match why {
+        Unusable::NotReady { what, again_in } => {
+            let seconds = explain::whole_seconds(again_in);
+            let detail = format!("{kind} is not ready yet: {what}; try again in {seconds} s");
+            Problem::not_ready(detail).or_retry_after(Some(seconds))
+        }
+        // A reason can name files of the host. It is for those who may see the list of plugin files.
+        Unusable::Rejected { file, reason } if caller.require(Scope::Read).is_ok() => {
+            Problem::unknown_kind_but(kind.as_str(), &format!("{file} was rejected: {reason}"))
+        }
+        Unusable::Rejected { .. } => {
+            let help = "its file was rejected; ask the operator (GET /v1/plugins says why)";
+            Problem::unknown_kind_but(kind.as_str(), help)
+        }
+        Unusable::Unknown => meant(&api.plugins.files(), caller, kind),
     }
+}
+
+/// There is no such kind. Another one may have been meant.
+fn meant(files: &[FileReport], caller: &Caller, kind: &Kind) -> Problem {
     let known = files.iter().filter_map(|file| file.kind.as_ref()).filter(|known| caller.may_see_file(Some(known)));
     match nearest(kind.as_str(), known.take(NEAR_KINDS_MAX).map(Kind::as_str), NEAR) {
         Some(meant) => Problem::unknown_kind_but(kind.as_str(), &format!("did you mean {meant}?")),

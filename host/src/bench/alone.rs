@@ -33,7 +33,7 @@ impl Alone {
         let blobs = Blobs::open(folder)?;
         let uploads = blobs.clone();
         let digest = hex::encode(Sha256::digest(file));
-        let loaded = runtime.block_on(sandbox.load(file, &digest, Box::new(move || uploads.upload())));
+        let loaded = runtime.block_on(sandbox.load(file, &digest, Box::new(move || uploads.upload()), &|_| ()));
         let (program, _) = loaded.map_err(|reason| anyhow::anyhow!("the plugin cannot be loaded: {}", reason.0))?;
         Ok(Self { runtime, sandbox, program, blobs })
     }

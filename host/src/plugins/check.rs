@@ -124,7 +124,7 @@ fn take_through(
             checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?
         }
     };
-    checker.prepare(kind, &Version { wasm, toml }, &digest, &mut Vec::new())
+    checker.prepare(kind, &Version { wasm, toml }, &digest, &mut Vec::new(), &|_| ())
 }
 
 fn name_of(path: &Path) -> String {

@@ -9,7 +9,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tokio::runtime::Builder;
@@ -47,6 +47,17 @@ pub(super) struct Task {
     pub(super) serving: Option<Arc<Plugin>>,
     /// Tells this check from an earlier one of the same name.
     pub(super) ticket: u64,
+}
+
+/// How many things a check tells at most.
+pub(super) const TOLD_MAX: usize = 2;
+
+/// What a check tells.
+pub(super) enum Told {
+    /// The compiler is done with a file of so many bytes; code that was kept from an earlier time needs no compiler.
+    Compiled { name: String, ticket: u64, bytes: u64, took: Duration },
+    /// It is over.
+    Checked(Box<Checked>),
 }
 
 /// What came of a check.
@@ -100,22 +111,24 @@ impl From<String> for Rejection {
 
 impl Checker {
     /// Checks a file on a thread of its own, and sends what came of it. A receiver that is gone does not mind.
-    pub(super) fn start(self: &Arc<Self>, task: Task, results: mpsc::Sender<Checked>) -> io::Result<()> {
+    pub(super) fn start(self: &Arc<Self>, task: Task, results: mpsc::Sender<Told>) -> io::Result<()> {
         let checker = Arc::clone(self);
         let check = move || {
             priority::lowest();
-            let checked = checker.check(task);
+            // Told from within a runtime, where nothing may wait; there is room for all that the checks at a time tell.
+            let tell = |told| drop(results.try_send(told));
+            let checked = checker.check(task, &tell);
             // Without a receiver the host is stopping, and nobody wants to know.
-            let _ = results.blocking_send(checked);
+            let _ = results.blocking_send(Told::Checked(Box::new(checked)));
         };
         thread::Builder::new().name("plugin-check".into()).spawn(check).map(drop)
     }
 
-    fn check(&self, task: Task) -> Checked {
+    fn check(&self, task: Task, tell: &dyn Fn(Told)) -> Checked {
         let started = Instant::now();
         let mut learnt = Learnt::default();
         // A bug in the compiler, or anywhere on the way, costs this file only.
-        let guarded = AssertUnwindSafe(|| self.take_through(&task, &mut learnt));
+        let guarded = AssertUnwindSafe(|| self.take_through(&task, &mut learnt, tell));
         let result = panic::catch_unwind(guarded)
             .unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned().into()));
         let fall_back = match (&result, &task.serving) {
@@ -150,7 +163,7 @@ impl Checker {
         }
     }
 
-    fn take_through(&self, task: &Task, learnt: &mut Learnt) -> Result<Arc<Plugin>, Rejection> {
+    fn take_through(&self, task: &Task, learnt: &mut Learnt, tell: &dyn Fn(Told)) -> Result<Arc<Plugin>, Rejection> {
         let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref());
         if let Ok(settings) = toml.as_deref().map_err(drop).and_then(|toml| self.parse(&task.kind, toml).map_err(drop))
         {
@@ -159,7 +172,9 @@ impl Checker {
         let wasm = self.read(&task.name, &task.found.wasm)?;
         let digest = &*learnt.digest.insert(hex::encode(Sha256::digest(&wasm)));
         let version = Version { wasm, toml: toml? };
-        let plugin = self.prepare(task.kind.clone(), &version, digest, &mut learnt.silent)?;
+        let (ticket, bytes) = (task.ticket, version.wasm.len() as u64);
+        let compiled = |took| tell(Told::Compiled { name: task.name.clone(), ticket, bytes, took });
+        let plugin = self.prepare(task.kind.clone(), &version, digest, &mut learnt.silent, &compiled)?;
         if let Err(error) = self.kept.keep(&task.name, &version) {
             tracing::warn!(plugin.file = task.name, %error, "a good version could not be kept for a bad day");
         }
@@ -205,7 +220,8 @@ impl Checker {
             learnt.note_secrets(&settings, &self.settings.folder);
         }
         let digest = hex::encode(Sha256::digest(&version.wasm));
-        let guarded = AssertUnwindSafe(|| self.prepare(task.kind.clone(), &version, &digest, &mut learnt.silent));
+        let prepare = || self.prepare(task.kind.clone(), &version, &digest, &mut learnt.silent, &|_| ());
+        let guarded = AssertUnwindSafe(prepare);
         match panic::catch_unwind(guarded).unwrap_or_else(|_| Err("the host panicked".to_owned())) {
             Ok(plugin) => {
                 tracing::warn!(plugin.file = task.name, plugin.digest = digest, "the last good version serves instead");
@@ -241,13 +257,15 @@ impl Checker {
         })
     }
 
-    /// Reads the settings, and has the program compiled and asked what it is. Names the folders that do not answer.
+    /// Reads the settings, and has the program compiled and asked what it is. Names the folders that do not answer. `compiled` hears how long the
+    /// compiler took.
     pub(super) fn prepare(
         &self,
         kind: Kind,
         version: &Version,
         digest: &str,
         silent: &mut Vec<(Arc<Folder>, u64)>,
+        compiled: &dyn Fn(Duration),
     ) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = self.parse(&kind, &version.toml)?;
@@ -257,7 +275,7 @@ impl Checker {
         let new_upload: NewUpload = Box::new(move || blobs.upload());
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("the host could not check this file: {error}"))?;
-        let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, new_upload));
+        let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, new_upload, compiled));
         let (program, mut description) = loaded.map_err(|error| error.0)?;
         match program.shape() {
             Shape::JobComponent => settings.check_no_command().map_err(wrong)?,

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
-use super::checker::{Checked, Checker, Rejection, Task};
+use super::checker::{Checked, Checker, Rejection, TOLD_MAX, Task, Told};
 use super::kept::Kept;
 use super::look::{Found, Identity, Look, Stamps};
-use super::{FileReport, FileState, Plugin, Plugins, Settings, Table};
-use crate::job::{Kind, printable};
+use super::table::{FileReport, Step};
+use super::{Plugins, Settings};
+use crate::job::Kind;
 use crate::metrics;
 use crate::priority;
 use crate::sandbox::{Folder, Sandbox};
@@ -26,9 +27,7 @@ use crate::store::Blobs;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A file that was written in place may be half of a copy that has stalled: it has to stay as it is for so long. One that was moved here,
 /// or had its mode or times set after its last byte, is complete.
-const QUIET: Duration = Duration::from_secs(1);
-/// A longer reason for rejecting a file is cut.
-const REASON_BYTES_MAX: usize = 8 * 1024;
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// How long the first scan waits for files that are still being written.
 const FIRST_SCAN_MAX: Duration = Duration::from_secs(5);
 /// A larger file takes seconds to compile. Such files never take the last place, so that small ones need not wait for them.
@@ -62,7 +61,7 @@ pub(super) struct Watcher {
     seen: BTreeMap<String, Seen>,
     waiting: Vec<Task>,
     under_way: Vec<Task>,
-    results: (mpsc::Sender<Checked>, mpsc::Receiver<Checked>),
+    results: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
     tickets: u64,
     has_changed: bool,
     started: Instant,
@@ -79,7 +78,7 @@ impl Watcher {
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let kept = Kept::open(settings.kept.clone())?;
-        let results = mpsc::channel(settings.checks_max.max(1));
+        let results = mpsc::channel(settings.checks_max.max(1) * TOLD_MAX);
         Ok(Self {
             checker: Arc::new(Checker { settings, sandbox, blobs, kept }),
             plugins,
@@ -102,10 +101,10 @@ impl Watcher {
         while let Some(plugins) = self.plugins.upgrade() {
             match self.look() {
                 Ok(look) => {
-                    complain(&plugins, look.reason.clone());
+                    plugins.complain(look.reason.clone());
                     self.compare(&plugins, &look);
                 }
-                Err(reason) => complain(&plugins, Some(reason)),
+                Err(reason) => plugins.complain(Some(reason)),
             }
             drop(plugins);
             let (runtime, results) = (&self.runtime, &mut self.results.1);
@@ -113,14 +112,17 @@ impl Watcher {
                 tokio::select! {
                     biased;
                     _ = stop.wait_for(|stop| *stop) => Next::Stop,
-                    checked = results.recv() => checked.map_or(Next::Stop, Next::Take),
+                    told = results.recv() => told.map_or(Next::Stop, Next::Hear),
                     () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
                 }
             });
             match next {
                 Next::Stop => return,
                 Next::Look => {}
-                Next::Take(checked) => self.take(checked),
+                Next::Hear(Told::Compiled { name, ticket, bytes, took }) => {
+                    self.note_compiled(&name, ticket, bytes, took)
+                }
+                Next::Hear(Told::Checked(checked)) => self.take(*checked),
             }
         }
     }
@@ -150,7 +152,7 @@ impl Watcher {
             self.seen.remove(&name);
             self.waiting.retain(|task| task.name != name);
             self.checker.kept.forget(&name);
-            plugins.change(|table| retire(table, &name));
+            plugins.retire(&name);
             self.has_changed = true;
         }
         let mut unsettled = false;
@@ -173,6 +175,7 @@ impl Watcher {
                 self.enqueue(plugins, name, found);
             } else {
                 unsettled = true;
+                self.note_settling(plugins, name, found);
             }
         }
         self.start_waiting(plugins);
@@ -188,6 +191,15 @@ impl Watcher {
         }
     }
 
+    /// Lists a file that may not be complete, unless an earlier version of it is still being checked.
+    fn note_settling(&self, plugins: &Plugins, name: &str, found: &Found) {
+        if let Ok(kind) = kind_of(name)
+            && !self.waiting.iter().chain(&self.under_way).any(|task| task.name == name)
+        {
+            plugins.note_settling(name, kind, found.wasm.len());
+        }
+    }
+
     /// Lines up a complete file for its checks, or says at once why there is nothing to check.
     fn enqueue(&mut self, plugins: &Plugins, name: &str, found: &Found) {
         self.tickets += 1;
@@ -197,16 +209,10 @@ impl Watcher {
         self.has_changed = true;
         self.waiting.retain(|task| task.name != name);
         let kind = kind_of(name);
-        let report = FileReport {
-            file: name.to_owned(),
-            kind: kind.clone().ok(),
-            state: FileState::Compiling,
-            reason: None,
-            digest: None,
-        };
+        let report = FileReport::new(name, kind.clone().ok(), found.wasm.len(), Step::Waiting);
         let kind = match kind {
             Ok(kind) => kind,
-            Err(reason) => return reject(plugins, report, reason, None),
+            Err(reason) => return plugins.reject(report, reason, None),
         };
         plugins.change(|table| drop(table.files.insert(name.to_owned(), report)));
         let serving = plugins.serving(&kind);
@@ -225,19 +231,27 @@ impl Watcher {
                 return self.waiting.push(task);
             }
             match self.checker.start(task.clone(), self.results.0.clone()) {
-                Ok(()) => self.under_way.push(task),
+                Ok(()) => {
+                    plugins.note_step(&task.name, Step::Compiling);
+                    self.under_way.push(task);
+                }
                 Err(error) => {
                     let report = plugins.files().into_iter().find(|report| report.file == task.name);
                     if let Some(report) = report {
-                        reject(
-                            plugins,
-                            report,
-                            format!("the host could not start a thread to check it: {error}"),
-                            None,
-                        );
+                        let reason = format!("the host could not start a thread to check it: {error}");
+                        plugins.reject(report, reason, None);
                     }
                 }
             }
+        }
+    }
+
+    /// Takes note that a file is compiled and will be asked what it is.
+    fn note_compiled(&self, name: &str, ticket: u64, bytes: u64, took: Duration) {
+        let Some(plugins) = self.plugins.upgrade() else { return };
+        plugins.note_compiled(bytes, took);
+        if self.seen.get(name).is_some_and(|seen| seen.ticket == ticket) {
+            plugins.note_step(name, Step::Describing);
         }
     }
 
@@ -260,8 +274,8 @@ impl Watcher {
         (seen.secrets, seen.stamps.secrets) = learnt.secrets.into_iter().unzip();
         seen.silent = learnt.silent;
         match result {
-            Ok(plugin) => serve(&plugins, report, plugin, took_ms),
-            Err(Rejection::NotUsable(reason)) => reject(&plugins, report, reason, fall_back),
+            Ok(plugin) => plugins.serve(report, plugin, took_ms),
+            Err(Rejection::NotUsable(reason)) => plugins.reject(report, reason, fall_back),
             // The next look finds it the same twice, and it is read again.
             Err(Rejection::Changed) => seen.checked = false,
         }
@@ -276,22 +290,6 @@ impl Watcher {
     }
 }
 
-/// Says, once in the log and as long as it lasts in the list, why what lies in the folder is not known. What serves goes on
-/// serving: it may come back.
-fn complain(plugins: &Plugins, reason: Option<String>) {
-    let reason = reason.map(|reason| printable(reason, "", REASON_BYTES_MAX));
-    if plugins.folder_reason() == reason {
-        return;
-    }
-    match &reason {
-        Some(reason) => {
-            tracing::error!(reason, "what lies in the plugin folder is not known; what serves goes on serving")
-        }
-        None => tracing::info!("the plugin folder can be read again"),
-    }
-    plugins.change(|table| table.folder_reason = reason);
-}
-
 /// The kind that a file of this name is for.
 pub(super) fn kind_of(name: &str) -> Result<Kind, String> {
     name.strip_suffix(".wasm").and_then(Kind::new).ok_or_else(|| {
@@ -304,37 +302,5 @@ pub(super) fn kind_of(name: &str) -> Result<Kind, String> {
 enum Next {
     Stop,
     Look,
-    Take(Checked),
-}
-
-fn serve(plugins: &Plugins, mut report: FileReport, plugin: Arc<Plugin>, took_ms: u64) {
-    report.state = FileState::Serving;
-    tracing::info!(plugin.file = report.file, plugin.digest = plugin.digest, duration_ms = took_ms, "plugin serves");
-    let others = plugins.all_serving().into_iter().filter(|other| other.digest == plugin.digest);
-    for twin in others.filter(|other| other.kind != plugin.kind) {
-        tracing::info!(plugin.file = report.file, kind = %twin.kind, "the same file serves as another kind as well");
-    }
-    plugins.change(|table| {
-        table.serving.insert(plugin.kind.clone(), plugin);
-        table.files.insert(report.file.clone(), report);
-    });
-}
-
-fn reject(plugins: &Plugins, mut report: FileReport, reason: String, fall_back: Option<Arc<Plugin>>) {
-    report.state = FileState::Rejected;
-    // It speaks of names that stand in the file.
-    let reason = printable(reason, "\n", REASON_BYTES_MAX);
-    tracing::warn!(plugin.file = report.file, reason, "plugin file rejected");
-    report.reason = Some(reason);
-    plugins.change(|table| {
-        table.serving.extend(fall_back.map(|plugin| (plugin.kind.clone(), plugin)));
-        table.files.insert(report.file.clone(), report);
-    });
-}
-
-fn retire(table: &mut Table, name: &str) {
-    if let Some(kind) = table.files.remove(name).and_then(|report| report.kind) {
-        table.serving.remove(&kind);
-        tracing::info!(plugin.file = name, "plugin removed");
-    }
+    Hear(Told),
 }

@@ -3,19 +3,69 @@
 //! Names and lines come from the guest's file, so they are as hostile as the rest of it: each is read within limits.
 
 use std::fmt::{self, Write};
+use std::num::NonZeroUsize;
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 /// Calls that are shown, the innermost first.
 const LINES_MAX: usize = 20;
+/// Calls that the engine looks at when a guest is stopped. A panic alone takes a dozen, which are not shown.
+pub(super) const FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("more than none");
 const LINE_BYTES_MAX: usize = 200;
 /// Longer names are shown as they are. A short one can stand for one of any length.
 const MANGLED_BYTES_MAX: usize = 1000;
 
+/// How Rust and C libraries bring a guest to its end once it has called for that. Names that end in `:` stand for all within.
+const MACHINERY: &[&str] = &[
+    "core::panicking::",
+    "std::panicking::",
+    "std::sys::backtrace::",
+    "std::sys::exit::",
+    "std::sys::pal::wasi::",
+    "std::process::abort",
+    "std::process::exit",
+    "std::alloc::rust_oom",
+    "alloc::alloc::handle_alloc_error",
+    "panic_abort::",
+    "rust_begin_unwind",
+    "rust_panic",
+    "__rust_start_panic",
+    "__rust_abort",
+    "__rg_oom",
+    "abort",
+    "__assert_fail",
+    "exit",
+    "_Exit",
+    "exit_exit",
+    "__wasi_proc_exit",
+    "proc_exit",
+];
+
 /// One line for each call, those that were compiled into their callers included: function, source file and line, as far as the guest's
-/// file says.
+/// file says. It begins with whoever called for the end: what a panic goes through after that is the same every time.
 pub(super) fn lines(backtrace: &WasmBacktrace) -> Vec<String> {
-    backtrace.frames().iter().flat_map(frame).take(LINES_MAX).collect()
+    without_machinery(backtrace.frames().iter().flat_map(frame))
+}
+
+/// Leaves out the machinery that the calls begin with, unless there is nothing else.
+fn without_machinery(calls: impl Iterator<Item = String>) -> Vec<String> {
+    let mut calls = calls.peekable();
+    let mut machinery = Vec::new();
+    while let Some(call) = calls.next_if(|call| is_machinery(call)) {
+        machinery.push(call);
+    }
+    if calls.peek().is_none() {
+        machinery.truncate(LINES_MAX);
+        return machinery;
+    }
+    calls.take(LINES_MAX).collect()
+}
+
+fn is_machinery(call: &str) -> bool {
+    let name = call.split_once(" at ").map_or(call, |(name, _)| name);
+    // Symbols that the compiler itself makes have stood in a crate of this name for a while.
+    let name = name.strip_prefix("__rustc::").unwrap_or(name);
+    MACHINERY.iter().any(|known| if known.ends_with(':') { name.starts_with(known) } else { name == *known })
 }
 
 fn frame(frame: &FrameInfo) -> Vec<String> {
@@ -87,6 +137,40 @@ mod tests {
         ] {
             assert_eq!(readable(mangled), name, "{mangled}");
         }
+    }
+
+    #[test]
+    fn a_backtrace_begins_with_whoever_called_for_the_end() {
+        let shown = |calls: &[&str]| without_machinery(calls.iter().map(|call| (*call).to_owned()));
+        for machinery in [
+            &["abort", "std::process::abort"][..],
+            &[
+                "__rustc::__rust_start_panic",
+                "std::panicking::panic_handler::{closure#0}",
+                "core::panicking::panic_fmt",
+            ],
+            &[
+                "rust_panic at /rustc/1/library/std/src/panicking.rs:886",
+                "core::panicking::panic_const::panic_const_div_by_zero",
+            ],
+            &["_Exit", "exit", "std::sys::exit::exit", "std::process::exit"],
+            &[],
+        ] {
+            let own = [
+                "core::option::unwrap_failed",
+                "mine::count at src/lib.rs:7",
+                "std::sys::backtrace::__rust_begin_short_backtrace",
+            ];
+            assert_eq!(shown(&[machinery, &own].concat()), own, "{machinery:?}");
+            assert_eq!(shown(machinery), machinery);
+        }
+        // What only sounds like it is somebody's own.
+        for own in ["abort_all", "core::panicking", "mine::abort", "exit at_last"] {
+            assert_eq!(shown(&["abort", own]), [own]);
+        }
+        let deep = vec!["f"; FRAMES_MAX.get()];
+        assert_eq!(shown(&deep).len(), LINES_MAX);
+        assert_eq!(shown(&vec!["abort"; FRAMES_MAX.get()]).len(), LINES_MAX);
     }
 
     /// Guards against names that double with every letter.

@@ -68,7 +68,7 @@ mod tests {
         };
         let capacity = Capacity { guests_max: 1, memory_bytes_max: 64 << 20 };
         let sandbox = Sandbox::new(capacity, None).expect("an engine can be made");
-        let (program, _) = sandbox.load(ATTACKS, "0", new_upload()).await.expect("it is a plugin");
+        let (program, _) = sandbox.load(ATTACKS, "0", new_upload(), &|_| ()).await.expect("it is a plugin");
         let cases = [
             (Duration::from_millis(200), Bound::Deadline),
             // Cancelled once it waits.
