@@ -3,7 +3,8 @@
 //! Everything is measured in one run, in turns, so that a ratio holds even where the machine's speed drifts. The load comes from
 //! this same process, on a thread of its own, and shares the processors with the host.
 
-mod alone;
+#[doc(hidden)]
+pub mod alone;
 mod attacks;
 mod computing;
 mod crowd;
