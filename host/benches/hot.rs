@@ -21,7 +21,7 @@
 //! valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*JobRecord*encode*' PROGRAM --test records/encode
 //! ```
 //!
-//! "Collected" is then the count for one record. In the same way count `*JobRecord*decode*` with `records/decode`,
+//! "Collected" is then the count for one record (the 0 is another process's, which Criterion starts to look for gnuplot). In the same way count `*JobRecord*decode*` with `records/decode`,
 //! and `*ReadyJobs*pick*` and `*ReadyJobs*remove*` with `ready/pick` and `ready/remove`; `ready/insert` collects the 1,000,001 inserts
 //! of the whole queue.
 //! (`perf stat -e instructions:u` counts as well where there are hardware counters; in virtual machines there often are none.)

@@ -18,12 +18,14 @@ const PER_MS: u64 = 40;
 /// Far from each other, so that no two removals touch the same corner of the index.
 const STRIDE: u64 = 7_919;
 
+/// Does one of them so many times, and answers how long that took.
+type Operation = fn(&mut ReadyJobs, u64) -> Duration;
+
 pub(crate) fn measure(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ready");
     // Only if one of them is wanted.
     let jobs = RefCell::new(None);
-    let operations: [(_, fn(&mut ReadyJobs, u64) -> Duration); 3] =
-        [("insert", insert), ("pick", pick), ("remove", remove)];
+    let operations: [(&str, Operation); 3] = [("insert", insert), ("pick", pick), ("remove", remove)];
     for (name, operation) in operations {
         group.bench_function(name, |bencher| {
             let mut jobs = jobs.borrow_mut();
