@@ -22,10 +22,12 @@ mod index;
 mod inflight;
 mod overdue;
 mod paused;
+mod recent;
 mod record;
 mod recover;
 mod retained;
 mod space;
+mod stored;
 mod transfer;
 mod untouched;
 mod uploads;
@@ -57,9 +59,10 @@ pub use self::import::import;
 pub use self::index::{Counts, HandedOut, Token};
 pub use self::inflight::Mark;
 pub use self::overdue::EXPIRE_MAX;
-use self::record::{Part, Record, Stored, StoredArtifact};
+use self::record::{Part, Record, StoredArtifact};
 pub use self::retained::Retention;
 use self::space::Room;
+use self::stored::Stored;
 pub use self::transfer::TransferError;
 pub use self::uploads::{Share, UPLOADS_MAX};
 pub use self::verify::{Verdict, verify};
@@ -145,19 +148,26 @@ impl Store {
                 return None;
             }
         };
-        let (input, blobs) = match self.read_uses(id) {
+        let (input, blobs) = match self.read_uses(id, record.named) {
             Ok(blobs) => (self.read_input(&record), blobs),
             Err(error) => (Err(error), Vec::new()),
         };
         let checkpoint = self.checkpoint(id);
-        let index = self.disk.index();
+        let mut job = record.job.clone();
+        let reports = record.usages;
+        let mut index = self.disk.index();
+        index.overlay(&mut job);
         let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
         // Unless it was cancelled just now: then that was told already and is the last there is to tell.
         if index.holds(id, token) {
-            self.disk.tell(&record.job);
+            self.disk.tell(&job);
+            // Its end will be looked up by this. Nobody changes it while the claim holds, unless that is being flushed now.
+            if !index.in_flight.contains_key(&id) {
+                index.recent.put(record);
+            }
         }
         drop(index);
-        Some(Claimed { job: record.job, token, input, blobs, checkpoint, mark, reports: record.usages })
+        Some(Claimed { job, token, input, blobs, checkpoint, mark, reports })
     }
 
     /// Whether a claim still holds: nobody has ended the job, and nobody else has it.
@@ -194,7 +204,7 @@ impl Store {
 
     /// The job, if there is one.
     pub fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        Ok(self.disk.load(id)?.map(|record| record.job))
+        self.disk.load_job(id)
     }
 
     /// The reports of its last attempts, oldest first.
@@ -207,19 +217,19 @@ impl Store {
     pub fn usage_since(&self, id: JobId, number: u32) -> Result<(Vec<Usage>, u32), StoreError> {
         let Some(record) = self.disk.load(id)? else { return Ok((Vec::new(), 0)) };
         let first = record.usages.saturating_sub(USAGE_KEPT as u32).max(number);
-        let reports = (first..record.usages).map(|number| record::read(&self.disk.db, &record::usage_key(id, number)));
+        let reports = (first..record.usages).map(|number| record.read_report(&self.disk.db, number));
         Ok((reports.filter_map(Result::transpose).collect::<Result<_, _>>()?, record.usages))
     }
 
     /// A succeeded job's result; [`StoreError::Gone`] once retention has taken it.
     pub fn output(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
         let Some(record) = self.disk.load(id)? else { return Ok(None) };
-        let Some(stored) = record.output else { return Ok(None) };
+        let Some(stored) = &record.output else { return Ok(None) };
         if record.content_gone {
             return Err(StoreError::Gone);
         }
-        let content = self.read_content(id, Part::Output, &stored)?;
-        Ok(Some(Payload { media_type: stored.media_type, content }))
+        let content = self.read_content(id, Part::Output, stored)?;
+        Ok(Some(Payload { media_type: stored.media_type.clone(), content }))
     }
 
     /// What a job's artifacts are, in creation order.
@@ -269,9 +279,7 @@ impl Store {
             let Some(id) = last else { continue };
             // A damaged record was reported at open; it must not keep the others from being listed.
             let Ok(record) = record::decode_job(&sealed) else { continue };
-            jobs.extend(
-                self.disk.as_durable(id, Some(record)).map(|record| record.job).filter(|job| filter.admits(job)),
-            );
+            jobs.extend(self.disk.as_durable(id, Some(Arc::new(record))).filter(|job| filter.admits(job)));
         }
         Ok((jobs, None))
     }
@@ -351,13 +359,10 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    fn read_input(&self, Record { job, input, options_bytes, .. }: &Record) -> Result<(Payload, Options), StoreError> {
+    fn read_input(&self, record: &Record) -> Result<(Payload, Options), StoreError> {
+        let Record { job, input, .. } = record;
         let content = record::read_content(&self.disk.db, &self.disk.blobs, job.id, Part::Input, input)?;
-        let options = match u64::from(*options_bytes) {
-            0 => Options::default(),
-            size => Options::decode(&record::read_bytes(&self.disk.db, job.id, Part::Options, size)?)?,
-        };
-        Ok((Payload { media_type: input.media_type.clone(), content }, options))
+        Ok((Payload { media_type: input.media_type.clone(), content }, record.read_options(&self.disk.db)?))
     }
 
     fn stored_artifacts(&self, id: JobId) -> Result<Vec<StoredArtifact>, StoreError> {

@@ -1,8 +1,9 @@
 //! What each change does to a job: checked against the newest state, then added to the group's commit.
 
 use super::blobs::{BlobHandle, Content};
-use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::record::{self, KeyRecord, Part, Record, StoredArtifact};
 use super::space::Room;
+use super::stored::{Inline, Stored};
 use super::writer::Group;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
@@ -26,30 +27,33 @@ impl Group<'_> {
         self.check_queue(&job.kind, admission.queue_max)?;
         let options = options.encode()?;
         let (id, mut writes) = (job.id, Writes::default());
-        writes.content(id, Part::Input, &input.content)?;
-        writes.bytes(id, Part::Options, &options)?;
+        let mut record = Record {
+            options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
+            bytes: input.content.size() + options.len() as u64 + named_bytes(&named),
+            named: u32::try_from(named.len()).ok(),
+            ..Record::new(job)
+        };
+        let mut room = record.room();
+        if (1..=room).contains(&options.len()) {
+            room -= options.len();
+            record.options = Some(Inline(options.into()));
+        } else {
+            writes.bytes(id, Part::Options, &options)?;
+        }
+        record.input = writes.payload(id, Part::Input, &input, &mut room)?;
         Self::write_uses(&mut writes, id, &named)?;
-        let owner = job.owner;
+        let owner = record.job.owner;
         let webhook = webhook.map(|new| self.promise_webhook(id, owner, new, &mut writes)).transpose()?;
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
         if let Some((name, key)) = &key {
             writes.record(&record::idempotency_key(name), key)?;
         }
-        let record = Record {
-            input: Stored::of(&input.media_type, &input.content),
-            options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
-            output: None,
-            artifacts: 0,
-            usages: 0,
-            bytes: input.content.size() + options.len() as u64 + named_bytes(&named),
-            content_gone: false,
-            suspect: false,
-            job,
-        };
         let first_named = usize::from(matches!(input.content, Content::Blob(_)));
         let contents = std::iter::once(input).chain(named).map(|payload| payload.content);
         let blobs: Vec<BlobHandle> = contents.filter_map(Content::into_blob).collect();
+        // An id is never given twice, so there is nothing to look for that came before.
+        self.remember_new(id);
         let job = self.put(record, writes, &blobs)?;
         if let Some(webhook) = webhook {
             *self.promised.entry(webhook.receiver.clone()).or_default().entry(owner).or_insert(0) += 1;
@@ -116,8 +120,8 @@ impl Group<'_> {
         let mut blobs = Vec::new();
         if record.job.state == State::Succeeded {
             if let Some(output) = attempt.output {
-                writes.content(id, Part::Output, &output.content)?;
-                record.output = Some(Stored::of(&output.media_type, &output.content));
+                let mut room = record.room();
+                record.output = Some(writes.payload(id, Part::Output, &output, &mut room)?);
                 record.bytes += output.content.size();
                 blobs.extend(output.content.into_blob());
             }
@@ -216,7 +220,7 @@ impl Group<'_> {
         let mut writes = Writes::default();
         self.remove_content(&mut record, &mut writes)?;
         for number in record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages {
-            writes.remove(&record::usage_key(id, number));
+            remove_report(&mut writes, &mut record, number);
         }
         self.forget(record, writes)
     }
@@ -228,11 +232,15 @@ impl Group<'_> {
         let id = record.job.id;
         let mut blobs = Vec::new();
         writes.remove_stored(id, Part::Input, &record.input);
-        writes.remove_chunks(id, Part::Options, u64::from(record.options_bytes));
-        blobs.extend(record.input.blob);
-        if let Some(output) = &record.output {
+        record.input.take_out();
+        if record.options.take().is_none() {
+            writes.remove_chunks(id, Part::Options, u64::from(record.options_bytes));
+        }
+        blobs.extend(record.input.blob());
+        if let Some(output) = &mut record.output {
             writes.remove_stored(id, Part::Output, output);
-            blobs.extend(output.blob);
+            output.take_out();
+            blobs.extend(output.blob());
         }
         for number in 0..record.artifacts {
             let key = record::artifact_key(id, number);
@@ -244,12 +252,12 @@ impl Group<'_> {
             };
             if let Some(artifact) = artifact {
                 writes.remove_stored(id, Part::Artifact(number), &artifact.stored);
-                blobs.extend(artifact.stored.blob);
+                blobs.extend(artifact.stored.blob());
             }
             writes.remove(&key);
         }
         // Only once nothing can fail any more: what is let go of is let go of with the commit, whatever becomes of this change.
-        let named = self.remove_uses(id, writes)?;
+        let named = if record.named == Some(0) { Vec::new() } else { self.remove_uses(id, writes)? };
         named.iter().for_each(|sha256| self.disk.index().uploads.end_use(sha256));
         self.release(blobs.into_iter().chain(named));
         record.content_gone = true;
@@ -277,11 +285,21 @@ fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Re
     usage.backtrace.truncate(frames);
     let lines = usage.log.iter_mut().rposition(|line| !fits(line)).map_or(0, |last| last + 1);
     usage.log.drain(..lines);
-    let id = record.job.id;
-    writes.record(&record::usage_key(id, record.usages), &usage)?;
+    let report = record::encode_here(&usage)?;
+    if record.usages == 0 && report.len() <= record.room() {
+        record.first_report = Some(Inline(report));
+    } else {
+        writes.sealed(&record::usage_key(record.job.id, record.usages), &report)?;
+    }
     if let Some(oldest) = record.usages.checked_sub(USAGE_KEPT as u32) {
-        writes.remove(&record::usage_key(id, oldest));
+        remove_report(writes, record, oldest);
     }
     record.usages += 1;
     Ok(())
+}
+
+fn remove_report(writes: &mut Writes, record: &mut Record, number: u32) {
+    if number > 0 || record.first_report.take().is_none() {
+        writes.remove(&record::usage_key(record.job.id, number));
+    }
 }

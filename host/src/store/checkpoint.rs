@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::blobs::Content;
-use super::record::{self, Part, Stored};
+use super::record::{self, Part};
 use super::space::Room;
+use super::stored::{Place, Stored};
 use super::writer::{Change, Group};
 use super::writes::Writes;
 use super::{Store, StoreError, Token};
@@ -80,8 +81,8 @@ impl Group<'_> {
         writes.content(id, Part::Checkpoint, &new.content)?;
         writes.record(&record::checkpoint_key(id), &kept)?;
         self.writes.append(writes);
-        kept.stored.blob.into_iter().for_each(|sha256| self.disk.blobs.retain(sha256));
-        self.release(before.and_then(|before| before.stored.blob));
+        kept.stored.blob().into_iter().for_each(|sha256| self.disk.blobs.retain(sha256));
+        self.release(before.and_then(|before| before.stored.blob()));
         self.checkpoints.insert(id, Some(kept));
         Ok(())
     }
@@ -91,7 +92,7 @@ impl Group<'_> {
         if let Some(kept) = self.kept_checkpoint(id)? {
             writes.remove_stored(id, Part::Checkpoint, &kept.stored);
             writes.remove(&record::checkpoint_key(id));
-            self.release(kept.stored.blob);
+            self.release(kept.stored.blob());
             self.checkpoints.insert(id, None);
         }
         Ok(())
@@ -109,7 +110,7 @@ impl Group<'_> {
             // It must not keep the job from ending. What it named is unknown, so the most it can have named goes.
             Err(StoreError::Damaged(_)) => {
                 let size = Content::INLINE_BYTES_MAX as u64;
-                let stored = Stored { media_type: String::new(), size, blob: None };
+                let stored = Stored { media_type: String::new(), size, place: Place::Chunks };
                 Ok(Some(StoredCheckpoint { plugin_sha256: String::new(), stored }))
             }
             read => read,

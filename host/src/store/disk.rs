@@ -186,21 +186,56 @@ impl Disk {
         Ok(())
     }
 
+    /// A job's record for the writer, who alone may see what is not durable yet.
+    pub(super) fn newest(&self, id: JobId) -> Result<Option<Arc<Record>>, StoreError> {
+        if let Some(recent) = self.index().recent.get(id) {
+            return Ok(Some(Arc::clone(recent)));
+        }
+        Ok(record::read_job(&self.db, id)?.map(Arc::new))
+    }
+
+    /// A job's record as the last durable commit left it.
+    pub(super) fn load(&self, id: JobId) -> Result<Option<Arc<Record>>, StoreError> {
+        if let Some(recent) = self.index().recent.get(id) {
+            return Ok(Some(Arc::clone(recent)));
+        }
+        let newest = record::read_job(&self.db, id)?.map(Arc::new);
+        Ok(durable(&self.index(), id, newest))
+    }
+
     /// A job as the last durable commit left it, with what only memory knows laid over.
-    pub(super) fn load(&self, id: JobId) -> Result<Option<Record>, StoreError> {
-        let newest = record::read_job(&self.db, id)?;
+    pub(super) fn load_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        {
+            let index = self.index();
+            if let Some(recent) = index.recent.get(id) {
+                return Ok(Some(overlaid(&index, recent)));
+            }
+        }
+        let newest = record::read_job(&self.db, id)?.map(Arc::new);
         Ok(self.as_durable(id, newest))
     }
 
-    /// Replaces a record that is being flushed by the one before it: nobody may see what could still be lost.
-    pub(super) fn as_durable(&self, id: JobId, newest: Option<Record>) -> Option<Record> {
+    /// The job of a record that was read, as readers may see it.
+    pub(super) fn as_durable(&self, id: JobId, newest: Option<Arc<Record>>) -> Option<Job> {
         let index = self.index();
-        let mut durable = match index.in_flight.get(&id) {
-            Some(before) => before.as_deref().cloned(),
-            None => newest,
-        }?;
-        index.overlay(&mut durable.job);
-        Some(durable)
+        durable(&index, id, newest).map(|durable| overlaid(&index, &durable))
+    }
+}
+
+/// Under the same lock as the look at the record: else a job that ends in between would seem to wait again.
+fn overlaid(index: &Index, record: &Record) -> Job {
+    let mut job = record.job.clone();
+    index.overlay(&mut job);
+    job
+}
+
+/// What readers may see of a job whose record was read a moment ago: neither what could still be lost, nor what a commit has
+/// made out of date meanwhile.
+fn durable(index: &Index, id: JobId, newest: Option<Arc<Record>>) -> Option<Arc<Record>> {
+    match (index.in_flight.get(&id), index.recent.get(id)) {
+        (Some(before), _) => before.clone(),
+        (None, Some(recent)) => Some(Arc::clone(recent)),
+        (None, None) => newest,
     }
 }
 

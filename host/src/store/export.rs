@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::paused;
-use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::record::{self, KeyRecord, Part, Record, StoredArtifact};
+use super::stored::Stored;
 use super::transfer::{ArtifactLine, CheckpointLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
 use super::{Content, Options, Settings, StoreError};
@@ -67,12 +68,7 @@ impl<'a> Exporter<'a> {
 
     fn job(&mut self, record: Record) -> Result<JobLine, TransferError> {
         let (disk, id) = (self.disk, self.id);
-        let options = match u64::from(record.options_bytes) {
-            size if size > 0 && !self.content_gone => {
-                Options::decode(&record::read_bytes(&disk.db, id, Part::Options, size)?)?
-            }
-            _ => Options::default(),
-        };
+        let options = if self.content_gone { Options::default() } else { record.read_options(&disk.db)? };
         let mut artifacts = Vec::new();
         for number in 0..record.artifacts {
             let key = record::artifact_key(id, number);
@@ -87,9 +83,10 @@ impl<'a> Exporter<'a> {
             blobs.push(self.payload(Part::Input, &stored)?);
         }
         let numbers = record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages;
-        let usage = numbers.filter_map(|number| record::read(&disk.db, &record::usage_key(id, number)).transpose());
+        let usage = numbers.filter_map(|number| record.read_report(&disk.db, number).transpose());
+        let usage = usage.collect::<Result<_, StoreError>>()?;
         Ok(JobLine {
-            usage: usage.collect::<Result<_, StoreError>>()?,
+            usage,
             parameters: options.parameters,
             arguments: options.arguments,
             traceparent: options.traceparent,

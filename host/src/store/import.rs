@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::blobs::{self, BlobHandle, Upload};
 use super::checkpoint::StoredCheckpoint;
 use super::disk::{self, Disk};
-use super::record::{self, KeyRecord, Part, Record, Stored, StoredArtifact};
+use super::record::{self, KeyRecord, Part, Record, StoredArtifact};
+use super::stored::{Place, Stored};
 use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
 use super::writes::Writes;
@@ -156,7 +157,7 @@ impl Importer<'_> {
             _ => self.take_blobs()?,
         };
         let stored = self.payload(JobId::nil(), Part::Input, line, &blobs, false)?;
-        let sha256 = stored.blob.ok_or("an upload has to be a blob")?;
+        let sha256 = stored.blob().ok_or("an upload has to be a blob")?;
         self.writes.record(&record::upload_key(&sha256, &owner), &UploadRecord { owner, stored, kept_until })?;
         self.held.extend(blobs.into_values());
         Ok(())
@@ -211,7 +212,7 @@ impl Importer<'_> {
         }
         for blob in line.blobs {
             let stored = self.payload(id, Part::Input, blob, &blobs, line.content_gone)?;
-            if let Some(sha256) = stored.blob {
+            if let Some(sha256) = stored.blob() {
                 bytes += stored.size;
                 self.writes.record(&record::use_key(id, &sha256), &stored)?;
             }
@@ -220,8 +221,7 @@ impl Importer<'_> {
         for (number, usage) in (first..).zip(&line.usage) {
             self.writes.record(&record::usage_key(id, number), usage)?;
         }
-        let record = Record {
-            job: Job { owner: line.owner, ..line.job },
+        let mut record = Record {
             input,
             options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
             output,
@@ -230,8 +230,9 @@ impl Importer<'_> {
             bytes,
             content_gone: line.content_gone,
             suspect: line.suspect,
+            ..Record::new(Job { owner: line.owner, ..line.job })
         };
-        self.writes.job(&record)?;
+        self.writes.job(&mut record)?;
         self.held.extend(blobs.into_values());
         self.jobs += 1;
         if self.jobs.is_multiple_of(JOBS_PER_COMMIT) { self.commit().map_err(Wrong::Store) } else { Ok(()) }
@@ -245,7 +246,7 @@ impl Importer<'_> {
         blobs: &HashMap<String, BlobHandle>,
         content_gone: bool,
     ) -> Result<Stored, Wrong> {
-        let mut stored = Stored { media_type: line.media_type, size: line.size, blob: None };
+        let mut stored = Stored { media_type: line.media_type, size: line.size, place: Place::Chunks };
         match (line.data, line.blob) {
             (Some(data), None) => {
                 let bytes = unbase64(&data)?;
@@ -254,7 +255,7 @@ impl Importer<'_> {
             }
             (None, Some(sha256)) => {
                 let blob = self.blob(&sha256, blobs)?;
-                stored.blob = Some(blob);
+                stored.place = Place::Blob(blob);
             }
             (None, None) if content_gone => {}
             _ => return Err("a content has either data or a blob".into()),

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recent::Recent;
 use super::record::Record;
 use super::retained::Retained;
 use super::uploads::Uploads;
@@ -94,6 +95,8 @@ pub(super) struct Index {
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,
+    /// Records as the last durable commit left them.
+    pub(super) recent: Recent,
 }
 
 impl Index {
@@ -296,19 +299,16 @@ fn state_of(place: Place) -> State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::record::Stored;
+pub(super) mod tests {
     use super::*;
 
-    pub(super) fn kind(name: &str) -> Kind {
+    pub(in crate::store) fn kind(name: &str) -> Kind {
         Kind::new(name).expect("well-formed")
     }
 
-    pub(super) fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Record {
+    pub(in crate::store) fn job(number: u128, name: &str, priority: u8, created_at: i64) -> Record {
         let job = Job { priority, ..Job::new(JobId::from_u128(number), kind(name), Time(created_at)) };
-        let input = Stored { media_type: String::new(), size: 10, blob: None };
-        let (output, content_gone, suspect) = (None, false, false);
-        Record { job, input, options_bytes: 0, output, artifacts: 0, usages: 0, bytes: 10, content_gone, suspect }
+        Record { bytes: 10, ..Record::new(job) }
     }
 
     pub(super) fn ended(number: u128, at: i64) -> Record {

@@ -4,8 +4,8 @@
 //! is; the job's id follows, so everything of a job can be found from its id, and job records sort by time.
 //!
 //! Every value is `[version][crc32][bytes]` and at most [`VALUE_BYTES_MAX`] long: sled 0.34 moves larger nodes into
-//! files that it never syncs, and a power cut then makes the whole database unopenable. [`seal`] is the one place
-//! that enforces it.
+//! files that it never syncs, and a power cut then makes the whole database unopenable. `within_bounds` is the
+//! one place that enforces it.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::blobs::{Blobs, Content};
-use crate::job::{Job, JobId, Kind, Owner};
+use super::exchange::Options;
+use super::stored::{Inline, Place, Stored};
+use crate::job::{Job, JobId, Kind, Owner, Usage};
 use crate::time::Time;
 
 /// No value in sled is larger.
@@ -21,9 +23,15 @@ pub(super) const VALUE_BYTES_MAX: usize = 4096;
 /// How payloads are cut; with the envelope safely below [`VALUE_BYTES_MAX`].
 pub(super) const CHUNK_BYTES: usize = 4000;
 const VERSION: u8 = 1;
-/// Of a job's record: since 2 its owner follows it.
-const JOB_VERSION: u8 = 2;
+/// Of a job's record: since 2 its owner follows it, since 3 a small job's payloads stand in it as well.
+const JOB_VERSION: u8 = 3;
+const OWNED_JOB_VERSION: u8 = 2;
+/// Bytes of payloads that a job's record holds itself, so that a small job is one value. What stands in it besides is
+/// small as a rule; where it is not, and all of it would be larger than a value may be, they move out.
+const HERE_BYTES_MAX: usize = 2_048;
 const ENVELOPE_BYTES: usize = 5;
+/// What a small job's record takes, so that it is written without growing.
+const USUAL_BYTES: usize = 384;
 
 /// Number of the newest commit; written with every batch.
 pub(super) const COMMIT_KEY: &[u8] = b"m/commit";
@@ -160,24 +168,6 @@ fn numbered(prefix: u8, id: JobId, number: u32) -> [u8; 21] {
     key
 }
 
-/// A payload as its job's record names it. Up to [`Content::INLINE_BYTES_MAX`] it lies in chunks, else in a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stored {
-    pub(super) media_type: String,
-    pub(super) size: u64,
-    pub(super) blob: Option<[u8; 32]>,
-}
-
-impl Stored {
-    pub(super) fn of(media_type: &str, content: &Content) -> Self {
-        let blob = match content {
-            Content::Inline(_) => None,
-            Content::Blob(blob) => Some(blob.sha256()),
-        };
-        Self { media_type: media_type.to_owned(), size: content.size(), blob }
-    }
-}
-
 /// A job as it stands on disk. `Running` never does: such a job is written as queued. Written by [`encode_job`] and read by
 /// [`decode_job`] alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -196,6 +186,69 @@ pub(super) struct Record {
     pub(super) content_gone: bool,
     /// It was inside a guest when a host process died, and has not ended an attempt since.
     pub(super) suspect: bool,
+    /// The encoded parameters and arguments, if they stand here and not in chunks.
+    #[serde(skip)]
+    pub(super) options: Option<Inline>,
+    /// The usage report of the first attempt, encoded, if it stands here and not under its own key.
+    #[serde(skip)]
+    pub(super) first_report: Option<Inline>,
+    /// How many blobs its input names. Earlier hosts did not note it.
+    #[serde(skip)]
+    pub(super) named: Option<u32>,
+}
+
+impl Record {
+    /// The record of a job that has no input and has left nothing yet.
+    pub(super) fn new(job: Job) -> Self {
+        Self {
+            job,
+            input: Stored { media_type: String::new(), size: 0, place: Place::Chunks },
+            options_bytes: 0,
+            output: None,
+            artifacts: 0,
+            usages: 0,
+            bytes: 0,
+            content_gone: false,
+            suspect: false,
+            options: None,
+            first_report: None,
+            named: None,
+        }
+    }
+
+    /// How many more bytes of payloads may stand in it.
+    pub(super) fn room(&self) -> usize {
+        HERE_BYTES_MAX.saturating_sub(self.here())
+    }
+
+    /// The memory it takes, about.
+    pub(super) fn footprint(&self) -> usize {
+        // What stands beside the record itself: names, labels, the place in a map.
+        size_of::<Self>() + 256 + self.here()
+    }
+
+    fn here(&self) -> usize {
+        let inline = |part: &Option<Inline>| part.as_ref().map_or(0, |part| part.0.len());
+        let output = self.output.as_ref().map_or(0, Stored::here);
+        self.input.here() + output + inline(&self.options) + inline(&self.first_report)
+    }
+
+    /// Reads what the plugin is told besides its input.
+    pub(super) fn read_options(&self, db: &sled::Db) -> Result<Options, StoreError> {
+        match (&self.options, u64::from(self.options_bytes)) {
+            (Some(options), _) => Options::decode(&options.0),
+            (None, 0) => Ok(Options::default()),
+            (None, size) => Options::decode(&read_bytes(db, self.job.id, Part::Options, size)?),
+        }
+    }
+
+    /// Reads the usage report with this number, if it is still kept.
+    pub(super) fn read_report(&self, db: &sled::Db, number: u32) -> Result<Option<Usage>, StoreError> {
+        match &self.first_report {
+            Some(first) if number == 0 => decode_value(&first.0).map(Some),
+            _ => read(db, &usage_key(self.job.id, number)),
+        }
+    }
 }
 
 /// What an idempotency key stands for.
@@ -217,14 +270,14 @@ pub(super) struct StoredArtifact {
 
 /// Puts the envelope around a value.
 pub(super) fn seal(value: &[u8]) -> Result<Vec<u8>, StoreError> {
-    seal_as(VERSION, value)
-}
-
-fn seal_as(version: u8, value: &[u8]) -> Result<Vec<u8>, StoreError> {
     let mut sealed = Vec::with_capacity(ENVELOPE_BYTES + value.len());
-    sealed.push(version);
+    sealed.push(VERSION);
     sealed.extend_from_slice(&crc32fast::hash(value).to_le_bytes());
     sealed.extend_from_slice(value);
+    within_bounds(sealed)
+}
+
+fn within_bounds(sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     if sealed.len() > VALUE_BYTES_MAX {
         return Err(StoreError::Refused(format!("a record of {} bytes is too large to be stored", sealed.len())));
     }
@@ -255,8 +308,22 @@ fn unknown_version(version: u8) -> StoreError {
 
 /// A record in its envelope.
 pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
-    let bytes = postcard::to_stdvec(record).map_err(|error| StoreError::Refused(error.to_string()))?;
-    seal(&bytes)
+    encode_as(VERSION, record)
+}
+
+/// Encodes into the envelope, where [`seal`] would copy what was encoded.
+fn encode_as<T: Serialize>(version: u8, record: &T) -> Result<Vec<u8>, StoreError> {
+    let mut envelope = Vec::with_capacity(ENVELOPE_BYTES + USUAL_BYTES);
+    envelope.extend_from_slice(&[version, 0, 0, 0, 0]);
+    let mut sealed = postcard::to_extend(record, envelope).map_err(|error| StoreError::Refused(error.to_string()))?;
+    let checksum = crc32fast::hash(&sealed[ENVELOPE_BYTES..]);
+    sealed[1..ENVELOPE_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    within_bounds(sealed)
+}
+
+/// A record without its envelope, to stand in another.
+pub(super) fn encode_here<T: Serialize>(record: &T) -> Result<Bytes, StoreError> {
+    postcard::to_stdvec(record).map(Bytes::from).map_err(|error| StoreError::Refused(error.to_string()))
 }
 
 /// A record out of its envelope.
@@ -270,23 +337,25 @@ fn decode_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
 
 /// A job's record in its envelope.
 pub(super) fn encode_job(record: &Record) -> Result<Vec<u8>, StoreError> {
-    let owner = record.job.owner;
-    let bytes = postcard::to_stdvec(&(record, owner)).map_err(|error| StoreError::Refused(error.to_string()))?;
-    seal_as(JOB_VERSION, &bytes)
+    let Record { job, options, first_report, named, .. } = record;
+    encode_as(JOB_VERSION, &(record, job.owner, options, first_report, named))
 }
 
 /// A job's record out of its envelope, whichever version of the host wrote it.
 pub(super) fn decode_job(sealed: &[u8]) -> Result<Record, StoreError> {
-    match unseal_any(sealed)? {
-        // From before there were owners: nobody's.
-        (VERSION, value) => decode_value(value),
-        (JOB_VERSION, value) => {
-            let (mut record, owner): (Record, Option<Owner>) = decode_value(value)?;
-            record.job.owner = owner;
-            Ok(record)
+    let (mut record, owner, options, first_report, named): (Record, Option<Owner>, _, _, _) = match unseal_any(sealed)?
+    {
+        (JOB_VERSION, value) => decode_value(value)?,
+        (OWNED_JOB_VERSION, value) => {
+            let (record, owner) = decode_value(value)?;
+            (record, owner, None, None, None)
         }
-        (version, _) => Err(unknown_version(version)),
-    }
+        // From before there were owners: nobody's.
+        (VERSION, value) => (decode_value(value)?, None, None, None, None),
+        (version, _) => return Err(unknown_version(version)),
+    };
+    record.job.owner = owner;
+    Ok(Record { options, first_report, named, ..record })
 }
 
 /// A job's record, if there is one.
@@ -307,9 +376,10 @@ pub(super) fn read_content(
     part: Part,
     stored: &Stored,
 ) -> Result<Content, StoreError> {
-    match stored.blob {
-        Some(sha256) => Ok(Content::Blob(blobs.hold(sha256, stored.size)?)),
-        None => Ok(Content::Inline(read_bytes(db, id, part, stored.size)?)),
+    match &stored.place {
+        Place::Blob(sha256) => Ok(Content::Blob(blobs.hold(*sha256, stored.size)?)),
+        Place::Chunks => Ok(Content::Inline(read_bytes(db, id, part, stored.size)?)),
+        Place::Here(bytes) => Ok(Content::Inline(bytes.0.clone())),
     }
 }
 
@@ -350,7 +420,7 @@ mod tests {
         let kind = Kind::new("a").expect("well-formed");
         let mut record = Record {
             job: Job { tags: vec!["x".to_owned()], ..Job::new(JobId::from_u128(7), kind, Time(5)) },
-            input: Stored { media_type: "text/plain".to_owned(), size: 3, blob: None },
+            input: Stored { media_type: "text/plain".to_owned(), size: 3, place: Place::Chunks },
             options_bytes: 0,
             output: None,
             artifacts: 0,
@@ -358,6 +428,9 @@ mod tests {
             bytes: 3,
             content_gone: false,
             suspect: true,
+            options: None,
+            first_report: None,
+            named: None,
         };
         // The form in which the first version wrote it.
         assert_eq!(decode_job(&encode(&record).expect("small enough")).ok(), Some(record.clone()));

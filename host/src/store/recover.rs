@@ -4,7 +4,8 @@ use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::inflight::Left;
 use super::paused;
-use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, Stored, StoredArtifact};
+use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, StoredArtifact};
+use super::stored::Stored;
 use super::uploads::UploadRecord;
 use super::{Store, StoreError};
 use crate::job::{Job, JobId, Webhook};
@@ -42,7 +43,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
                 index.replace(None, Some(&record));
                 if !record.content_gone {
                     let stored = std::iter::once(&record.input).chain(&record.output);
-                    stored.filter_map(|stored| stored.blob).for_each(|sha256| disk.blobs.retain(sha256));
+                    stored.filter_map(|stored| stored.blob()).for_each(|sha256| disk.blobs.retain(sha256));
                 }
             }
             Err(error) => complain("a job's record", record::job_id(&key), &error),
@@ -51,7 +52,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
     disk.left.started.iter().for_each(|id| index.note_started(*id));
     for entry in disk.db.scan_prefix(record::ARTIFACT_PREFIX) {
         match record::decode::<StoredArtifact>(&entry?.1) {
-            Ok(artifact) => artifact.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
+            Ok(artifact) => artifact.stored.blob().into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
             Err(error) => complain("an artifact's record", None, &error),
         }
     }
@@ -60,14 +61,14 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         // Also where it is damaged: it goes when its job ends.
         index.checkpoints.extend(record::checkpoint_id(&key));
         match record::decode::<StoredCheckpoint>(&sealed) {
-            Ok(kept) => kept.stored.blob.into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
+            Ok(kept) => kept.stored.blob().into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
             Err(error) => complain("a checkpoint", record::checkpoint_id(&key), &error),
         }
     }
     for entry in disk.db.scan_prefix(record::UPLOAD_PREFIX) {
         match record::decode::<UploadRecord>(&entry?.1) {
             Ok(UploadRecord { owner, stored, kept_until }) => {
-                if let Some(sha256) = stored.blob {
+                if let Some(sha256) = stored.blob() {
                     disk.blobs.retain(sha256);
                     index.uploads.keep((sha256, owner), stored.size, kept_until);
                 }
@@ -77,7 +78,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
     }
     for entry in disk.db.scan_prefix(record::USE_PREFIX) {
         match record::decode::<Stored>(&entry?.1) {
-            Ok(stored) => stored.blob.into_iter().for_each(|sha256| {
+            Ok(stored) => stored.blob().into_iter().for_each(|sha256| {
                 disk.blobs.retain(sha256);
                 index.uploads.begin_use(sha256);
             }),

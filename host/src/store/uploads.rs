@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{self, Stored, upload_key, use_key, use_prefix};
+use super::record::{self, upload_key, use_key, use_prefix};
+use super::stored::Stored;
 use super::writer::{Change, Group};
 use super::writes::Writes;
 use super::{Content, Payload, Store, StoreError};
@@ -188,10 +189,13 @@ impl Store {
     }
 
     /// The blobs a job's input names.
-    pub(super) fn read_uses(&self, id: JobId) -> Result<Vec<Content>, StoreError> {
+    pub(super) fn read_uses(&self, id: JobId, named: Option<u32>) -> Result<Vec<Content>, StoreError> {
+        if named == Some(0) {
+            return Ok(Vec::new());
+        }
         let uses = self.disk.db.scan_prefix(use_prefix(id)).map(|entry| {
             let stored: Stored = record::decode(&entry?.1)?;
-            let sha256 = stored.blob.ok_or_else(|| StoreError::damaged("a blob in use has no address"))?;
+            let sha256 = stored.blob().ok_or_else(|| StoreError::damaged("a blob in use has no address"))?;
             Ok(Content::Blob(self.disk.blobs.hold(sha256, stored.size)?))
         });
         uses.collect()
@@ -210,7 +214,7 @@ impl Group<'_> {
             return Err(StoreError::Refused(format!("an owner's name has at most {OWNER_BYTES_MAX} bytes")));
         }
         let stored = Stored::of(&upload.media_type, &upload.content);
-        let sha256 = stored.blob.ok_or_else(|| StoreError::Refused("an upload has to come as a blob".to_owned()))?;
+        let sha256 = stored.blob().ok_or_else(|| StoreError::Refused("an upload has to come as a blob".to_owned()))?;
         let name = (sha256, owner);
         let before = self.upload(&name)?;
         if before.is_none() {
@@ -261,7 +265,7 @@ impl Group<'_> {
     pub(super) fn write_uses(writes: &mut Writes, id: JobId, blobs: &[Payload]) -> Result<(), StoreError> {
         for blob in blobs {
             let stored = Stored::of(&blob.media_type, &blob.content);
-            let sha256 = stored.blob.ok_or_else(|| StoreError::Refused("a named blob has to be one".to_owned()))?;
+            let sha256 = stored.blob().ok_or_else(|| StoreError::Refused("a named blob has to be one".to_owned()))?;
             writes.record(&use_key(id, &sha256), &stored)?;
         }
         Ok(())
@@ -274,7 +278,7 @@ impl Group<'_> {
         for entry in self.disk.db.scan_prefix(use_prefix(id)) {
             let (key, sealed) = entry?;
             writes.remove(&key);
-            named.extend(record::decode::<Stored>(&sealed).ok().and_then(|stored| stored.blob));
+            named.extend(record::decode::<Stored>(&sealed).ok().and_then(|stored| stored.blob()));
         }
         Ok(named)
     }

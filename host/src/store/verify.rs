@@ -12,10 +12,11 @@ use super::compact;
 use super::disk::{self, CommitFile};
 use super::error::StoreError;
 use super::paused;
-use super::record::{self, KeyRecord, Part, Stored, StoredArtifact};
+use super::record::{self, KeyRecord, Part, StoredArtifact};
+use super::stored::{Place, Stored};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
-use crate::job::{JobId, Standing, State, USAGE_KEPT, Usage, Webhook};
+use crate::job::{JobId, Standing, State, USAGE_KEPT, Webhook};
 
 /// Read at a time while a blob is hashed.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -168,14 +169,14 @@ impl Check<'_> {
             return Err(StoreError::damaged("its state and its time of finishing contradict each other"));
         }
         for number in record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages {
-            let usage: Option<Usage> = record::read(self.db, &record::usage_key(id, number))?;
+            let usage = record.read_report(self.db, number)?;
             usage.ok_or_else(|| StoreError::damaged(format!("usage report {number} is missing")))?;
         }
         if record.content_gone {
             return Ok(());
         }
         self.payload(id, Part::Input, &record.input)?;
-        record::read_bytes(self.db, id, Part::Options, u64::from(record.options_bytes))?;
+        record.read_options(self.db)?;
         let mut bytes = record.input.size + u64::from(record.options_bytes);
         if let Some(output) = &record.output {
             self.payload(id, Part::Output, output)?;
@@ -204,7 +205,7 @@ impl Check<'_> {
 
     fn upload(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
         let UploadRecord { stored, owner, .. } = record::decode(sealed)?;
-        if stored.blob.is_none_or(|sha256| record::upload_key(&sha256, &owner) != key) {
+        if stored.blob().is_none_or(|sha256| record::upload_key(&sha256, &owner) != key) {
             return Err(StoreError::damaged("an upload is filed under another address or owner than its own"));
         }
         self.blob(&stored)
@@ -213,7 +214,7 @@ impl Check<'_> {
     fn named(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
         self.belongs(key)?;
         let stored: Stored = record::decode(sealed)?;
-        if stored.blob.is_none_or(|sha256| key.get(17..) != Some(sha256.as_slice())) {
+        if stored.blob().is_none_or(|sha256| key.get(17..) != Some(sha256.as_slice())) {
             return Err(StoreError::damaged("a blob in use is filed under another address than its own"));
         }
         self.blob(&stored)
@@ -230,14 +231,16 @@ impl Check<'_> {
     }
 
     fn payload(&mut self, id: JobId, part: Part, stored: &Stored) -> Result<(), StoreError> {
-        match stored.blob {
-            None => record::read_bytes(self.db, id, part, stored.size).map(drop),
-            Some(_) => self.blob(stored),
+        match &stored.place {
+            Place::Chunks => record::read_bytes(self.db, id, part, stored.size).map(drop),
+            Place::Blob(_) => self.blob(stored),
+            Place::Here(_) if stored.here() as u64 == stored.size => Ok(()),
+            Place::Here(_) => Err(StoreError::damaged("a payload has another size than its record says")),
         }
     }
 
     fn blob(&mut self, stored: &Stored) -> Result<(), StoreError> {
-        let sha256 = stored.blob.ok_or_else(|| StoreError::damaged("a blob has no address"))?;
+        let sha256 = stored.blob().ok_or_else(|| StoreError::damaged("a blob has no address"))?;
         // Many jobs may share a blob; hashing it once is enough.
         if !self.hashed.insert(sha256) {
             return Ok(());
@@ -314,7 +317,7 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains(hint), "{hint}: {found:?}");
         }
         let mut writes = Writes::default();
-        let stored = Stored { media_type: String::new(), size: 5, blob: Some(sha256) };
+        let stored = Stored { media_type: String::new(), size: 5, place: Place::Blob(sha256) };
         writes.record(&record::use_key(JobId::nil(), &[7; 32]), &stored).expect("small");
         let db = disk::open_sled(&folder.path().join("db")).expect("it is whole");
         db.apply_batch(writes.into_batch()).and_then(|()| db.flush()).expect("writable");

@@ -267,7 +267,7 @@ impl<'a> Group<'a> {
     pub(super) fn load(&self, id: JobId) -> Result<Record, StoreError> {
         match self.after.get(&id) {
             Some(record) => record.clone().ok_or(StoreError::NotFound),
-            None => record::read_job(&self.disk.db, id)?.ok_or(StoreError::NotFound),
+            None => self.disk.newest(id)?.map(|record| Record::clone(&record)).ok_or(StoreError::NotFound),
         }
     }
 
@@ -284,9 +284,14 @@ impl<'a> Group<'a> {
     }
 
     /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
-    pub(super) fn put(&mut self, record: Record, mut writes: Writes, blobs: &[BlobHandle]) -> Result<Job, StoreError> {
+    pub(super) fn put(
+        &mut self,
+        mut record: Record,
+        mut writes: Writes,
+        blobs: &[BlobHandle],
+    ) -> Result<Job, StoreError> {
         let id = record.job.id;
-        writes.job(&record)?;
+        writes.job(&mut record)?;
         self.remember(id)?;
         let webhook = self.moved_webhook(&record, &mut writes)?;
         if record.job.state.is_terminal() {
@@ -354,10 +359,15 @@ impl<'a> Group<'a> {
     /// Keeps what readers may see of a job until the commit is durable.
     fn remember(&mut self, id: JobId) -> Result<(), StoreError> {
         if !self.before.contains_key(&id) {
-            let before = record::read_job(&self.disk.db, id)?.map(Arc::new);
+            let before = self.disk.newest(id)?;
             self.before.insert(id, before);
         }
         Ok(())
+    }
+
+    /// The same for a job that is not there yet.
+    pub(super) fn remember_new(&mut self, id: JobId) {
+        self.before.entry(id).or_default();
     }
 
     /// Makes the changes durable, then visible, then known.
@@ -383,13 +393,16 @@ impl<'a> Group<'a> {
                 self.disk.webhooks_due.notify_one();
             }
             for (id, before) in std::mem::take(&mut index.in_flight) {
-                if let Some(after) = self.after.get(&id) {
-                    // Before the index lets a worker have the job: what happens to it next is told next.
-                    after
-                        .iter()
-                        .filter(|after| has_moved(before.as_deref(), after))
-                        .for_each(|after| self.disk.tell(&after.job));
-                    index.replace(before.as_deref(), after.as_ref());
+                let Some(after) = self.after.remove(&id) else { continue };
+                // Before the index lets a worker have the job: what happens to it next is told next.
+                after
+                    .iter()
+                    .filter(|after| has_moved(before.as_deref(), after))
+                    .for_each(|after| self.disk.tell(&after.job));
+                index.replace(before.as_deref(), after.as_ref());
+                match after {
+                    Some(after) => index.recent.put(Arc::new(after)),
+                    None => index.recent.remove(id),
                 }
             }
             for (id, kept) in &self.checkpoints {

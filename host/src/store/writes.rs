@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 
 use super::blobs::Content;
 use super::error::StoreError;
-use super::record::{CHUNK_BYTES, Part, Record, Stored, chunk_key, decode, encode, encode_job, job_key, seal};
+use super::exchange::Payload;
+use super::record::{CHUNK_BYTES, Part, Record, chunk_key, decode, encode, encode_job, job_key, seal, usage_key};
+use super::stored::{Inline, Place, Stored};
 use crate::job::JobId;
 
 /// Writes that will become part of one atomic batch.
@@ -22,10 +24,59 @@ impl Writes {
         Ok(())
     }
 
-    /// Sets a job's record.
-    pub(super) fn job(&mut self, record: &Record) -> Result<(), StoreError> {
-        self.add(&job_key(record.job.id), Some(encode_job(record)?));
+    /// Sets a key to what was encoded already, in its envelope.
+    pub(super) fn sealed(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.add(key, Some(seal(value)?));
         Ok(())
+    }
+
+    /// Sets a job's record. Payloads that would make it too large move out of it.
+    pub(super) fn job(&mut self, record: &mut Record) -> Result<(), StoreError> {
+        let sealed = match encode_job(record) {
+            Err(StoreError::Refused(_)) => {
+                self.move_out(record)?;
+                encode_job(record)?
+            }
+            sealed => sealed?,
+        };
+        self.add(&job_key(record.job.id), Some(sealed));
+        Ok(())
+    }
+
+    fn move_out(&mut self, record: &mut Record) -> Result<(), StoreError> {
+        let id = record.job.id;
+        if let Some(bytes) = record.input.take_out() {
+            self.bytes(id, Part::Input, &bytes)?;
+        }
+        if let Some(bytes) = record.output.as_mut().and_then(Stored::take_out) {
+            self.bytes(id, Part::Output, &bytes)?;
+        }
+        if let Some(options) = record.options.take() {
+            self.bytes(id, Part::Options, &options.0)?;
+        }
+        if let Some(report) = record.first_report.take() {
+            self.sealed(&usage_key(id, 0), &report.0)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a payload of a job: into its record if there is `room`, which becomes less then, else beside it.
+    pub(super) fn payload(
+        &mut self,
+        id: JobId,
+        part: Part,
+        payload: &Payload,
+        room: &mut usize,
+    ) -> Result<Stored, StoreError> {
+        let mut stored = Stored::of(&payload.media_type, &payload.content);
+        match &payload.content {
+            Content::Inline(bytes) if bytes.len() <= *room => {
+                *room -= bytes.len();
+                stored.place = Place::Here(Inline(bytes.clone()));
+            }
+            content => self.content(id, part, content)?,
+        }
+        Ok(stored)
     }
 
     /// Removes a key.
@@ -54,7 +105,7 @@ impl Writes {
     /// Writes bytes, cut into chunks.
     pub(super) fn bytes(&mut self, id: JobId, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
         for (sequence, chunk) in (0u32..).zip(bytes.chunks(CHUNK_BYTES)) {
-            self.add(&chunk_key(id, part, sequence), Some(seal(chunk)?));
+            self.sealed(&chunk_key(id, part, sequence), chunk)?;
         }
         Ok(())
     }
@@ -69,7 +120,7 @@ impl Writes {
 
     /// Removes a payload's chunks, if it lies in chunks.
     pub(super) fn remove_stored(&mut self, id: JobId, part: Part, stored: &Stored) {
-        if stored.blob.is_none() {
+        if stored.place == Place::Chunks {
             self.remove_chunks(id, part, stored.size);
         }
     }
