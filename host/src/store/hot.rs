@@ -4,9 +4,12 @@
 //! through `Store`. A benchmark through `Store` would time the disk. So they are handed out here, hidden from the documentation,
 //! with the few calls that are worth measuring; the rest of the crate stays as private as it is.
 
+use bytes::Bytes;
+
 use super::StoreError;
 use super::index::Index;
-use super::record::{self, Record, Stored};
+use super::record::{self, Record};
+use super::stored::{Inline, Place, Stored};
 use crate::job::{Job, JobId, Kind};
 use crate::time::Time;
 
@@ -15,20 +18,12 @@ use crate::time::Time;
 pub struct JobRecord(Record);
 
 impl JobRecord {
-    /// Of a job that waits, with a small JSON input.
+    /// Of a job that waits, with a small JSON input, which stands in the record itself.
     pub fn queued(id: JobId, kind: Kind, created_at: Time) -> Self {
-        let input = Stored { media_type: "application/json".to_owned(), size: 28, blob: None };
-        Self(Record {
-            job: Job::new(id, kind, created_at),
-            input,
-            options_bytes: 0,
-            output: None,
-            artifacts: 0,
-            usages: 0,
-            bytes: 28,
-            content_gone: false,
-            suspect: false,
-        })
+        let input = Bytes::from_static(br#"{"message":"hi","seconds":0}"#);
+        let size = input.len() as u64;
+        let input = Stored { media_type: "application/json".to_owned(), size, place: Place::Here(Inline(input)) };
+        Self(Record { input, bytes: size, named: Some(0), ..Record::new(Job::new(id, kind, created_at)) })
     }
 
     /// As it goes to the disk, in its envelope.
