@@ -52,7 +52,7 @@ const QUEUE_MAX: u64 = 100_000_000;
 /// Measure how fast this host is here, beside what its parts can do alone
 ///
 /// Starts hosts of its own, in temporary folders and on loopback, and puts load on them. Without options: everything that the end of this
-/// help lists, in three rounds, which takes about ten minutes. Each line of the table has the median of the rounds, with the lowest and
+/// help lists, in three rounds, which takes several minutes. Each line of the table has the median of the rounds, with the lowest and
 /// the highest; how it compares with its floor, what a part of the work can do alone; and the targets of this project, for a machine
 /// with two processors. Have nothing else running, and a program built with --release.
 #[derive(Debug, Args)]
