@@ -4,6 +4,8 @@ mod support;
 
 #[path = "end_to_end/batch.rs"]
 mod batch;
+#[path = "end_to_end/bench.rs"]
+mod bench;
 #[path = "end_to_end/blobs.rs"]
 mod blobs;
 #[path = "end_to_end/checkpoints.rs"]

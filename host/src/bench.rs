@@ -3,8 +3,10 @@
 //! Everything is measured in one run, in turns, so that a ratio holds even where the machine's speed drifts. The load comes from
 //! this same process, on a thread of its own, and shares the processors with the host.
 
-mod alone;
+#[doc(hidden)]
+pub mod alone;
 mod attacks;
+mod busy;
 mod computing;
 mod crowd;
 mod floors;
@@ -13,64 +15,81 @@ mod growth;
 mod host;
 mod idle;
 mod load;
-mod memory;
+mod open_loop;
+mod report;
+mod sizes;
 mod start;
 mod table;
+mod targets;
+mod waiting;
 mod works;
 
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::report::{LeftOut, Report};
+use self::sizes::Size;
 use self::table::{Row, Sample};
-use self::works::{WORKS, Work};
+use self::works::{Given, WORKS, Work};
 use crate::config::Config;
 // A job of it does next to nothing if it has no seconds to compute.
 use crate::demo::{INTEGRATE, MESSAGE as NO_OP};
 
 const NO_OP_INPUT: &str = r#"{"message":"hi","seconds":0}"#;
-/// What is measured once, below the table.
+/// What it is called.
+const NO_OP_KIND: &str = "message";
+/// What memory is called together.
 const MEMORY: &str = "memory";
+/// The heading of options that leave the table out.
+const INSTEAD: &str = "Measured instead of all that";
 /// More jobs than any round can submit.
 const QUEUE_MAX: u64 = 100_000_000;
 
-/// Measure submits, jobs from end to end, computing and starting, beside the floors they stand on.
+/// Measure how fast this host is here, beside what its parts can do alone
+///
+/// Starts hosts of its own, in temporary folders and on loopback, and puts load on them. Without options: everything that the end of this
+/// help lists, in three rounds, which takes several minutes. Each line of the table has the median of the rounds, with the lowest and
+/// the highest; how it compares with its floor, what a part of the work can do alone; and the targets of this project, for a machine
+/// with two processors. Have nothing else running, and a program built with --release.
 #[derive(Debug, Args)]
+#[command(after_long_help = guide())]
 pub struct Bench {
     /// Seconds per measurement
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Rounds; the median is quoted, with the lowest and the highest
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    rounds: usize,
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..=1000))]
+    rounds: u16,
     /// Connections, or submitters, at a time
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64,256")]
-    connections: Vec<usize>,
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64,256", value_parser = value_parser!(u16).range(1..=10_000))]
+    connections: Vec<u16>,
     /// Only what has one of these in its name
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// Instead: the store's time per operation and its size with so many finished, or queued, jobs in it
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    /// Figures as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    given: Given,
+    /// The store's time per operation and its size with so many finished, or queued, jobs in it
+    #[arg(long, help_heading = INSTEAD, value_name = "N,N,…", value_delimiter = ',')]
     growth: Vec<usize>,
-    /// Instead: how soon each family of attacks is stopped, in so many runs, and the memory after 10,000 hostile jobs
-    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
+    /// How soon each family of attacks is stopped, in so many runs (20), and the memory after 10,000 hostile jobs
+    #[arg(long, help_heading = INSTEAD, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
     attacks: Option<usize>,
-    /// Instead: what counting fuel costs a plugin that computes, against the same code without, in so many runs of each
-    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "15")]
+    /// What counting fuel costs a plugin that computes, against the same code without, in so many runs of each (15)
+    #[arg(long, help_heading = INSTEAD, value_name = "RUNS", num_args = 0..=1, default_missing_value = "15")]
     fuel: Option<usize>,
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
-    /// Instead: open so many streams of events at once, in steps, then so many WebSockets, and say what each costs the host
-    #[arg(long, value_name = "N")]
+    /// Open so many streams of events at once, in steps, then so many WebSockets, and say what each costs the host
+    #[arg(long, help_heading = INSTEAD, value_name = "N")]
     idle: Option<usize>,
-    /// Figures as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl Bench {
@@ -98,34 +117,38 @@ impl Bench {
 
     /// Measures what is wanted, in turns, and prints the table.
     async fn compare(&self) -> anyhow::Result<()> {
-        let wanted = WORKS.into_iter().filter(|work| self.wants(work.what));
-        let mut cells: Vec<Cell> = wanted.flat_map(|work| self.cells(work)).collect();
-        if cells.is_empty() && !self.wants(MEMORY) {
-            let names: Vec<_> = WORKS.iter().map(|work| work.what).chain([MEMORY]).collect();
-            bail!("--only: nothing is called so; there are: {}", names.join("; "));
+        let wanted: Vec<Work> = WORKS.into_iter().filter(|work| self.wants(work.what)).collect();
+        let (wants_memory, wants_program) = (self.wants(MEMORY), self.wants(sizes::PROGRAM));
+        if wanted.is_empty() && !wants_memory && !wants_program {
+            bail!("--only: nothing is called so; there are: {}", names().join("; "));
         }
-        let bar = bar((cells.len() * self.rounds) as u64);
+        let left_out: Vec<LeftOut> = wanted.iter().filter_map(|work| LeftOut::of(*work, &self.given)).collect();
+        let possible = wanted.into_iter().filter(|work| work.lacks(&self.given).is_none());
+        let mut cells: Vec<Cell> = possible.flat_map(|work| self.cells(work)).collect();
+        let bar = bar((cells.len() * usize::from(self.rounds)) as u64);
         for _ in 0..self.rounds {
             for cell in &mut cells {
-                bar.set_message(format!("{}, {}", cell.work.what, cell.connections));
-                let sample = cell.work.measure(cell.connections, Duration::from_secs(self.seconds)).await;
+                let connections = cell.connections.map_or(String::new(), |number| format!(", {number}"));
+                bar.set_message(format!("{}{connections}", cell.work.what));
+                let duration = Duration::from_secs(self.seconds);
+                let sample = cell.work.measure(cell.connections.unwrap_or(1), duration, &self.given).await;
                 cell.samples.push(sample.context(cell.work.what)?);
                 bar.inc(1);
             }
         }
-        let memory = if self.wants(MEMORY) { Some(memory::measure().await.context(MEMORY)?) } else { None };
+        let mut sizes: Vec<Size> = Vec::new();
+        if wants_memory {
+            sizes.extend(sizes::memory().await.context(MEMORY)?);
+        }
+        if wants_program {
+            sizes.push(sizes::program()?);
+        }
         bar.finish_and_clear();
         let mut rows: Vec<Row> = Vec::with_capacity(cells.len());
         for Cell { work, connections, samples } in &cells {
             rows.push(Row::of(work.what, *connections, samples, work.floor, &rows));
         }
-        if self.json {
-            let report = serde_json::json!({ "rows": rows, "memory": memory });
-            writeln!(std::io::stdout(), "{report:#}")?;
-            return Ok(());
-        }
-        table::print(&rows)?;
-        Ok(memory.map_or(Ok(()), |memory| memory.print())?)
+        Report::new(rows, sizes, left_out).print(self.json)
     }
 
     fn wants(&self, what: &str) -> bool {
@@ -133,7 +156,8 @@ impl Bench {
     }
 
     fn cells(&self, work: Work) -> impl Iterator<Item = Cell> {
-        let connections = if work.per_connections { self.connections.clone() } else { vec![1] };
+        let each = || self.connections.iter().map(|connections| Some(usize::from(*connections))).collect();
+        let connections: Vec<Option<usize>> = if work.per_connections { each() } else { vec![None] };
         connections.into_iter().map(move |connections| Cell { work, connections, samples: Vec::new() })
     }
 }
@@ -141,8 +165,31 @@ impl Bench {
 /// A line of the table while it is measured.
 struct Cell {
     work: Work,
-    connections: usize,
+    /// Nothing where the work says itself how many.
+    connections: Option<usize>,
     samples: Vec<Sample>,
+}
+
+/// All that can be measured.
+fn names() -> Vec<&'static str> {
+    let works = WORKS.iter().map(|work| work.what);
+    works.chain([sizes::IDLE, sizes::QUEUED, sizes::PROGRAM]).collect()
+}
+
+/// The end of the help.
+fn guide() -> String {
+    format!(
+        "Measured, floors first:\n  {}\n\n\
+         \"durable submit\" is what a client sees: the jobs it submits run meanwhile, on the same processors. With the kind paused none runs.\n\
+         \"open loop\": requests come on a schedule, and each is timed from the moment it was due, to its answer or to its job's result.\n\
+         \"cancel to next job\": from the cancel of a job on the only worker until a client has the result of the job behind it.\n\
+         \"deadline to next\": from a job's deadline until the next one starts, by what their records say.\n\
+         \"ratio\" is speed against the floor, as far as that was measured as well: 1.00 is as fast.\n\n\
+         The floor of pdf-to-png is the same code without a sandbox, from the sources of this program:\n  \
+         cargo build --release --manifest-path plugins/Cargo.toml --package pdf-to-png --example native\n  \
+         dropforge bench --only pdf --native-pdf plugins/target/release/examples/native",
+        names().join("\n  ")
+    )
 }
 
 fn config(folder: &Path) -> anyhow::Result<Config> {

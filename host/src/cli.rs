@@ -90,7 +90,7 @@ enum Command {
     Import(data::Import),
     /// Make the database of a data folder that no host is using as small as what is in it
     Compact(data::Compact),
-    /// Measure how fast this host is here, beside what its parts can do alone
+    // Says itself what it does: it needs more than a line.
     Bench(bench::Bench),
     /// Print what a shell needs to complete these commands
     Completions {

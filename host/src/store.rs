@@ -15,6 +15,8 @@ mod disk;
 mod error;
 mod exchange;
 mod export;
+#[doc(hidden)]
+pub mod hot;
 mod import;
 mod index;
 mod inflight;

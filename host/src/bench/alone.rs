@@ -1,4 +1,6 @@
 //! A plugin in a sandbox with no host around it: what an attempt costs by itself.
+//!
+//! `benches/hot` times the same, hence it is public, and hidden from the documentation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,12 +16,12 @@ use crate::sandbox::{Call, Capacity, Checkpoints, CommandSettings, Limits, Progr
 use crate::store::{Blobs, Content, Mark, Options, Payload};
 
 /// Room for one attempt at a time.
-pub(super) const CAPACITY: Capacity = Capacity { guests_max: 1, memory_bytes_max: 256 << 20 };
+pub const CAPACITY: Capacity = Capacity { guests_max: 1, memory_bytes_max: 256 << 20 };
 const LIMITS: Limits =
     Limits { timeout: Duration::from_secs(600), fuel: u64::MAX >> 1, memory_bytes: 256 << 20, output_bytes: 1 << 20 };
 
 /// The plugin, and a thread's executor for it.
-pub(super) struct Alone {
+pub struct Alone {
     runtime: Runtime,
     sandbox: Arc<Sandbox>,
     program: Program,
@@ -28,7 +30,7 @@ pub(super) struct Alone {
 
 impl Alone {
     /// Compiles the plugin. Blocks.
-    pub(super) fn new(sandbox: Arc<Sandbox>, folder: &Path, file: &[u8]) -> anyhow::Result<Self> {
+    pub fn new(sandbox: Arc<Sandbox>, folder: &Path, file: &[u8]) -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let blobs = Blobs::open(folder)?;
         let uploads = blobs.clone();
@@ -39,7 +41,7 @@ impl Alone {
     }
 
     /// A whole attempt on this thread, from a fresh instance to its result. Blocks.
-    pub(super) fn attempt(&self, input: &str) -> anyhow::Result<()> {
+    pub fn attempt(&self, input: &str) -> anyhow::Result<()> {
         let (mark, blobs) = (Mark::none(), self.blobs.clone());
         let content = Content::Inline(input.as_bytes().to_vec().into());
         let call = Call {

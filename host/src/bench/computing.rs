@@ -4,17 +4,23 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
 use axum::http::StatusCode;
 use serde_json::json;
 
 use super::load::{Connection, Load};
-use super::table::Sample;
+use super::table::{Sample, milliseconds};
 use super::{INTEGRATE, config};
+use crate::config::Config;
 use crate::demo::{DOCUMENT, PDF_TO_PNG};
 use crate::server::Server;
 
 /// As sharp as print.
-const RENDER: &str = "/v1/kinds/pdf-to-png/jobs?dpi=200";
+const DPI: u32 = 200;
+/// Of the document.
+const PAGES: usize = 17;
+/// Threads that run jobs.
+const WORKERS: usize = 2;
 const WAIT: Option<&str> = Some("wait=600");
 
 /// The area below the same formula, compiled into this program and counted in the same way.
@@ -25,7 +31,7 @@ pub(super) async fn native(size: u32, duration: Duration) -> anyhow::Result<Samp
         while began.elapsed() < duration {
             let started = Instant::now();
             black_box(cells_below(black_box(size)));
-            latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+            latencies.push(milliseconds(started.elapsed()));
         }
         Sample::new(latencies, began.elapsed())
     };
@@ -58,33 +64,50 @@ pub(super) async fn integrate(folder: &Path, size: u32, duration: Duration) -> a
     while began.elapsed() < duration {
         let started = Instant::now();
         connection.expect("POST", "/v1/kinds/integrate/jobs", &input, WAIT, StatusCode::OK).await?;
-        latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+        latencies.push(milliseconds(started.elapsed()));
     }
     let sample = Sample::new(latencies, began.elapsed());
     server.stop().await?;
     Ok(sample)
 }
 
-/// So many documents at once, each to 17 pictures.
+/// So many documents at once, each to 17 pictures, by two workers.
 pub(super) async fn documents(folder: &Path, number: usize) -> anyhow::Result<Sample> {
     let (server, mut connection) = with_plugin(folder, "pdf-to-png", PDF_TO_PNG).await?;
     let began = Instant::now();
     let mut jobs = Vec::with_capacity(number);
     for _ in 0..number {
-        jobs.push(connection.submit(RENDER, DOCUMENT).await?);
+        jobs.push(connection.submit(&format!("/v1/kinds/pdf-to-png/jobs?dpi={DPI}"), DOCUMENT).await?);
     }
     let mut latencies = Vec::with_capacity(number);
     for job in jobs {
         connection.expect("GET", &format!("{job}/result"), "", WAIT, StatusCode::OK).await?;
-        latencies.push(began.elapsed().as_secs_f64() * 1_000.0);
+        latencies.push(milliseconds(began.elapsed()));
     }
     let sample = Sample::new(latencies, began.elapsed());
     server.stop().await?;
     Ok(sample)
 }
 
+/// The same document by a program of its own, from its start to its end: `plugins/pdf-to-png/src/native.rs`.
+pub(super) async fn native_document(folder: &Path, program: &Path) -> anyhow::Result<Sample> {
+    let (file, pictures) = (folder.join("document.pdf"), folder.join("pictures"));
+    std::fs::write(&file, DOCUMENT)?;
+    std::fs::create_dir(&pictures)?;
+    let mut command = tokio::process::Command::new(program);
+    command.args([&file, &pictures]).arg(DPI.to_string()).kill_on_drop(true);
+    let began = Instant::now();
+    let status = command.status().await.with_context(|| format!("--native-pdf: cannot run {}", program.display()))?;
+    let taken = began.elapsed();
+    let drawn = std::fs::read_dir(&pictures)?.count();
+    if !status.success() || drawn != PAGES {
+        bail!("--native-pdf: {} ended with {status} and made {drawn} of {PAGES} pictures", program.display());
+    }
+    Ok(Sample::new(vec![milliseconds(taken)], taken))
+}
+
 async fn with_plugin(folder: &Path, kind: &str, file: &[u8]) -> anyhow::Result<(Server, Connection)> {
-    let config = config(folder)?;
+    let config = Config { workers: WORKERS, ..config(folder)? };
     std::fs::write(config.plugins.join(kind).with_extension("wasm"), file)?;
     let server = Server::start(&config).await?;
     Load { address: server.address(), connections: 1, duration: Duration::ZERO }.until_ready().await?;

@@ -1,6 +1,5 @@
 //! Many jobs at once: submitted in one request, and carried to their ends.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -8,7 +7,8 @@ use axum::http::StatusCode;
 
 use super::load::{Connection, Load};
 use super::table::{Counters, Sample};
-use super::{NO_OP_INPUT, config};
+use super::{NO_OP_INPUT, NO_OP_KIND};
+use crate::config::Config;
 use crate::server::Server;
 
 /// How long all of the jobs may take.
@@ -16,58 +16,81 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Pause between two looks at how many jobs are left.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Submits so many jobs in one request, and counts until the last line is answered.
-pub(super) async fn batch(folder: &Path, jobs: usize) -> anyhow::Result<Sample> {
-    let server = Server::start(&config(folder)?).await?;
-    let mut connection = ready(&server).await?;
-    let before = Counters::with(server.commits());
-    let taken = submit(&mut connection, jobs).await?;
-    let mut sample = Sample::of_many(jobs, taken);
-    before.until(&Counters::with(server.commits()), &mut sample, taken);
-    server.stop().await?;
-    Ok(sample)
+/// So many jobs that are all alike.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crowd<'a> {
+    pub(super) kind: &'a str,
+    /// As JSON.
+    pub(super) input: &'a str,
+    pub(super) jobs: usize,
 }
 
-/// Submits so many jobs in one request, and counts until all of them have ended.
-pub(super) async fn end_to_end(folder: &Path, jobs: usize) -> anyhow::Result<Sample> {
-    let server = Server::start(&config(folder)?).await?;
-    let mut connection = ready(&server).await?;
-    let before = Counters::with(server.commits());
-    let started = Instant::now();
-    submit(&mut connection, jobs).await?;
-    loop {
-        let kind = connection.job("/v1/kinds/message").await?;
-        let succeeded = kind["counts"]["succeeded"].as_u64().context("a kind counts its jobs")?;
-        if succeeded == jobs as u64 {
-            break;
-        }
-        if started.elapsed() > PATIENCE {
-            bail!("{succeeded} of {jobs} jobs ended within {} s", PATIENCE.as_secs());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+impl Crowd<'_> {
+    /// Jobs that do nothing.
+    pub(super) fn of_no_ops(jobs: usize) -> Self {
+        Self { kind: NO_OP_KIND, input: NO_OP_INPUT, jobs }
     }
-    let taken = started.elapsed();
-    let mut sample = Sample::of_many(jobs, taken);
-    before.until(&Counters::with(server.commits()), &mut sample, taken);
-    server.stop().await?;
-    Ok(sample)
+
+    /// Submits them in one request to a host of their own, and counts until the last line is answered.
+    pub(super) async fn to_answers(self, config: &Config) -> anyhow::Result<Sample> {
+        let server = Server::start(config).await?;
+        let mut connection = ready(&server).await?;
+        let before = Counters::with(server.commits());
+        let taken = self.submit(&mut connection).await?;
+        let mut sample = Sample::of_many(self.jobs, taken);
+        before.until(&Counters::with(server.commits()), &mut sample, self.jobs);
+        server.stop().await?;
+        Ok(sample)
+    }
+
+    /// The same, and counts until all of them have succeeded. Also answers how long that took.
+    pub(super) async fn to_ends(self, config: &Config) -> anyhow::Result<(Sample, Duration)> {
+        let server = Server::start(config).await?;
+        let mut connection = ready(&server).await?;
+        let before = Counters::with(server.commits());
+        let started = Instant::now();
+        self.submit(&mut connection).await?;
+        self.until_succeeded(&mut connection, started + PATIENCE).await?;
+        let taken = started.elapsed();
+        let mut sample = Sample::of_many(self.jobs, taken);
+        before.until(&Counters::with(server.commits()), &mut sample, self.jobs);
+        server.stop().await?;
+        Ok((sample, taken))
+    }
+
+    /// Submits them in one request. How long it takes until every line is answered.
+    pub(super) async fn submit(self, connection: &mut Connection) -> anyhow::Result<Duration> {
+        let Self { kind, input, jobs } = self;
+        let lines = format!("{{\"kind\":\"{kind}\",\"input\":{input}}}\n").repeat(jobs);
+        let started = Instant::now();
+        let answers = connection.expect("POST", "/v1/jobs/batch", &lines, None, StatusCode::OK).await?;
+        let taken = started.elapsed();
+        let (accepted, refused): (Vec<&str>, Vec<&str>) =
+            std::str::from_utf8(&answers)?.lines().partition(|line| line.contains(r#""status":202"#));
+        if accepted.len() != jobs {
+            bail!("{} of {jobs} jobs were accepted; {}", accepted.len(), refused.first().unwrap_or(&""));
+        }
+        Ok(taken)
+    }
+
+    async fn until_succeeded(self, connection: &mut Connection, end: Instant) -> anyhow::Result<()> {
+        loop {
+            let kind = connection.job(&format!("/v1/kinds/{}", self.kind)).await?;
+            let count = |state: &str| kind["counts"][state].as_u64().context("a kind counts its jobs");
+            let (succeeded, failed) = (count("succeeded")?, count("failed")?);
+            if succeeded == self.jobs as u64 {
+                return Ok(());
+            }
+            if failed > 0 || Instant::now() > end {
+                bail!("{succeeded} of {} jobs succeeded and {failed} failed", self.jobs);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
 }
 
 async fn ready(server: &Server) -> anyhow::Result<Connection> {
     let load = Load { address: server.address(), connections: 1, duration: Duration::ZERO };
     load.until_ready().await?;
     Connection::open(server.address()).await
-}
-
-/// Submits so many jobs in one request. How long it takes until every line is answered.
-pub(super) async fn submit(connection: &mut Connection, jobs: usize) -> anyhow::Result<Duration> {
-    let lines = format!("{{\"kind\":\"message\",\"input\":{NO_OP_INPUT}}}\n").repeat(jobs);
-    let started = Instant::now();
-    let answers = connection.expect("POST", "/v1/jobs/batch", &lines, None, StatusCode::OK).await?;
-    let taken = started.elapsed();
-    let accepted = std::str::from_utf8(&answers)?.lines().filter(|line| line.contains(r#""status":202"#)).count();
-    if accepted != jobs {
-        bail!("{accepted} of {jobs} lines were accepted");
-    }
-    Ok(taken)
 }

@@ -12,15 +12,12 @@ use tokio::net::TcpListener;
 
 use super::alone::{Alone, CAPACITY};
 use super::load::{Load, Request};
-use super::table::{Counters, Sample};
-use super::{NO_OP, NO_OP_INPUT, QUEUE_MAX};
+use super::table::{Counters, Sample, milliseconds};
+use super::{NO_OP_INPUT, NO_OP_KIND, QUEUE_MAX};
 use crate::job::{Job, JobId, Kind};
 use crate::sandbox::Sandbox;
 use crate::store::{Admission, Content, NewJob, Options, Payload, Settings, Store};
 use crate::time::Time;
-
-/// What the jobs of a bare store are for.
-pub(super) const KIND: &str = "message";
 
 /// A bare axum server that parses the JSON it gets and gives it back.
 pub(super) async fn echo(connections: usize, duration: Duration) -> anyhow::Result<Sample> {
@@ -53,7 +50,7 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
             while Instant::now() < end {
                 let started = Instant::now();
                 store.submit(job()?, Admission { queue_max: QUEUE_MAX, key: None }).await?;
-                latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+                latencies.push(milliseconds(started.elapsed()));
             }
             anyhow::Ok(latencies)
         })
@@ -63,22 +60,23 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
         latencies.append(&mut task.await??);
     }
     let mut sample = Sample::new(latencies, duration);
-    before.until(&Counters::with(store.commits()), &mut sample, duration);
+    let submits = sample.operations();
+    before.until(&Counters::with(store.commits()), &mut sample, submits);
     tokio::task::spawn_blocking(move || store.close()).await?;
     Ok(sample)
 }
 
-/// The sandbox alone: attempts of a job that does nothing, one after the other on one thread.
-pub(super) async fn call(folder: &Path, duration: Duration) -> anyhow::Result<Sample> {
-    let folder = folder.to_owned();
+/// The sandbox alone: attempts of a job with this input, one after the other on one thread.
+pub(super) async fn call(folder: &Path, plugin: Vec<u8>, input: &str, duration: Duration) -> anyhow::Result<Sample> {
+    let (folder, input) = (folder.to_owned(), input.to_owned());
     let calls = move || {
-        let plugin = Alone::new(Sandbox::new(CAPACITY, None)?, &folder, NO_OP)?;
+        let plugin = Alone::new(Sandbox::new(CAPACITY, None)?, &folder, &plugin)?;
         let mut latencies = Vec::new();
         let began = Instant::now();
         while began.elapsed() < duration {
             let started = Instant::now();
-            plugin.attempt(NO_OP_INPUT)?;
-            latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+            plugin.attempt(&input)?;
+            latencies.push(milliseconds(started.elapsed()));
         }
         anyhow::Ok(Sample::new(latencies, began.elapsed()))
     };
@@ -87,7 +85,7 @@ pub(super) async fn call(folder: &Path, duration: Duration) -> anyhow::Result<Sa
 
 /// A small job.
 pub(super) fn job() -> anyhow::Result<NewJob> {
-    let kind = Kind::new(KIND).ok_or_else(|| anyhow::anyhow!("a good name"))?;
+    let kind = Kind::new(NO_OP_KIND).ok_or_else(|| anyhow::anyhow!("a good name"))?;
     let job = Job::new(JobId::now_v7(), kind, Time::now());
     let content = Content::Inline(NO_OP_INPUT.into());
     let input = Payload { media_type: "application/json".to_owned(), content };

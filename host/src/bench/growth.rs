@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::{QUEUE_MAX, bar, floors};
+use super::{NO_OP_KIND, QUEUE_MAX, bar, floors};
 use crate::job::{Backoff, Ended, Kind, Progress, Usage};
 use crate::store::{Admission, Attempt, Claimed, Content, Filter, Payload, Retention, Settings, Store};
 use crate::time::Time;
@@ -228,7 +228,7 @@ async fn submit(store: &Store, jobs: usize) -> anyhow::Result<()> {
 }
 
 fn claim(store: &Store, jobs: usize) -> anyhow::Result<Vec<Claimed>> {
-    let kind = Kind::new(floors::KIND).context("a good name")?;
+    let kind = Kind::new(NO_OP_KIND).context("a good name")?;
     let claimed = store.claim(&[(kind, jobs)], jobs, Time::now());
     if claimed.len() == jobs { Ok(claimed) } else { bail!("{} of {jobs} jobs were handed out", claimed.len()) }
 }

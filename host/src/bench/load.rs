@@ -12,11 +12,13 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::NO_OP_INPUT;
-use super::table::Sample;
+use super::table::{Sample, milliseconds};
+use super::{NO_OP_INPUT, NO_OP_KIND};
 
 /// Longest a job of this load may take.
 const WAIT: &str = "wait=30";
+/// How long compiling plugins may take, those of megabytes on slow machines included.
+const READY_MAX: Duration = Duration::from_secs(300);
 /// Looks at one job before the bench gives up.
 const LOOKS_MAX: usize = 100_000;
 
@@ -45,10 +47,10 @@ impl Load {
     /// Waits until the host serves.
     pub(super) async fn until_ready(&self) -> anyhow::Result<()> {
         let mut connection = Connection::open(self.address).await?;
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + READY_MAX;
         while connection.send("GET", "/readyz", "", None).await?.0 != StatusCode::OK {
             if Instant::now() > end {
-                bail!("the host was not ready after a minute");
+                bail!("the host was not ready after {} s", READY_MAX.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -66,7 +68,7 @@ impl Load {
 
     async fn drive(self, request: Request) -> anyhow::Result<Sample> {
         let end = Instant::now() + self.duration;
-        let input = Arc::new(format!(r#"{{"kind":"message","input":{NO_OP_INPUT}}}"#));
+        let input: Arc<str> = body().into();
         let workers = (0..self.connections).map(|_| {
             let input = Arc::clone(&input);
             tokio::spawn(async move {
@@ -75,7 +77,7 @@ impl Load {
                 while Instant::now() < end {
                     let started = Instant::now();
                     connection.once(request, &input).await?;
-                    latencies.push(started.elapsed().as_secs_f64() * 1_000.0);
+                    latencies.push(milliseconds(started.elapsed()));
                 }
                 anyhow::Ok(latencies)
             })
@@ -86,6 +88,11 @@ impl Load {
         }
         Ok(Sample::new(latencies, self.duration))
     }
+}
+
+/// What each request of a load has in its body: a job that does nothing.
+pub(super) fn body() -> String {
+    format!(r#"{{"kind":"{NO_OP_KIND}","input":{NO_OP_INPUT}}}"#)
 }
 
 /// One keep-alive connection.
@@ -118,7 +125,8 @@ impl Connection {
         Ok(serde_json::from_slice(&self.expect("GET", path, "", None, StatusCode::OK).await?)?)
     }
 
-    async fn once(&mut self, request: Request, body: &str) -> anyhow::Result<()> {
+    /// Does what a load does, once.
+    pub(super) async fn once(&mut self, request: Request, body: &str) -> anyhow::Result<()> {
         match request {
             Request::Echo => self.expect("POST", "/", body, None, StatusCode::OK).await.map(drop),
             Request::Submit => self.expect("POST", "/v1/jobs", body, None, StatusCode::ACCEPTED).await.map(drop),

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use super::NO_OP_INPUT;
 use super::host::Host;
 use super::load::Connection;
-use super::table::Sample;
+use super::table::{Sample, milliseconds};
 
 /// Starts a host in an empty folder and submits a job; if `cached`, after another host has compiled its plugin there.
 pub(super) async fn to_first_result(folder: &Path, cached: bool) -> anyhow::Result<Sample> {
@@ -19,7 +19,7 @@ pub(super) async fn to_first_result(folder: &Path, cached: bool) -> anyhow::Resu
     let host = first_result(folder).await?;
     let taken = started.elapsed();
     host.kill().await?;
-    Ok(Sample::new(vec![taken.as_secs_f64() * 1_000.0], taken))
+    Ok(Sample::of_latencies(vec![milliseconds(taken)]))
 }
 
 async fn first_result(folder: &Path) -> anyhow::Result<Host> {

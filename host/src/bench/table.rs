@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::targets::{self, Figure, Judged};
+
 /// What was done so many times, and how long each took.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sample {
-    /// Operations per second.
-    pub(super) per_second: f64,
+    /// Operations per second, where they came one after the other.
+    per_second: Option<f64>,
     /// Latencies in milliseconds, sorted.
     latencies: Vec<f64>,
     /// Commits of the store per operation, where a store was part of it.
@@ -20,19 +22,36 @@ pub(super) struct Sample {
 
 impl Sample {
     /// So many latencies, in milliseconds, within this time.
-    pub(super) fn new(mut latencies: Vec<f64>, duration: Duration) -> Self {
+    pub(super) fn new(latencies: Vec<f64>, duration: Duration) -> Self {
+        let per_second = Some(latencies.len() as f64 / duration.as_secs_f64());
+        Self { per_second, ..Self::of_latencies(latencies) }
+    }
+
+    /// So many latencies, in milliseconds, with pauses in between, so that there is no rate.
+    pub(super) fn of_latencies(mut latencies: Vec<f64>) -> Self {
         latencies.sort_by(f64::total_cmp);
-        Self { per_second: latencies.len() as f64 / duration.as_secs_f64(), latencies, ..Self::default() }
+        Self { latencies, ..Self::default() }
     }
 
     /// So many operations whose single latencies mean nothing, within this time.
     pub(super) fn of_many(operations: usize, duration: Duration) -> Self {
-        Self { per_second: operations as f64 / duration.as_secs_f64(), ..Self::default() }
+        Self { per_second: Some(operations as f64 / duration.as_secs_f64()), ..Self::default() }
     }
 
-    fn quantile(&self, quantile: f64) -> Option<f64> {
+    /// How many there were, if each was timed.
+    pub(super) fn operations(&self) -> usize {
+        self.latencies.len()
+    }
+
+    /// The latency at this share of their number.
+    pub(super) fn quantile(&self, quantile: f64) -> Option<f64> {
         (!self.latencies.is_empty()).then(|| of_sorted(&self.latencies, quantile))
     }
+}
+
+/// A duration as the tables have it.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }
 
 /// Sorts the values and takes the one at this share of their number.
@@ -61,9 +80,9 @@ impl Counters {
         Self { commits, written_bytes: written.unwrap_or(0) }
     }
 
-    /// Puts the difference, per operation, into the sample.
-    pub(super) fn until(&self, after: &Self, sample: &mut Sample, duration: Duration) {
-        let operations = (sample.per_second * duration.as_secs_f64()).max(1.0);
+    /// Puts the difference, for each of so many operations, into the sample.
+    pub(super) fn until(&self, after: &Self, sample: &mut Sample, operations: usize) {
+        let operations = operations.max(1) as f64;
         sample.flushes_per_op = Some((after.commits - self.commits) as f64 / operations);
         sample.written_per_op = Some((after.written_bytes - self.written_bytes) as f64 / operations);
     }
@@ -73,54 +92,111 @@ impl Counters {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     what: &'static str,
-    connections: usize,
-    per_second: f64,
-    per_second_min: f64,
-    per_second_max: f64,
+    /// Nothing where the work says itself how many.
+    connections: Option<usize>,
+    /// Nothing where operations had pauses in between.
+    per_second: Option<f64>,
+    per_second_min: Option<f64>,
+    per_second_max: Option<f64>,
     p50_ms: Option<f64>,
+    p50_ms_min: Option<f64>,
+    p50_ms_max: Option<f64>,
     p99_ms: Option<f64>,
     p999_ms: Option<f64>,
     flushes_per_op: Option<f64>,
     written_bytes_per_op: Option<f64>,
-    /// Against the line `floor` with as many connections, or with one if that has none with as many.
+    /// How fast it is against the line `floor` with as many connections, or with one if that has none with as many: 1 is as fast.
     ratio: Option<f64>,
     floor: Option<&'static str>,
+    targets: Vec<Judged>,
+}
+
+/// Of the rounds.
+struct Spread {
+    lowest: Option<f64>,
+    median: Option<f64>,
+    highest: Option<f64>,
+}
+
+impl Spread {
+    fn of(samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>) -> Self {
+        let mut values: Vec<f64> = samples.iter().filter_map(value).collect();
+        values.sort_by(f64::total_cmp);
+        let (lowest, highest) = (values.first().copied(), values.last().copied());
+        Self { lowest, median: values.get(values.len() / 2).copied(), highest }
+    }
 }
 
 impl Row {
-    /// What the rounds come to, held against its floor among earlier rows.
+    /// What the rounds come to, held against its floor among earlier rows, and against its targets.
     pub(super) fn of(
         what: &'static str,
-        connections: usize,
+        connections: Option<usize>,
         samples: &[Sample],
         floor: Option<&'static str>,
         earlier: &[Self],
     ) -> Self {
-        let each = |value: &dyn Fn(&Sample) -> Option<f64>| {
-            let mut values: Vec<f64> = samples.iter().filter_map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let median = |value: &dyn Fn(&Sample) -> Option<f64>| {
-            let values = each(value);
-            values.get(values.len() / 2).copied()
-        };
-        let rates = each(&|sample| Some(sample.per_second));
-        let per_second = median(&|sample| Some(sample.per_second)).unwrap_or(0.0);
-        let with = |number| earlier.iter().find(|row| Some(row.what) == floor && row.connections == number);
-        Self {
+        let rate = Spread::of(samples, |sample| sample.per_second);
+        let p50 = Spread::of(samples, |sample| sample.quantile(0.5));
+        let median = |value: fn(&Sample) -> Option<f64>| Spread::of(samples, value).median;
+        let mut row = Self {
             what,
             connections,
-            per_second,
-            per_second_min: rates.first().copied().unwrap_or(0.0),
-            per_second_max: rates.last().copied().unwrap_or(0.0),
-            p50_ms: median(&|sample| sample.quantile(0.5)),
-            p99_ms: median(&|sample| sample.quantile(0.99)),
-            p999_ms: median(&|sample| sample.quantile(0.999)),
-            flushes_per_op: median(&|sample| sample.flushes_per_op),
-            written_bytes_per_op: median(&|sample| sample.written_per_op),
-            ratio: with(connections).or_else(|| with(1)).map(|beside| per_second / beside.per_second),
+            per_second: rate.median,
+            per_second_min: rate.lowest,
+            per_second_max: rate.highest,
+            p50_ms: p50.median,
+            p50_ms_min: p50.lowest,
+            p50_ms_max: p50.highest,
+            p99_ms: median(|sample| sample.quantile(0.99)),
+            p999_ms: median(|sample| sample.quantile(0.999)),
+            flushes_per_op: median(|sample| sample.flushes_per_op),
+            written_bytes_per_op: median(|sample| sample.written_per_op),
+            ratio: None,
             floor,
+            targets: Vec::new(),
+        };
+        let number = connections.unwrap_or(1);
+        let with =
+            |number| earlier.iter().find(|row| Some(row.what) == floor && row.connections.unwrap_or(1) == number);
+        row.ratio = with(number).or_else(|| with(1)).and_then(|floor| row.against(floor));
+        row.targets = targets::judge(what, number, |figure| row.figure(figure));
+        row
+    }
+
+    /// How fast it is against another: by rates, or where there are none by latencies.
+    fn against(&self, other: &Self) -> Option<f64> {
+        let by_rate = self.per_second.zip(other.per_second).map(|(own, other)| own / other);
+        by_rate.or_else(|| self.p50_ms.zip(other.p50_ms).map(|(own, other)| other / own))
+    }
+
+    fn figure(&self, figure: Figure) -> Option<f64> {
+        match figure {
+            Figure::PerSecond => self.per_second,
+            Figure::P50Ms => self.p50_ms,
+            Figure::P99Ms => self.p99_ms,
+            Figure::P999Ms => self.p999_ms,
+            Figure::Ratio => self.ratio,
+            Figure::Bytes => None,
+        }
+    }
+
+    /// The targets it was held against.
+    pub(super) fn targets(&self) -> &[Judged] {
+        &self.targets
+    }
+
+    /// The lowest and the highest of what stands beside it: of the rates, or where there are none of the medians of latencies.
+    fn spread(&self) -> String {
+        let text = |lowest: f64, highest: f64, unit: &str| {
+            // Of what takes seconds the digits after the point matter.
+            let digits = if highest < 100.0 { 2 } else { 0 };
+            format!("({lowest:.digits$}-{highest:.digits$}{unit})")
+        };
+        match (self.per_second_min.zip(self.per_second_max), self.p50_ms_min.zip(self.p50_ms_max)) {
+            (Some((lowest, highest)), _) => text(lowest, highest, ""),
+            (None, Some((lowest, highest))) => text(lowest, highest, " ms"),
+            (None, None) => String::new(),
         }
     }
 }
@@ -130,28 +206,28 @@ pub(super) fn print(rows: &[Row]) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(
         output,
-        "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8}  ratio",
-        "", "conn", "per s", "(lowest-highest)", "p50 ms", "p99 ms", "p99.9", "flush/op", "bytes/op"
+        "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8}  {:<32} targets",
+        "", "conn", "per s", "(lowest-highest)", "p50 ms", "p99 ms", "p99.9", "flush/op", "bytes/op", "ratio"
     )?;
+    let optional = |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
     for row in rows {
-        // Of what takes seconds the digits after the point matter.
-        let digits = if row.per_second < 100.0 { 2 } else { 0 };
-        let spread = format!("({:.digits$}-{:.digits$})", row.per_second_min, row.per_second_max);
-        let optional =
-            |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
+        let digits = if row.per_second.is_some_and(|rate| rate < 100.0) { 2 } else { 0 };
         let ratio = row.ratio.zip(row.floor).map_or(String::new(), |(ratio, floor)| format!("{ratio:.2} of {floor}"));
-        writeln!(
-            output,
-            "{:<30} {:>5} {:>10.digits$} {spread:>21} {:>9} {:>9} {:>9} {:>8} {:>8}  {ratio}",
+        let targets: Vec<String> = row.targets.iter().map(ToString::to_string).collect();
+        let line = format!(
+            "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8}  {ratio:<32} {}",
             row.what,
-            row.connections,
-            row.per_second,
+            row.connections.map_or(String::new(), |number| number.to_string()),
+            optional(row.per_second, digits),
+            row.spread(),
             optional(row.p50_ms, 2),
             optional(row.p99_ms, 2),
             optional(row.p999_ms, 2),
             optional(row.flushes_per_op, 3),
             optional(row.written_bytes_per_op, 0),
-        )?;
+            targets.join(", "),
+        );
+        writeln!(output, "{}", line.trim_end())?;
     }
     Ok(())
 }
