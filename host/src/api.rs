@@ -166,23 +166,28 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
 pub fn router(api: Api) -> Router {
     let api = Arc::new(api);
     let cors = api.origins.layer();
+    let door = Arc::new(Door::new(&api));
     let routes = routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
-    routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        // Around every route above, those that lead nowhere included: what is added below it would be open to all.
-        .layer(middleware::from_fn_with_state(Arc::new(Door::new(&api)), access::guard))
-        // A browser that asks whether it may send something has no token yet.
-        .layer(tower::util::option_layer(cors))
-        .layer(middleware::from_fn(around))
-        .with_state(api)
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    // Around every route above, those that lead nowhere included: what were added after it would be open to all. Each layer costs every
+    // request a copy of all that is below it, so there are as few as can be.
+    let routes = match cors {
+        None => routes.layer(middleware::from_fn_with_state(door, |door, request, next| {
+            around(request, |request| access::guard(door, request, next))
+        })),
+        // A browser that asks whether it may send something has no token yet, and is answered before the guard.
+        Some(cors) => routes
+            .layer(middleware::from_fn_with_state(door, access::guard))
+            .layer(cors)
+            .layer(middleware::from_fn(|request, next: Next| around(request, |request| next.run(request)))),
+    };
+    routes.with_state(api)
 }
 
 /// What goes around every request: it is timed, the log shows it under a span, and the answer says what a browser must not do with it.
-/// One layer, as each of them costs every request a copy of all that is below it.
-async fn around(request: Request, next: Next) -> Response {
+async fn around<A: Future<Output = Response>>(request: Request, answer: impl FnOnce(Request) -> A) -> Response {
     let (timing, span) = (metrics::Timing::of(&request), trace::span(&request));
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = answer(request).instrument(span.clone()).await;
     origins::protect(response.headers_mut());
     let took = timing.note(response.status());
     span.in_scope(|| {

@@ -112,7 +112,8 @@ async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
             assignment = next => assignment,
         };
-        jobs.spawn_local(run_one(place.clone(), assignment, Rc::new(Share::new(&load))));
+        // Boxed, as it is large and would be moved with every step of its task's life.
+        jobs.spawn_local(Box::pin(run_one(place.clone(), assignment, Rc::new(Share::new(&load)))));
         // Ended ones are let go as they come.
         while jobs.try_join_next().is_some() {}
     }

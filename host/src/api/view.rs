@@ -4,7 +4,7 @@ mod files;
 mod kind;
 mod webhook;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub(super) use self::files::FileView;
@@ -67,11 +67,26 @@ pub(super) struct JobView {
 #[schema(as = JobLinks)]
 struct Links {
     #[serde(rename = "self")]
-    own: String,
-    result: String,
-    artifacts: String,
-    events: String,
-    logs: String,
+    #[schema(value_type = String)]
+    own: Link,
+    #[schema(value_type = String)]
+    result: Link,
+    #[schema(value_type = String)]
+    artifacts: Link,
+    #[schema(value_type = String)]
+    events: Link,
+    #[schema(value_type = String)]
+    logs: Link,
+}
+
+/// A job's path and what follows it, written where it goes and nowhere before.
+#[derive(Debug)]
+struct Link(JobId, &'static str);
+
+impl Serialize for Link {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("/v1/jobs/{}{}", self.0, self.1))
+    }
 }
 
 impl JobView {
@@ -88,15 +103,14 @@ impl JobView {
     }
 
     fn new(job: Job, usage: Option<Vec<Usage>>) -> Self {
-        let own = format!("/v1/jobs/{}", job.id);
-        let link = |last: &str| format!("{own}/{last}");
+        let link = |last| Link(job.id, last);
         Self {
             links: Links {
-                result: link("result"),
-                artifacts: link("artifacts"),
-                events: link("events"),
-                logs: link("logs"),
-                own,
+                own: link(""),
+                result: link("/result"),
+                artifacts: link("/artifacts"),
+                events: link("/events"),
+                logs: link("/logs"),
             },
             id: job.id,
             kind: job.kind,
