@@ -136,7 +136,7 @@ impl Drop for Seat {
     }
 }
 
-/// Looks whether these folders are there; answers the number of the first that is not known to be. Blocks for [`LOOK_MAX`] at most.
+/// Looks whether these folders are there; answers the number of the first that is not known to be. Blocks for two seconds at most.
 pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
     if folders.is_empty() {
         return Ok(());
