@@ -198,12 +198,12 @@ fn checkpoints_are_exported_imported_compacted_and_verified() {
         assert!(exit.status.success(), "{arguments:?}: {exit:?}");
         exit.stdout.join("\n")
     };
-    assert!(run(&["verify", data]).contains("2 pending; 2 checkpoints, 1 blobs"));
+    assert!(run(&["verify", data]).contains("2 pending; 2 checkpoints, 1 blob,"));
     run(&["export", data, file]);
     std::fs::remove_dir_all(data).expect("nobody uses it");
     run(&["import", file, data]);
     run(&["compact", data]);
-    assert!(run(&["verify", data]).contains("2 pending; 2 checkpoints, 1 blobs"));
+    assert!(run(&["verify", data]).contains("2 pending; 2 checkpoints, 1 blob,"));
     host.start_again();
     assert_eq!(host.output(&small), b"half way");
     assert!(host.output(&large) == vec![b'x'; 200_000]);
