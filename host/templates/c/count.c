@@ -11,7 +11,7 @@
 
 // A client's parameters, such as min_length=3 in the query, are checked against this before a job is accepted.
 static const char PARAMETERS[] =
-    "{\"type\":\"object\",\"properties\":{\"min_length\":{\"type\":\"integer\",\"minimum\":0,"
+    "{\"type\":\"object\",\"properties\":{\"min_length\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":1000000,"
     "\"description\":\"Shorter words are not counted.\"}},\"additionalProperties\":false}";
 static const char OUTPUT[] =
     "{\"type\":\"object\",\"properties\":{\"bytes\":{\"type\":\"integer\"},\"lines\":{\"type\":\"integer\"},"

@@ -8,7 +8,7 @@ const PIECE_BYTES = 64n * 1024n;
 const PARAMETERS = {
   type: "object",
   properties: {
-    min_length: { type: "integer", minimum: 0, description: "Shorter words are not counted." },
+    min_length: { type: "integer", minimum: 0, maximum: 1_000_000, description: "Shorter words are not counted." },
   },
   additionalProperties: false,
 };
@@ -35,6 +35,18 @@ export function describe() {
 }
 
 export function run(context, input) {
+  try {
+    return count(context, input);
+  } catch (error) {
+    // A failure of the contract goes through. For a mistake of this program the log has to say where it was: the host cannot know.
+    if (error instanceof Error) {
+      console.error(error.stack);
+    }
+    throw error;
+  }
+}
+
+function count(context, input) {
   const counter = new Counter(minLength(context));
   const size = Number(input.size());
   const stream = input.stream();

@@ -28,7 +28,12 @@ PIECE_BYTES = 64 * 1024
 PARAMETERS = {
     "type": "object",
     "properties": {
-        "min_length": {"type": "integer", "minimum": 0, "description": "Shorter words are not counted."}
+        "min_length": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 1000000,
+            "description": "Shorter words are not counted.",
+        }
     },
     "additionalProperties": False,
 }
@@ -86,27 +91,31 @@ def read(stream) -> bytes:
 
 
 class Counter:
-    """Counts piece by piece, so that the size of the text does not matter."""
+    """Counts piece by piece, so that the size of the text does not matter, nor that of a word."""
 
     def __init__(self, min_length: int):
         self.min_length = min_length
         self.bytes = self.lines = self.words = self.longest = 0
-        self.unfinished = b""
+        # Bytes of the word that the last piece ended in.
+        self.word = 0
 
     def add(self, piece: bytes) -> None:
         self.bytes += len(piece)
         self.lines += piece.count(b"\n")
-        text = self.unfinished + piece
-        words = text.split()
+        lengths = [len(word) for word in piece.split()]
+        if piece[:1].isspace():
+            self.count(self.word)
+        else:
+            lengths[0] += self.word
         # The next piece may go on with the last word.
-        self.unfinished = b"" if text[-1:].isspace() else words.pop()
-        self.count(words)
+        self.word = 0 if piece[-1:].isspace() else lengths.pop()
+        for length in lengths:
+            self.count(length)
 
-    def count(self, words: list[bytes]) -> None:
-        for word in words:
-            self.longest = max(self.longest, len(word))
-            self.words += len(word) >= self.min_length
+    def count(self, length: int) -> None:
+        self.longest = max(self.longest, length)
+        self.words += length > 0 and length >= self.min_length
 
     def finish(self) -> dict[str, int]:
-        self.count([self.unfinished] if self.unfinished else [])
+        self.count(self.word)
         return {"bytes": self.bytes, "lines": self.lines, "words": self.words, "longest": self.longest}

@@ -6,11 +6,12 @@ use dropforge_job::{Failure, Job, Json, Plugin, Stream, plugin};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a client may add to the query, such as `min_length=3`.
+/// What a client may add to the query, such as `min_length=3`; checked before a job is accepted.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Parameters {
     /// Shorter words are not counted.
+    #[schemars(range(max = 1_000_000))]
     min_length: u32,
 }
 
