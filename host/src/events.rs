@@ -212,8 +212,9 @@ impl Events {
         Some(batch)
     }
 
-    /// Notes whether anybody listens, from now on. Told under the lock of the past, so that no event falls in between.
-    fn note_heard(past: &mut Past, is_heard: bool) {
+    /// Notes whether anybody listens, from now on. To be called while the listeners are held, so that nobody comes or goes in between.
+    fn note_heard(&self, is_heard: bool) {
+        let mut past = self.past();
         if is_heard && !past.is_heard {
             past.handed_out = past.last;
         }

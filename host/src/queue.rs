@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::clock::{Clock, Jump};
@@ -35,13 +35,15 @@ use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
 use crate::metrics;
 use crate::running::{Running, Stop};
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Counts, EXPIRE_MAX, Filter, IdempotencyKey, NewJob, NewWebhook, Options,
-    Payload, Retention, Share, Store, StoreError, Upload,
+    Admission, Artifact, Attempt, Claimed, Content, Counts, EXPIRE_MAX, Filter, IdempotencyKey, NewJob, NewWebhook,
+    Options, Payload, Retention, Share, Store, StoreError, Upload,
 };
 use crate::time::Time;
 
 /// How often time is looked at when no scheduled job says when.
 const TICK: Duration = Duration::from_secs(1);
+/// Results and artifacts in memory whose records are still on their way to the disk. A disk that stalls holds up further ends.
+const UNRECORDED_KIB_MAX: u32 = 64 * 1024;
 /// Rounds of tidying per tick; what is left waits for the next.
 const RETAIN_ROUNDS_MAX: usize = 20;
 
@@ -136,6 +138,7 @@ struct Ending {
     running: Arc<Running>,
     place: Option<Place>,
     result: Option<Result<Job, StoreError>>,
+    _held: OwnedSemaphorePermit,
 }
 
 impl Ending {
@@ -176,6 +179,7 @@ pub struct Queue {
     turn: Mutex<usize>,
     work: Arc<Notify>,
     due: Notify,
+    unrecorded: Arc<Semaphore>,
     clock: Mutex<Clock>,
 }
 
@@ -199,6 +203,7 @@ impl Queue {
             turn: Mutex::default(),
             work,
             due: Notify::new(),
+            unrecorded: Arc::new(Semaphore::new(UNRECORDED_KIB_MAX as usize)),
             clock: Mutex::new(Clock::new(Time::now(), std::time::Instant::now())),
         }
     }
@@ -257,9 +262,22 @@ impl Queue {
         if attempt.ended != Ended::Interrupted {
             self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);
         }
-        let ending = Ending { queue: Arc::downgrade(self), id, running, place: Some(place), result: None };
+        let held = self.hold(&attempt).await;
+        let queue = Arc::downgrade(self);
+        let ending = Ending { queue, id, running, place: Some(place), result: None, _held: held };
         let told = Box::new(move |result| ending.note(result));
         self.store.finish_and_tell(id, claimed.token, attempt, told).await;
+    }
+
+    /// Waits while attempts whose ends are not recorded yet hold too much of what they left in memory.
+    async fn hold(&self, attempt: &Attempt) -> OwnedSemaphorePermit {
+        let artifacts = attempt.artifacts.iter().map(|artifact| &artifact.payload);
+        let inline = attempt.output.iter().chain(artifacts).filter_map(|payload| match &payload.content {
+            Content::Inline(bytes) => Some(bytes.len()),
+            Content::Blob(_) => None,
+        });
+        let kib = u32::try_from(inline.sum::<usize>().div_ceil(1024)).unwrap_or(u32::MAX).min(UNRECORDED_KIB_MAX);
+        Arc::clone(&self.unrecorded).acquire_many_owned(kib).await.expect("it is never closed")
     }
 
     /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds, and does not wait for the disk.

@@ -156,6 +156,7 @@ impl Store {
         let checkpoint = self.checkpoint(id);
         let mut job = record.job.clone();
         let reports = record.usages;
+        let mut forgotten = None;
         let mut index = self.disk.index();
         index.overlay(&mut job);
         let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
@@ -164,10 +165,11 @@ impl Store {
             self.disk.tell(&job);
             // Its end will be looked up by this. Nobody changes it while the claim holds, unless that is being flushed now.
             if !index.in_flight.contains_key(&id) {
-                index.recent.put(record);
+                forgotten = index.recent.put(record);
             }
         }
         drop(index);
+        drop(forgotten);
         Some(Claimed { job, token, input, blobs, checkpoint, mark, reports })
     }
 

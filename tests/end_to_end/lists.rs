@@ -147,8 +147,13 @@ fn the_plugin_list_shows_every_file_with_its_state() {
     let list = host.get("/v1/plugins").json();
     let [bad, good] = &list["plugins"].as_array().expect("a list")[..] else { panic!("{list}") };
     let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(guest::good()));
-    let expected = json!({"file": "good.wasm", "kind": "good", "state": "serving", "reason": null, "digest": digest, "same_as": []});
+    let (since, size) = (&good["since"], guest::good().len());
+    let expected = json!({
+        "file": "good.wasm", "kind": "good", "state": "serving", "reason": null, "digest": digest, "same_as": [],
+        "step": null, "since": since, "size": size
+    });
     assert_eq!(*good, expected);
+    assert!(since.as_str().is_some_and(|since| since.ends_with('Z')), "{good}");
     assert_eq!((&bad["file"], &bad["kind"], &bad["state"]), (&json!("bad.wasm"), &json!("bad"), &json!("rejected")));
     assert!(bad["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{bad}");
 }

@@ -270,7 +270,12 @@ impl Model {
 
     /// The process ends in good order and another begins: nobody has a job any more.
     pub(crate) fn reopen(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.holder = None);
+        for entry in self.entries.values_mut() {
+            // It was started in time.
+            if entry.holder.take().is_some() {
+                entry.job.expires_at = None;
+            }
+        }
     }
 }
 

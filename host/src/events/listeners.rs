@@ -48,10 +48,11 @@ pub struct Subscription {
 impl Subscription {
     pub(super) fn new(events: &Arc<Events>, scope: Scope, sight: Sight) -> Result<Self, TooMany> {
         let (outbox, inbox) = mpsc::channel(WAITING_MAX);
-        let mut past = events.past();
-        let listener = events.listeners().add(outbox, scope, sight)?;
-        Events::note_heard(&mut past, true);
-        drop(past);
+        // In this order: whoever publishes waits for the past, and must not wait for all that is being handed out.
+        let mut listeners = events.listeners();
+        let listener = listeners.add(outbox, scope, sight)?;
+        events.note_heard(true);
+        drop(listeners);
         Ok(Self { events: Arc::clone(events), listener, inbox })
     }
 
@@ -73,10 +74,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut past = self.events.past();
         let mut listeners = self.events.listeners();
         listeners.remove(self.listener);
-        Events::note_heard(&mut past, listeners.len() > 0);
+        self.events.note_heard(listeners.len() > 0);
     }
 }
 

@@ -9,9 +9,11 @@ mod closing;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,9 +25,11 @@ use self::closing::Closing;
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Calls under way in one folder, and with them threads that wait for it.
 pub(super) const CALLS_PER_FOLDER_MAX: usize = 16;
-/// Calls under way in all granted folders together. Each worker has 512 threads for what blocks, and most of them stay for other work
-/// even if all folders hang.
+/// Calls under way in all granted folders together, but for those that each may have whatever the others do. Each worker has 512 threads
+/// for what blocks, and most of them stay for other work even if all folders hang.
 const CALLS_MAX: usize = 256;
+/// Calls that a folder may have although the others have all there are: one server that is gone may be behind many folders.
+const CALLS_OF_ITS_OWN: usize = 2;
 
 /// The granted folders of a host.
 pub struct Folders {
@@ -39,6 +43,7 @@ pub struct Folders {
 pub struct Folder {
     path: PathBuf,
     calls: Arc<Semaphore>,
+    calls_of_its_own: Arc<Semaphore>,
     calls_of_all: Arc<Semaphore>,
     returned: AtomicU64,
     closing: Closing,
@@ -48,7 +53,7 @@ pub struct Folder {
 pub(super) struct Seat {
     folder: Arc<Folder>,
     _of_the_folder: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
+    _of_its_own_or_of_all: OwnedSemaphorePermit,
 }
 
 /// What is wrong with a folder.
@@ -63,7 +68,8 @@ pub enum Absence {
 impl Default for Folders {
     fn default() -> Self {
         let calls = Arc::new(Semaphore::new(CALLS_MAX));
-        let input = Arc::new(Folder::new(PathBuf::from("/in"), &calls));
+        // The disk of the data folder answers whoever else does not.
+        let input = Arc::new(Folder::new(PathBuf::from("/in"), &Arc::new(Semaphore::new(CALLS_PER_FOLDER_MAX))));
         Self { known: Mutex::default(), calls, input }
     }
 }
@@ -91,6 +97,7 @@ impl Folder {
         Self {
             path,
             calls: Arc::new(Semaphore::new(CALLS_PER_FOLDER_MAX)),
+            calls_of_its_own: Arc::new(Semaphore::new(CALLS_OF_ITS_OWN)),
             calls_of_all: Arc::clone(calls_of_all),
             returned: AtomicU64::new(0),
             closing: Closing::default(),
@@ -105,18 +112,29 @@ impl Folder {
     /// Waits until a call may be made there.
     pub(super) async fn seat(self: &Arc<Self>) -> Seat {
         let of_the_folder = Arc::clone(&self.calls).acquire_owned().await;
-        let of_all = Arc::clone(&self.calls_of_all).acquire_owned().await;
-        self.seated(of_the_folder.expect("it is never closed"), of_all.expect("it is never closed"))
+        let of_its_own_or_of_all = tokio::select! {
+            biased;
+            of_its_own = Arc::clone(&self.calls_of_its_own).acquire_owned() => of_its_own,
+            of_all = Arc::clone(&self.calls_of_all).acquire_owned() => of_all,
+        };
+        Seat {
+            folder: Arc::clone(self),
+            _of_the_folder: of_the_folder.expect("it is never closed"),
+            _of_its_own_or_of_all: of_its_own_or_of_all.expect("it is never closed"),
+        }
     }
 
-    fn seat_now(self: &Arc<Self>) -> Option<Seat> {
-        let of_the_folder = Arc::clone(&self.calls).try_acquire_owned().ok()?;
-        let of_all = Arc::clone(&self.calls_of_all).try_acquire_owned().ok()?;
-        Some(self.seated(of_the_folder, of_all))
-    }
-
-    fn seated(self: &Arc<Self>, of_the_folder: OwnedSemaphorePermit, of_all: OwnedSemaphorePermit) -> Seat {
-        Seat { folder: Arc::clone(self), _of_the_folder: of_the_folder, _of_all: of_all }
+    /// The same for a thread that may wait itself, in the same row as the others, until a moment.
+    fn seat_until(self: &Arc<Self>, end: Instant) -> Option<Seat> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut seat = pin!(self.seat());
+        loop {
+            if let Poll::Ready(seat) = seat.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Some(seat);
+            }
+            let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            thread::park_timeout(left);
+        }
     }
 
     /// Closes a file of this folder, which waits for the folder as any other call may: on a thread of the folder's own.
@@ -127,6 +145,15 @@ impl Folder {
     /// Waits while too many files are still to be closed there.
     pub(super) async fn until_few_unclosed(&self) {
         self.closing.until_few().await;
+    }
+}
+
+/// Wakes a thread that waits for a seat.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -143,9 +170,10 @@ pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
     }
     let (tell, told) = mpsc::channel();
     let to_look_at = folders.to_vec();
+    let deadline = Instant::now() + LOOK_MAX;
     let look = move || {
         for folder in to_look_at {
-            let seat = folder.seat_now();
+            let seat = folder.seat_until(deadline);
             let is_there = seat.as_ref().map(|_| folder.path.is_dir());
             drop(seat);
             if tell.send(is_there).is_err() {
@@ -156,7 +184,6 @@ pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
     if thread::Builder::new().name("folder-look".into()).spawn(look).is_err() {
         return Err((0, Absence::Silent));
     }
-    let deadline = Instant::now() + LOOK_MAX;
     for number in 0..folders.len() {
         match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Some(true)) => {}
@@ -171,20 +198,43 @@ pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
 mod tests {
     use super::*;
 
+    /// As many seats as there are now.
+    fn all_seats(folder: &Arc<Folder>) -> Vec<Seat> {
+        std::iter::from_fn(|| folder.seat_until(Instant::now())).collect()
+    }
+
     #[test]
     fn a_folder_has_so_many_seats_and_all_folders_together_have_so_many() {
         let folders = Folders::default();
         let one = folders.at(Path::new("/one"));
-        let seats: Vec<Seat> = std::iter::from_fn(|| one.seat_now()).collect();
+        let seats = all_seats(&one);
         assert_eq!(seats.len(), CALLS_PER_FOLDER_MAX);
-        assert!(folders.at(Path::new("/one")).seat_now().is_none(), "it is the same folder");
-        let others = (0..).map(|number| folders.at(Path::new(&format!("/{number}"))));
-        let others = others.map(|folder| std::iter::from_fn(|| folder.seat_now()).collect::<Vec<_>>());
-        let others: Vec<Seat> = others.take_while(|seats| !seats.is_empty()).flatten().collect();
-        assert_eq!(seats.len() + others.len(), CALLS_MAX);
+        assert!(all_seats(&folders.at(Path::new("/one"))).is_empty(), "it is the same folder");
+        let others = (0..).map(|number| all_seats(&folders.at(Path::new(&format!("/{number}")))));
+        // Those of a folder's own are always there: a server that is gone takes no other folder with it.
+        let others: Vec<Vec<Seat>> = others.take_while(|seats| seats.len() > CALLS_OF_ITS_OWN).collect();
+        let of_all = |seats: &Vec<Seat>| seats.len() - CALLS_OF_ITS_OWN;
+        assert_eq!(of_all(&seats) + others.iter().map(of_all).sum::<usize>(), CALLS_MAX);
+        assert_eq!(all_seats(&folders.at(Path::new("/healthy"))).len(), CALLS_OF_ITS_OWN);
+        assert_eq!(all_seats(folders.input()).len(), CALLS_PER_FOLDER_MAX);
         drop(seats);
         assert_eq!(one.returned(), CALLS_PER_FOLDER_MAX as u64);
-        assert!(one.seat_now().is_some());
+        assert!(!all_seats(&one).is_empty());
+    }
+
+    /// Fault: a folder that many read from is taken for one that does not answer.
+    #[test]
+    fn a_folder_that_is_only_busy_is_there() {
+        let there = tempfile::tempdir().expect("a temporary folder can be made");
+        let busy = Folders::default().at(there.path());
+        let mut seats = all_seats(&busy);
+        let look = thread::spawn({
+            let busy = Arc::clone(&busy);
+            move || find_absent(&[busy])
+        });
+        // One call returns, once the look waits for it or before.
+        seats.pop();
+        assert_eq!(look.join().expect("it does not panic"), Ok(()));
     }
 
     #[test]
@@ -194,7 +244,7 @@ mod tests {
         let (there, gone) = (folders.at(there.path()), folders.at(&there.path().join("gone")));
         assert_eq!(find_absent(&[Arc::clone(&there)]), Ok(()));
         assert_eq!(find_absent(&[Arc::clone(&there), gone]), Err((1, Absence::Missing)));
-        let _all: Vec<Seat> = std::iter::from_fn(|| there.seat_now()).collect();
+        let _all = all_seats(&there);
         assert_eq!(find_absent(&[there]), Err((0, Absence::Silent)));
     }
 }

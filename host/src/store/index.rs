@@ -199,16 +199,6 @@ impl Index {
         Some(())
     }
 
-    /// Notes that a job was started, by a host that ended meanwhile: it was started in time, and expires no more.
-    pub(super) fn note_started(&mut self, id: JobId) {
-        if let Some(mut entry) = self.entries.remove(&id) {
-            self.unlink(id, &entry);
-            entry.expires_at = None;
-            self.link(id, &entry);
-            self.entries.insert(id, entry);
-        }
-    }
-
     /// Takes a job that cannot be read out of the running; it stays on disk as it is.
     pub(super) fn set_aside(&mut self, id: JobId) {
         self.remove(id);

@@ -8,6 +8,7 @@
     reason = "mapping a file is unsafe: someone else could shorten it. The folder is locked and ours"
 )]
 
+use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -43,7 +44,9 @@ pub(super) struct Left {
 #[derive(Debug)]
 pub(super) struct InFlight {
     map: MmapRaw,
-    free: Mutex<Vec<usize>>,
+    /// The one that is free for the longest goes first: what stands in it, the job that had it, is to be overwritten as late as can be, as
+    /// its end may still be on its way to the disk.
+    free: Mutex<VecDeque<usize>>,
 }
 
 /// A claimed job's slot. Dropped, the slot is free again.
@@ -60,7 +63,7 @@ impl InFlight {
             file.set_len(bytes as u64)?;
         }
         let map = MmapRaw::map_raw(&file)?;
-        Ok((Self { map, free: Mutex::new((0..slots).rev().collect()) }, left))
+        Ok((Self { map, free: Mutex::new((0..slots).collect()) }, left))
     }
 
     /// Clears all slots and puts this open's name at the head.
@@ -76,7 +79,7 @@ impl InFlight {
 
     /// A slot for a claimed job. With no slot free the job runs unmarked, and is never suspected.
     pub(super) fn slot(self: &Arc<Self>, id: JobId, suspect: bool) -> Mark {
-        let slot = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let slot = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         if let Some(slot) = slot {
             for (at, byte) in id.as_bytes().iter().enumerate() {
                 self.at(slot, at).store(*byte, Ordering::Relaxed);
@@ -116,7 +119,7 @@ impl Drop for Mark {
     fn drop(&mut self) {
         self.set(false);
         if let Some((file, slot)) = self.0.take() {
-            file.free.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+            file.free.lock().unwrap_or_else(PoisonError::into_inner).push_back(slot);
         }
     }
 }

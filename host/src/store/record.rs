@@ -223,8 +223,11 @@ impl Record {
 
     /// The memory it takes, about.
     pub(super) fn footprint(&self) -> usize {
-        // What stands beside the record itself: names, labels, the place in a map.
-        size_of::<Self>() + 256 + self.here()
+        let Job { tags, failure, progress, .. } = &self.job;
+        let tags: usize = tags.iter().map(|tag| size_of::<String>() + tag.len()).sum();
+        let failure = failure.as_ref().map_or(0, |failure| failure.message.len());
+        // Besides: names, media types, the place in a map.
+        size_of::<Self>() + 256 + tags + failure + progress.message.len() + self.here()
     }
 
     fn here(&self) -> usize {

@@ -2,11 +2,13 @@
 
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
+use super::index::Index;
 use super::inflight::Left;
 use super::paused;
 use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, StoredArtifact};
 use super::stored::Stored;
 use super::uploads::UploadRecord;
+use super::writes::Writes;
 use super::{Store, StoreError};
 use crate::job::{Job, JobId, Webhook};
 use crate::store::writer::Change;
@@ -49,7 +51,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Err(error) => complain("a job's record", record::job_id(&key), &error),
         }
     }
-    disk.left.started.iter().for_each(|id| index.note_started(*id));
+    note_started(disk, &mut index)?;
     for entry in disk.db.scan_prefix(record::ARTIFACT_PREFIX) {
         match record::decode::<StoredArtifact>(&entry?.1) {
             Ok(artifact) => artifact.stored.blob().into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
@@ -108,6 +110,24 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
         tracing::debug!(swept, "deleted blobs that nothing refers to");
     }
     Ok(())
+}
+
+/// A job that the last process had started was started in time, and expires no more. Durable before anything else happens: what the last
+/// process left is known at this open alone.
+fn note_started(disk: &Disk, index: &mut Index) -> Result<(), StoreError> {
+    let mut writes = Writes::default();
+    for id in &disk.left.started {
+        // One that cannot be read was complained of above.
+        let Ok(Some(mut record)) = record::read_job(&disk.db, *id) else { continue };
+        if record.job.expires_at.is_none() || record.job.state.is_terminal() {
+            continue;
+        }
+        let before = record.clone();
+        record.job.expires_at = None;
+        writes.job(&mut record)?;
+        index.replace(Some(&before), Some(&record));
+    }
+    if writes.is_empty() { Ok(()) } else { disk.commit(writes) }
 }
 
 impl Store {

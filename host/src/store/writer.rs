@@ -404,6 +404,7 @@ impl<'a> Group<'a> {
             if !self.webhooks.is_empty() {
                 self.disk.webhooks_due.notify_one();
             }
+            let mut forgotten = Vec::new();
             for (id, before) in std::mem::take(&mut index.in_flight) {
                 let Some(after) = self.after.remove(&id) else { continue };
                 // Before the index lets a worker have the job: what happens to it next is told next.
@@ -413,7 +414,7 @@ impl<'a> Group<'a> {
                     .for_each(|after| self.disk.tell(&after.job));
                 index.replace(before.as_deref(), after.as_ref());
                 match after {
-                    Some(after) => index.recent.put(Arc::new(after)),
+                    Some(after) => forgotten.extend(index.recent.put(Arc::new(after))),
                     None => index.recent.remove(id),
                 }
             }
@@ -426,6 +427,8 @@ impl<'a> Group<'a> {
             }
             self.keys.iter().for_each(|(name, key)| index.retained.keep_key(*name, key.kept_until));
             drop(index);
+            // Only now that nobody waits for the index.
+            drop(forgotten);
             self.disk.set_paused(std::mem::take(&mut self.paused));
             self.released.iter().for_each(|sha256| self.disk.blobs.release(sha256));
         }

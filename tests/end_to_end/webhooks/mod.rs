@@ -139,7 +139,7 @@ fn every_way_to_submit_takes_a_webhook() {
     let id = exit.stdout[0].as_str();
     host.webhook(id, "delivered");
     let shown = host.setup().run(&["status", id, "--url", host.process().address()]).stdout.join("\n");
-    assert!(shown.contains("delivered after 1 tries: http://127.0.0.1"), "{shown}");
+    assert!(shown.contains("delivered after 1 try: http://127.0.0.1"), "{shown}");
     let mut paths: Vec<String> = receiver.wait_for(6).into_iter().map(|message| message.path).collect();
     paths.sort();
     assert_eq!(paths, ["/batch", "/batch", "/command", "/raw", "/waited", "/ws"]);
