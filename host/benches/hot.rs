@@ -40,10 +40,6 @@ use std::time::Duration;
 use criterion::Criterion;
 use dropforge::job::Kind;
 
-/// The program's own allocator, which is part of what these pieces cost.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     // Short: each is to be run again and again while something is being changed.
     let criterion = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2));

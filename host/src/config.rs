@@ -319,6 +319,10 @@ fn mistake(error: figment::Error) -> String {
                 never a secret itself"
             .to_owned();
     }
+    if error.path.last().is_some_and(|key| key == "listen") {
+        return "listen: expected the address of an interface and a port, such as 127.0.0.1:8080 or [::1]:8080"
+            .to_owned();
+    }
     error.to_string()
 }
 

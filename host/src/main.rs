@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use dropforge::cli::Cli;
 use dropforge::cli::exit::{self, Exit};
 
-/// Small allocations of many threads, which jobs and requests are made of, cost the C library's allocator a sixth of a submit.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Threads that serve clients. Jobs have threads of their own.
 const SERVING_THREADS: usize = 2;
 

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use self::check::{Bench, Verdict, check, check_at};
 pub use self::pace::Unusable;
@@ -149,17 +149,40 @@ impl Plugin {
 
 /// The table, kept up to date until dropped.
 pub struct Plugins {
+    folder: PathBuf,
+    looks: Arc<Semaphore>,
     table: RwLock<Table>,
     kinds: watch::Sender<Arc<[Runnable]>>,
     stop: watch::Sender<bool>,
     watcher: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
+/// Looks into the folder on behalf of those who ask for a kind that is not known, at a time: it may be on a disk that does not answer.
+const LOOKS_MAX: usize = 4;
+/// How long such a look may take.
+const LOOK_TIME_MAX: Duration = Duration::from_millis(200);
+
 impl Plugins {
+    /// Whether a file for a kind that is not known lies in the folder: it was dropped a moment ago, and the next look of the watcher
+    /// finds it.
+    pub async fn lies_there(&self, kind: &Kind) -> bool {
+        let Ok(seat) = Arc::clone(&self.looks).try_acquire_owned() else { return false };
+        let path = self.folder.join(format!("{kind}.wasm"));
+        let look = tokio::task::spawn_blocking(move || {
+            let is_there = path.is_file();
+            // Kept for as long as the thread, also where nobody waits for it any more.
+            drop(seat);
+            is_there
+        });
+        matches!(tokio::time::timeout(LOOK_TIME_MAX, look).await, Ok(Ok(true)))
+    }
+
     /// Starts to watch a folder, which is created if it is not there.
     pub fn watch(settings: Settings, sandbox: Arc<Sandbox>, blobs: Blobs) -> std::io::Result<Arc<Self>> {
         std::fs::create_dir_all(&settings.folder)?;
         let plugins = Arc::new(Self {
+            folder: settings.folder.clone(),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             table: RwLock::new(Table::new()),
             kinds: watch::Sender::new(Arc::default()),
             stop: watch::Sender::new(false),

@@ -36,6 +36,21 @@ fn listed(host: &Host, file: &str) -> Value {
     files.find(|one| one["file"] == file).unwrap_or_else(|| panic!("{file} is not listed")).clone()
 }
 
+/// Fault: whoever drops a file and submits at once is told that there is no such kind.
+#[test]
+fn a_file_that_was_dropped_this_instant_is_no_unknown_kind() {
+    let host = Host::start();
+    for number in 0..20 {
+        let kind = format!("just{number}");
+        std::fs::write(host.setup().plugins().join(format!("{kind}.wasm")), guest::good()).expect("it can be written");
+        let answer = submit(&host, &kind);
+        if answer.status != 202 {
+            not_ready(&answer);
+        }
+    }
+    assert_eq!(submit(&host, "just20").status, 404, "there is no such file");
+}
+
 /// Fault: while a file is still being written there is no such kind.
 #[test]
 fn a_file_that_is_still_being_written_is_no_unknown_kind() {

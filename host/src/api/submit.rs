@@ -130,7 +130,7 @@ impl Wanted {
 /// Reads a job as JSON and checks its input.
 pub(super) async fn check(api: &Arc<Api>, caller: &Caller, body: &[u8]) -> Result<Wanted, Problem> {
     let (job, input) = json_job::parse(body)?;
-    let plugin = serving(api, caller, &job.kind)?;
+    let plugin = serving(api, caller, &job.kind).await?;
     if !accepts_json(&plugin) {
         let reads = plugin.description.input_media_types.join(", ");
         let detail =
@@ -168,7 +168,7 @@ pub(super) async fn raw(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let plugin = serving(&api, &caller, &kind)?;
+    let plugin = serving(&api, &caller, &kind).await?;
     let options = JobOptions::from_query(&query.unwrap_or_default())?;
     let webhook = webhook(&api, &options)?;
     let (payload, text) = take_in(&plugin, api.queue.upload(), &api.limits, &headers, request).await?;
@@ -291,14 +291,21 @@ pub(super) fn location(job: &Job) -> HeaderValue {
 }
 
 /// The plugin that serves a kind, or why nothing can be submitted to it now.
-fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Problem> {
+async fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Problem> {
     caller.require_kind(name)?;
     // Before the body is read: it would only make the room scarcer.
     if api.queue.store().is_short_of_room() {
         return Err(StoreError::DiskFull.into());
     }
     let kind = Kind::new(name).ok_or_else(|| Problem::unknown_kind(name))?;
-    api.plugins.find(&kind).map_err(|why| unusable(api, caller, &kind, why))
+    match api.plugins.find(&kind) {
+        Err(Unusable::Unknown) if api.plugins.lies_there(&kind).await => {
+            let detail =
+                format!("{kind} is not ready yet: its file has just been put into the plugin folder; try again in 1 s");
+            Err(Problem::not_ready(detail).or_retry_after(Some(1)))
+        }
+        found => found.map_err(|why| unusable(api, caller, &kind, why)),
+    }
 }
 
 /// Why a kind cannot be used, or which one may have been meant.
