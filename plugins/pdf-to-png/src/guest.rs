@@ -79,7 +79,7 @@ fn draw_pages(
     drawn: &mut Vec<Drawn>,
 ) -> Result<(), Failure> {
     let pdf = document::open(file).map_err(Failure::InvalidInput)?;
-    let painter = Painter::new();
+    let mut painter = Painter::new();
     let pages = pdf.pages();
     for number in numbers {
         let done = (number - all.start()) as f64 / (all.end() - all.start() + 1) as f64;

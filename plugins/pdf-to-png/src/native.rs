@@ -9,6 +9,8 @@
 //! differs, which in the plugin is `guest`: here pages come from a file and go to files.
 
 mod document;
+mod encode;
+mod filter;
 mod options;
 mod picture;
 
@@ -67,7 +69,7 @@ fn draw_pages(
     numbers: impl Iterator<Item = usize>,
 ) -> Result<(), String> {
     let pdf = document::open(file)?;
-    let painter = Painter::new();
+    let mut painter = Painter::new();
     let pages = pdf.pages();
     for number in numbers {
         let page = &pages[number - 1];

@@ -1,4 +1,4 @@
-//! Draws one page and encodes it as PNG.
+//! Draws one page, band by band.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -7,24 +7,24 @@ use hayro::hayro_interpret::{InterpreterSettings, InterpreterWarning};
 use hayro::hayro_syntax::page::Page;
 use hayro::kurbo::Affine;
 use hayro::vello_cpu::color::palette::css::WHITE;
-use hayro::vello_cpu::{Pixmap, RasterizerSettings, RenderContext, Resources, TargetInit};
+use hayro::vello_cpu::{PixmapMut, RasterizerSettings, RenderContext, Resources, TargetInit};
 use hayro::{RenderCache, RenderSettings, render_into};
-use png::{BitDepth, ColorType, Compression, Encoder};
 
 use crate::document::Size;
+use crate::encode::PictureWriter;
 
 /// A page is drawn in bands of at most this many pixels (64 MB), so that a poster needs no more memory than a large
 /// sheet. An ordinary page is one band: A4 at 300 dpi has 9 million pixels.
 const BAND_PIXELS_MAX: u32 = 16 << 20;
-
-/// Encoded bytes gathered before they go to the artifact.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// Draws pages and remembers what the renderer complained about.
 pub(crate) struct Painter<'a> {
     cache: RenderCache<'a>,
     interpreter: InterpreterSettings,
     complaints: Arc<Mutex<Vec<&'static str>>>,
+    /// What a page is drawn with and onto, kept for the next: fresh memory would have to be cleared first.
+    context: RenderContext,
+    pixels: Vec<u8>,
 }
 
 impl<'a> Painter<'a> {
@@ -35,34 +35,17 @@ impl<'a> Painter<'a> {
             warning_sink: Arc::new(move |warning| note(&heard, warning)),
             ..InterpreterSettings::default()
         };
-        Self { cache: RenderCache::new(), interpreter, complaints }
+        let context = RenderContext::new(1, 1);
+        Self { cache: RenderCache::new(), interpreter, complaints, context, pixels: Vec::new() }
     }
 
     /// Draws `page` on white and writes it as a PNG of 8-bit RGB.
-    ///
-    /// Rows are encoded as they are converted, so besides one band nothing of the picture is held in memory.
-    pub(crate) fn paint(&self, page: &'a Page<'a>, size: Size, scale: f64, out: impl Write) -> io::Result<()> {
-        let mut encoder = Encoder::new(out, size.width, size.height);
-        encoder.set_color(ColorType::Rgb);
-        encoder.set_depth(BitDepth::Eight);
-        encoder.set_pixel_dims(Some(resolution(scale)));
-        // Most of the time of a PDF job used to go into compression; this one costs little and is nearly as good.
-        encoder.set_compression(Compression::Fast);
-        let mut writer = encoder.write_header()?;
-        let mut rows = writer.stream_writer_with_size(CHUNK_BYTES)?;
-        let mut row = vec![0; 3 * size.width as usize];
+    pub(crate) fn paint(&mut self, page: &'a Page<'a>, size: Size, scale: f64, out: impl Write) -> io::Result<()> {
+        let mut picture = PictureWriter::new(out, size, resolution(scale))?;
         for (top, height) in bands(size) {
-            let band = self.band(page, size.width as u16, top, height, scale);
-            for pixels in band.data_as_u8_slice().chunks_exact(4 * size.width as usize) {
-                // On a white ground every pixel is opaque, so its colour is as it stands.
-                for (rgb, rgba) in row.chunks_exact_mut(3).zip(pixels.chunks_exact(4)) {
-                    rgb.copy_from_slice(&rgba[..3]);
-                }
-                rows.write_all(&row)?;
-            }
+            picture.write_rows(self.band(page, size.width as u16, top, height, scale))?;
         }
-        rows.finish()?;
-        Ok(())
+        picture.finish()
     }
 
     /// What the renderer could not draw since the last call, each complaint once.
@@ -70,17 +53,20 @@ impl<'a> Painter<'a> {
         self.complaints.lock().map(|mut heard| std::mem::take(&mut *heard)).unwrap_or_default()
     }
 
-    fn band(&self, page: &'a Page<'a>, width: u16, top: u32, height: u16, scale: f64) -> Pixmap {
+    /// Some rows of the page, four bytes for each pixel, the last of them 255.
+    fn band(&mut self, page: &'a Page<'a>, width: u16, top: u32, height: u16, scale: f64) -> &[u8] {
         let transform = Affine::translate((0.0, -f64::from(top)))
             * Affine::scale(scale)
             * Affine::new(page.initial_transform(true).as_coeffs());
-        let mut context = RenderContext::new(width, height);
-        render_into(page, &self.cache, &self.interpreter, &RenderSettings::default(), &mut context, transform);
+        let context = &mut self.context;
+        context.reset_and_resize(width, height);
+        render_into(page, &self.cache, &self.interpreter, &RenderSettings::default(), context, transform);
         context.flush();
-        let mut pixmap = Pixmap::new(width, height);
+        self.pixels.resize(4 * usize::from(width) * usize::from(height), 0);
+        let target = PixmapMut::new(width, height, &mut self.pixels).expect("there are four bytes for each pixel");
         let settings = RasterizerSettings { target_init: TargetInit::Clear(WHITE), ..RasterizerSettings::default() };
-        context.render_with(&mut pixmap, &mut Resources::default(), settings);
-        pixmap
+        context.render_with(target, &mut Resources::default(), settings);
+        &self.pixels
     }
 }
 
@@ -138,14 +124,14 @@ mod tests {
     #[test]
     fn bands_fit_together_without_a_seam() {
         let pdf = document::open(&two_pages()).expect("a PDF");
-        let painter = Painter::new();
+        let mut painter = Painter::new();
         let page = &pdf.pages()[0];
-        let whole = painter.band(page, 200, 0, 100, 1.0);
+        let whole = painter.band(page, 200, 0, 100, 1.0).to_vec();
         let mut joined = Vec::new();
         for top in (0..100).step_by(20) {
-            joined.extend_from_slice(painter.band(page, 200, top, 20, 1.0).data_as_u8_slice());
+            joined.extend_from_slice(painter.band(page, 200, top, 20, 1.0));
         }
-        assert!(whole.data_as_u8_slice() == joined);
+        assert!(whole == joined);
     }
 
     #[test]
@@ -159,7 +145,7 @@ mod tests {
         let mut reader = png::Decoder::new(io::Cursor::new(file)).read_info().expect("a PNG");
         let mut pixels = vec![0; reader.output_buffer_size().expect("small")];
         let info = reader.next_frame(&mut pixels).expect("a picture");
-        assert_eq!((info.width, info.height, info.color_type), (200, 100, ColorType::Rgb));
+        assert_eq!((info.width, info.height, info.color_type), (200, 100, png::ColorType::Rgb));
         let at = |x: usize, y: usize| &pixels[3 * (200 * y + x)..][..3];
         assert_eq!(at(5, 5), [255, 255, 255], "paper");
         assert_eq!(at(50, 50), [255, 0, 0], "a red square, 20 to 80 from the left and from below");
