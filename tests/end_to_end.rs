@@ -50,6 +50,8 @@ mod keeping;
 mod lists;
 #[path = "end_to_end/logs.rs"]
 mod logs;
+#[path = "end_to_end/manners.rs"]
+mod manners;
 #[path = "end_to_end/metrics.rs"]
 mod metrics;
 #[path = "end_to_end/mistypes.rs"]
@@ -76,6 +78,8 @@ mod readme;
 mod refusals;
 #[path = "end_to_end/run.rs"]
 mod run;
+#[path = "end_to_end/saving.rs"]
+mod saving;
 #[path = "end_to_end/scratch.rs"]
 mod scratch;
 #[path = "end_to_end/secrets.rs"]

@@ -24,6 +24,7 @@ mod targets;
 mod waiting;
 mod works;
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use self::works::{Given, WORKS, Work};
 use crate::config::Config;
 // A job of it does next to nothing if it has no seconds to compute.
 use crate::demo::{INTEGRATE, MESSAGE as NO_OP};
+use crate::interrupts::Interrupts;
 
 const NO_OP_INPUT: &str = r#"{"message":"hi","seconds":0}"#;
 /// What it is called.
@@ -67,8 +69,8 @@ pub struct Bench {
     /// Connections, or submitters, at a time
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64,256", value_parser = value_parser!(u16).range(1..=10_000))]
     connections: Vec<u16>,
-    /// Only what has one of these in its name
-    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    /// Only what has this in its name, or else one of these
+    #[arg(long, value_name = "NAME,NAME,…")]
     only: Vec<String>,
     /// Figures as JSON
     #[arg(long)]
@@ -93,9 +95,22 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Measures everything and prints it.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// Measures everything and prints it, unless Ctrl-C comes before. Answers whether it came to its end.
+    pub async fn run(self) -> anyhow::Result<bool> {
         crate::logging::start("error")?;
+        let mut interrupts = Interrupts::listen()?;
+        tokio::select! {
+            measured = self.measure() => measured.map(|()| true),
+            // What was measured in is dropped, and its folders go with it.
+            () = interrupts.next() => {
+                // Where standard error is closed there is nobody to tell.
+                let _ = writeln!(std::io::stderr(), "interrupted; what was measured until then is not shown");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn measure(self) -> anyhow::Result<()> {
         if let Some(cell) = self.growth_cell {
             return growth::run_cell(cell).await;
         }
@@ -146,13 +161,19 @@ impl Bench {
         bar.finish_and_clear();
         let mut rows: Vec<Row> = Vec::with_capacity(cells.len());
         for Cell { work, connections, samples } in &cells {
-            rows.push(Row::of(work.what, *connections, samples, work.floor, &rows));
+            rows.push(Row::of(work.what, *connections, samples, (work.floor, work.parts), &rows));
         }
         Report::new(rows, sizes, left_out).print(self.json)
     }
 
     fn wants(&self, what: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| what.contains(part))
+        // A name may have commas of its own.
+        let is_name = |text: &str| names().iter().any(|name| name.contains(text));
+        let wanted = |text: &String| match is_name(text) {
+            true => what.contains(text.as_str()),
+            false => text.split(',').any(|part| what.contains(part)),
+        };
+        self.only.is_empty() || self.only.iter().any(wanted)
     }
 
     fn cells(&self, work: Work) -> impl Iterator<Item = Cell> {
@@ -184,7 +205,10 @@ fn guide() -> String {
          \"open loop\": requests come on a schedule, and each is timed from the moment it was due, to its answer or to its job's result.\n\
          \"cancel to next job\": from the cancel of a job on the only worker until a client has the result of the job behind it.\n\
          \"deadline to next\": from a job's deadline until the next one starts, by what their records say.\n\
-         \"ratio\" is speed against the floor, as far as that was measured as well: 1.00 is as fast.\n\n\
+         \"ratio\" is speed against the floor, as far as that was measured as well: 1.00 is as fast.\n\
+         \"cpu us\": processor time of the host, its jobs and the client together, in microseconds for each operation. It holds still where the\n  \
+         machine is slowed down by others. \"parts\": the same of the parts of the work, measured alone in this run (a submit is an echo, a\n  \
+         commit, a call, and a commit of the end). Nothing can be done oftener than they leave time for, so a target beyond says so.\n\n\
          The floor of pdf-to-png is the same code without a sandbox, from the sources of this program:\n  \
          cargo build --release --manifest-path plugins/Cargo.toml --package pdf-to-png --example native\n  \
          dropforge bench --only pdf --native-pdf plugins/target/release/examples/native",

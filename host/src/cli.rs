@@ -4,6 +4,7 @@ mod bar;
 mod check;
 mod data;
 mod delivery;
+mod each;
 pub mod exit;
 mod input;
 mod interrupt;
@@ -21,7 +22,10 @@ mod submit;
 mod text;
 mod times;
 mod token;
+mod typed;
 mod wait;
+
+use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -53,7 +57,7 @@ enum Command {
     Wait(wait::Wait),
     /// Show a job
     Status(jobs::One),
-    /// Bring what a finished job made
+    /// Bring what a finished job made; with --json show the job, and only save what it made
     Result(result::ResultOf),
     /// Show the newest jobs
     List(list::List),
@@ -62,11 +66,11 @@ enum Command {
     /// Say why a job is not running yet
     Explain(jobs::One),
     /// Stop jobs, or keep them from starting
-    Cancel(jobs::Some),
+    Cancel(each::Each),
     /// Run failed or cancelled jobs again
-    Retry(jobs::Some),
+    Retry(each::Each),
     /// Forget finished jobs
-    Delete(jobs::Some),
+    Delete(each::Each),
     /// Show what a host can run
     Kinds(kinds::Kinds),
     /// Show what became of each plugin file of a host
@@ -80,7 +84,7 @@ enum Command {
     New(new::New),
     /// Run one job of a plugin file here and now, without a host
     Run(Box<run::Run>),
-    /// Say whether a plugin file can be used, what it is, and if not, what to do
+    /// Say whether plugin files can be used, what each is, and if not, what to do
     Check(check::Check),
     /// Check a data folder that no host is using: every record, reference and blob
     Verify(data::Verify),
@@ -100,17 +104,25 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the command line, and whether errors are wanted as JSON. Ends the process with help where that is due.
-    pub fn read() -> (Self, bool) {
-        let matches = Self::command().get_matches();
+    /// Reads the command line, and whether errors are wanted as JSON. Where help was asked for, or what was typed makes no sense, that
+    /// is said, and how the process ends.
+    pub fn read() -> Result<(Self, bool), Exit> {
+        let typed: Vec<OsString> = std::env::args_os().collect();
+        let mut command = Self::command();
+        let matches = match command.try_get_matches_from_mut(&typed) {
+            Ok(matches) => matches,
+            Err(error) => return Err(exit::tell_usage(&error, &typed, &mut command)),
+        };
         let mut innermost = &matches;
         while let Some((_, matches)) = innermost.subcommand() {
             innermost = matches;
         }
         // Commands that have no such flag are for people.
         let json = innermost.try_get_one("json").ok().flatten().copied();
-        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        (cli, json.unwrap_or(false))
+        match Self::from_arg_matches(&matches) {
+            Ok(cli) => Ok((cli, json.unwrap_or(false))),
+            Err(error) => Err(exit::tell_usage(&error, &typed, &mut command)),
+        }
     }
 
     /// Carries out the command.
@@ -118,7 +130,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run().await?,
             Command::Token(token) => token.run()?,
-            Command::Demo(demo) => demo.run().await?,
+            Command::Demo(demo) => return Ok(Exit::unless_interrupted(demo.run().await?)),
             Command::Submit(submit) => return submit.run().await,
             Command::Wait(wait) => return wait.run().await,
             Command::Status(one) => return jobs::status(one).await,
@@ -126,21 +138,21 @@ impl Cli {
             Command::List(list) => return list.run().await,
             Command::Logs(logs) => return logs.run().await,
             Command::Explain(one) => return jobs::explain(one).await,
-            Command::Cancel(some) => return jobs::cancel(some).await,
-            Command::Retry(some) => return jobs::retry(some).await,
-            Command::Delete(some) => return jobs::delete(some).await,
+            Command::Cancel(jobs) => return each::cancel(jobs).await,
+            Command::Retry(jobs) => return each::retry(jobs).await,
+            Command::Delete(jobs) => return each::delete(jobs).await,
             Command::Kinds(kinds) => return kinds.run().await,
             Command::Plugins(plugins) => return plugins.run().await,
             Command::Pause(kind) => return kind.post("pause").await,
             Command::Resume(kind) => return kind.post("resume").await,
             Command::New(new) => new.run()?,
             Command::Run(run) => return run.run().await,
-            Command::Check(check) => check.run().await?,
+            Command::Check(check) => return check.run().await,
             Command::Verify(verify) => verify.run()?,
             Command::Export(export) => export.run()?,
             Command::Import(import) => import.run()?,
             Command::Compact(compact) => compact.run()?,
-            Command::Bench(bench) => bench.run().await?,
+            Command::Bench(bench) => return Ok(Exit::unless_interrupted(bench.run().await?)),
             Command::Completions { shell } => complete(shell)?,
         }
         Ok(Exit::Success)

@@ -3,13 +3,14 @@
 //! It knows nothing of the host but what `GET /openapi.json` would tell anybody. Answers stay the text they were, so that
 //! `--json` can pass them on unchanged; what people are shown is read from them with [`JobView`] and its like.
 
+mod address;
 mod events;
 mod files;
 mod patience;
+mod secure;
 pub mod view;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,14 +19,13 @@ use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 pub use self::events::{Event, EventStream, Seen};
-pub use self::files::{NewFile, path_in};
+pub use self::files::{NewFile, check_file, check_folder, path_in};
 pub use self::patience::{PATIENCE, Patience};
+pub use self::secure::Trouble;
 pub use self::view::{JobView, ProgressView};
 
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Why nobody can be talked to over `https` who speaks `http`.
-const NO_TLS: &str = "what is there speaks http, not https";
 /// Refusals are small; of anything larger only the beginning is looked at.
 const REFUSAL_BYTES_MAX: usize = 1 << 20;
 
@@ -34,8 +34,8 @@ const REFUSAL_BYTES_MAX: usize = 1 << 20;
 pub enum ClientError {
     /// What was given cannot be the address of a host, for this reason.
     Address(String, String),
-    /// Nobody answers at this address, or the connection broke; the innermost cause, in the words of the system.
-    Unreachable(String, String),
+    /// Nobody answers at this address, nobody who can be trusted, or the connection broke.
+    Unreachable(String, Trouble),
     /// The host refused, and said why.
     Refused(Box<Refusal>),
     /// What answers at this address is no Dropforge host, or one with another contract.
@@ -47,10 +47,9 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(url, reason) => {
-                write!(f, "{url:?} is no address of a host ({reason}); one looks like http://127.0.0.1:8080")
-            }
-            Self::Unreachable(url, reason) => write!(f, "no host answers at {url}: {reason}"),
+            Self::Address(url, reason) => write!(f, "{url:?} is no address of a host: {reason}"),
+            Self::Unreachable(url, trouble @ Trouble::Other(_)) => write!(f, "no host answers at {url}: {trouble}"),
+            Self::Unreachable(url, trouble) => write!(f, "the host at {url} cannot be talked to: {trouble}"),
             Self::Refused(refusal) => write!(f, "{}: {}", refusal.title, refusal.detail),
             Self::NotUnderstood(url, reason) => write!(f, "the answer of {url} cannot be understood: {reason}"),
             Self::File(what, error) => write!(f, "cannot {what}: {error}"),
@@ -68,11 +67,6 @@ impl ClientError {
             Self::Refused(refusal) => refusal.status == 503 && refusal.code == "stopping",
             _ => false,
         }
-    }
-
-    /// Whether what answers does so without the encryption that the address asks for.
-    pub fn speaks_no_tls(&self) -> bool {
-        matches!(self, Self::Unreachable(_, reason) if reason == NO_TLS)
     }
 }
 
@@ -125,18 +119,15 @@ pub struct Client {
 impl Client {
     /// A client of the host at this address. Nothing is sent yet.
     pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
-        let wrong = |reason: String| ClientError::Address(url.to_owned(), reason);
-        let parsed = Url::parse(&with_scheme(url).map_err(|reason| wrong(reason.to_owned()))?)
-            .map_err(|error| wrong(error.to_string()))?;
-        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-            return Err(wrong("neither http nor https".to_owned()));
-        }
+        let url = address::parse(url)?;
         // The first one counts, and all of this program are the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A host is named by the user; a proxy from the environment would be asked for 127.0.0.1 too.
-        let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_MAX);
-        let http = builder.build().map_err(|error| wrong(root_cause(&error)))?;
-        Ok(Self { http, url: parsed, token, patience: PATIENCE })
+        let builder = || reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_MAX);
+        let http = secure::build(builder, url.scheme())?;
+        let http =
+            http.map_err(|error| ClientError::Unreachable(url.to_string(), Trouble::of_builder(root_cause(&error))))?;
+        Ok(Self { http, url, token, patience: PATIENCE })
     }
 
     /// The same client, which waits for so long for a host that is away.
@@ -175,7 +166,10 @@ impl Client {
 
     /// Sends a request; anything but success is an error.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.not_sent(&error).await),
+        };
         if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
     }
 
@@ -233,11 +227,27 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        let cause = root_cause(error);
-        // How the TLS library says that it was answered in clear text.
-        let is_clear_text = self.url.scheme() == "https" && cause.contains("InvalidContentType");
-        let cause = if is_clear_text { NO_TLS.to_owned() } else { cause };
-        ClientError::Unreachable(self.url().to_owned(), cause)
+        ClientError::Unreachable(self.url().to_owned(), Trouble::of(self.url.scheme(), root_cause(error)))
+    }
+
+    /// Why a request got no answer. One in clear text may have met with somebody who speaks TLS.
+    async fn not_sent(&self, error: &reqwest::Error) -> ClientError {
+        if self.url.scheme() == "http" && secure::may_be_tls(&root_cause(error)) && self.speaks_tls().await {
+            return ClientError::Unreachable(self.url().to_owned(), Trouble::OnlyTls);
+        }
+        self.unreachable(error)
+    }
+
+    async fn speaks_tls(&self) -> bool {
+        let mut url = self.url.clone();
+        // Any certificate will do, and any answer: only whether there is a handshake counts.
+        if url.set_scheme("https").is_err() {
+            return false;
+        }
+        match self.http.head(url).timeout(secure::HANDSHAKE_MAX).send().await {
+            Ok(_) => true,
+            Err(error) => !matches!(Trouble::of("https", root_cause(&error)), Trouble::Other(_) | Trouble::NoTls),
+        }
     }
 
     /// Reads a refusal. Whatever else answers there, such as a proxy, is quoted.
@@ -265,19 +275,6 @@ impl Client {
             }
         }
     }
-}
-
-/// An address as people type it. To this machine itself one speaks `http`; anywhere else it matters too much to be guessed.
-fn with_scheme(url: &str) -> Result<String, &'static str> {
-    if url.contains("://") {
-        return Ok(url.to_owned());
-    }
-    let guessed = format!("http://{url}");
-    let is_here = Url::parse(&guessed).ok().and_then(|url| {
-        let host = url.host_str()?.trim_matches(['[', ']']);
-        Some(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
-    });
-    if is_here == Some(true) { Ok(guessed) } else { Err("it must begin with http:// or https://") }
 }
 
 /// The innermost cause: the outer ones repeat the address or say "error sending request".

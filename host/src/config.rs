@@ -3,15 +3,20 @@
 //! A flag goes before a `DROPFORGE_…` variable, that before the file, that before the default. A name that means
 //! nothing is an error in all of them: a misspelt limit must not silently be none.
 
-use std::fmt;
+mod bounds;
+mod defaults;
+mod mistakes;
+mod places;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Env, Serialized};
 use serde::{Deserialize, Serialize};
 
+pub use self::mistakes::ConfigError;
+pub use self::places::Named;
 use crate::outbound::HostName;
 use crate::rate::RateLimit;
 use crate::secrets::SecretSource;
@@ -23,12 +28,6 @@ const PREFIX: &str = "DROPFORGE_";
 const NOT_SETTINGS: &[&str] = &["config", "url", "token", "patience", "test_crash_word", "test_clock"];
 
 const MIB: u64 = 1 << 20;
-/// Receivers of webhooks.
-const RECEIVERS_MAX: usize = 1_000;
-/// Names of the host.
-const HOSTS_MAX: usize = 100;
-/// Secrets that webhooks are signed with: each makes a signature of every message.
-const SECRETS_MAX: usize = 4;
 
 /// Everything that can be set, with its default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,67 +134,15 @@ pub struct Config {
     /// Webhooks of each token, or of all clients without one together, to one receiver that are not delivered yet, those of unfinished jobs
     /// included. `100000`
     pub webhooks_max: usize,
-    /// What to log: error, warn, info, debug or trace, or directives such as `info,dropforge::worker=debug`. `info`
+    /// What to log of this host: error, warn, info, debug or trace; or directives such as `info,sled=debug`, where a level is for everything in
+    /// the program. `info`
     pub log: String,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let seconds = |seconds| Span(Duration::from_secs(seconds));
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            insecure: false,
-            tls_cert: None,
-            tls_key: None,
-            data: "dropforge-data".into(),
-            plugins: "plugins".into(),
-            workers: 0,
-            parked_jobs_max: 1_000,
-            queue_max: 100_000,
-            json_bytes_max: 8 * MIB,
-            body_bytes_max: 256 * MIB,
-            rate_limit: RateLimit::default(),
-            cors_origins: Vec::new(),
-            hosts: Vec::new(),
-            connections_max: 20_000,
-            streams_max: 200,
-            header_bytes_max: 32 << 10,
-            header_timeout: seconds(10),
-            idle_timeout: seconds(60),
-            wait_max: seconds(300),
-            listeners_max: 20_000,
-            grace: seconds(10),
-            keep_alive: seconds(15),
-            timeout: seconds(60),
-            timeout_max: seconds(3_600),
-            fuel_per_ms: 25_000_000,
-            memory_bytes: 256 * MIB,
-            memory_bytes_max: 1024 * MIB,
-            output_bytes: 256 * MIB,
-            output_bytes_max: 4096 * MIB,
-            plugin_file_bytes_max: 256 * MIB,
-            plugin_checks_max: 2,
-            retry_pause: seconds(1),
-            retry_pause_max: seconds(600),
-            crashes_max: 3,
-            keep: seconds(7 * 24 * 3_600),
-            keep_jobs_max: 100_000,
-            keep_bytes_max: 10 * 1024 * MIB,
-            keep_keys: seconds(24 * 3_600),
-            keep_uploads: seconds(24 * 3_600),
-            uploads_max: 10_000,
-            upload_bytes_max: 10 * 1024 * MIB,
-            disk_reserve_bytes: 256 * MIB,
-            webhooks: Vec::new(),
-            webhook_secrets: Vec::new(),
-            webhook_timeout: seconds(15),
-            webhook_pause: seconds(5),
-            webhook_pause_max: seconds(3_600),
-            webhook_keep_trying: seconds(24 * 3_600),
-            webhooks_max: 100_000,
-            log: "info".to_owned(),
-        }
-    }
+    /// What is valid and may not be meant: a sentence each, with the name of the setting.
+    #[serde(skip)]
+    pub doubts: Vec<String>,
+    /// How the folders were named.
+    #[serde(skip)]
+    pub named: Named,
 }
 
 /// What was given on the command line; the rest comes from elsewhere.
@@ -227,35 +174,29 @@ pub struct Flags {
     pub grace: Option<String>,
 }
 
-/// What is wrong with the settings, and where it was said.
-#[derive(Debug)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl Config {
     /// Puts everything together. `file` must exist if it is named.
     pub fn load(flags: &Flags, file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(file) = file {
             if !file.is_file() {
-                return Err(ConfigError(format!("the config file {} is not there", file.display())));
+                return Err(ConfigError::Missing(file.to_owned()));
             }
-            figment = figment.merge(Toml::file_exact(file));
+            figment = figment.merge(Serialized::defaults(mistakes::read(file)?));
         }
         let figment = figment.merge(Env::prefixed(PREFIX).ignore(NOT_SETTINGS)).merge(Serialized::defaults(flags));
         let config: Self = figment.extract().map_err(|errors| {
             // All of them: whoever has to mend the file wants to do it once.
-            ConfigError(errors.into_iter().map(mistake).collect::<Vec<_>>().join("; "))
+            ConfigError::Wrong(
+                errors.into_iter().map(|error| mistakes::told(&error, file)).collect::<Vec<_>>().join("; "),
+            )
         })?;
-        config.check()?;
-        Ok(config)
+        let broken: Vec<String> =
+            bounds::broken(&config).map(|rule| mistakes::told_of_rule(&rule, &figment, file)).collect();
+        if !broken.is_empty() {
+            return Err(ConfigError::Wrong(broken.join("; ")));
+        }
+        Ok(Self { doubts: crate::plugins::doubts(&figment), named: Named::of(&figment, file), ..config })
     }
 
     /// How many threads run jobs.
@@ -265,76 +206,19 @@ impl Config {
             count => count,
         }
     }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let rules = [
-            (self.workers <= 1024, "workers: at most 1024"),
-            // The sandbox reserves address space for each, and a process has 128 TiB of it.
-            (self.parked_jobs_max <= 2_500, "parked_jobs_max: at most 2500"),
-            (self.queue_max > 0, "queue_max: at least 1"),
-            (self.timeout.0 <= self.timeout_max.0, "timeout: not longer than timeout_max"),
-            (!self.timeout.0.is_zero(), "timeout: at least 1ms"),
-            (self.timeout_max.0 <= Duration::from_secs(30 * 24 * 3600), "timeout_max: at most 720h"),
-            (self.fuel_per_ms > 0, "fuel_per_ms: at least 1"),
-            (self.memory_bytes <= self.memory_bytes_max, "memory_bytes: not more than memory_bytes_max"),
-            (self.memory_bytes_max <= 4096 * MIB, "memory_bytes_max: at most 4 GiB, 4294967296"),
-            (self.output_bytes <= self.output_bytes_max, "output_bytes: not more than output_bytes_max"),
-            (self.json_bytes_max <= 1024 * MIB, "json_bytes_max: at most 1 GiB, 1073741824"),
-            (!self.keep_alive.0.is_zero(), "keep_alive: at least 1ms"),
-            (
-                self.tls_cert.is_some() == self.tls_key.is_some(),
-                "tls_cert, tls_key: give both, the certificate and its key, or neither",
-            ),
-            (self.hosts.len() <= HOSTS_MAX, "hosts: at most 100"),
-            (self.connections_max > 0, "connections_max: at least 1"),
-            (self.streams_max > 0, "streams_max: at least 1"),
-            ((8 << 10..=1 << 20).contains(&self.header_bytes_max), "header_bytes_max: 8192 to 1048576"),
-            (!self.header_timeout.0.is_zero(), "header_timeout: at least 1ms"),
-            (!self.idle_timeout.0.is_zero(), "idle_timeout: at least 1ms"),
-            (!self.retry_pause.0.is_zero(), "retry_pause: at least 1ms"),
-            ((1..=64).contains(&self.plugin_checks_max), "plugin_checks_max: 1 to 64"),
-            (self.crashes_max > 0, "crashes_max: at least 1"),
-            (self.webhooks.len() <= RECEIVERS_MAX, "webhooks: at most 1000"),
-            (self.webhooks.iter().all(|receiver| receiver.port != Some(0)), "webhooks: port: 1 to 65535"),
-            (
-                self.webhooks.is_empty() || !self.webhook_secrets.is_empty(),
-                "webhook_secrets: webhooks are allowed, and nothing is said about the secrets to sign them with; name at least one, \
-                 such as [{ file = \"webhook.secret\" }] with whsec_ and 24 to 64 bytes in base 64 in it",
-            ),
-            (self.webhook_secrets.len() <= SECRETS_MAX, "webhook_secrets: at most 4"),
-            (!self.webhook_timeout.0.is_zero(), "webhook_timeout: at least 1ms"),
-            (!self.webhook_pause.0.is_zero(), "webhook_pause: at least 1ms"),
-        ];
-        match rules.iter().find(|(kept, _)| !kept) {
-            Some((_, rule)) => Err(ConfigError((*rule).to_owned())),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What is wrong with one value. Whoever writes a secret where its place belongs must not find it in a log.
-fn mistake(error: figment::Error) -> String {
-    if error.path.first().is_some_and(|key| key == "webhook_secrets") {
-        return "webhook_secrets: expected places such as [{ file = \"webhook.secret\" }] or [{ variable = \"WEBHOOK_SECRET\" }], \
-                never a secret itself"
-            .to_owned();
-    }
-    if error.path.last().is_some_and(|key| key == "listen") {
-        return "listen: expected the address of an interface and a port, such as 127.0.0.1:8080 or [::1]:8080"
-            .to_owned();
-    }
-    error.to_string()
 }
 
 #[cfg(test)]
 // A closure of figment's test jail returns its large error type.
 #[expect(clippy::result_large_err, reason = "the jail's closure type is figment's choice")]
 mod tests {
+    use std::time::Duration;
+
     use figment::Jail;
 
     use super::*;
 
-    fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    pub(super) fn load(flags: &Flags) -> Result<Config, ConfigError> {
         Config::load(flags, Path::new("dropforge.toml").is_file().then_some(Path::new("dropforge.toml")))
     }
 
@@ -353,15 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_place_of_its_place_is_not_repeated() {
-        for value in ["whsec_Zm9v", "[\"whsec_Zm9v\"]", "[{whsec_Zm9v=1}]", "{file=\"whsec_Zm9v\"}"] {
-            Jail::expect_with(|jail| {
-                jail.set_env("DROPFORGE_WEBHOOK_SECRETS", value);
-                let error = load(&Flags::default()).expect_err("refused").to_string();
-                assert!(error.contains("webhook_secrets") && !error.contains("Zm9v"), "{error}");
-                Ok(())
-            });
-        }
+    fn short_times_without_a_unit_are_doubted_wherever_they_stand() {
+        Jail::expect_with(|jail| {
+            jail.create_file(
+                "dropforge.toml",
+                "timeout = 30\nkeep = 168\nretry_pause = \"50ms\"\nwait_max = 100\nkeep_keys = 0",
+            )?;
+            jail.set_env("DROPFORGE_KEEP_ALIVE", "15");
+            let config = load(&Flags { grace: Some("10".to_owned()), ..Flags::default() }).expect("valid");
+            let keys: Vec<_> = config.doubts.iter().filter_map(|doubt| Some(doubt.split_once(':')?.0)).collect();
+            assert_eq!(keys, ["grace", "keep_alive", "timeout", "keep"], "{:?}", config.doubts);
+            Ok(())
+        });
+        Jail::expect_with(|_| {
+            assert_eq!(load(&Flags::default()).expect("valid").doubts, [""; 0]);
+            Ok(())
+        });
     }
 
     #[test]
@@ -381,7 +272,7 @@ mod tests {
                     jail.set_env(name, value);
                 }
                 let error = load(&Flags::default()).expect_err(hint).to_string();
-                assert!(error.contains(hint), "{error}");
+                assert!(error.to_lowercase().contains(hint), "{error}");
                 Ok(())
             });
         }

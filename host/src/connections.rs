@@ -1,7 +1,7 @@
 //! Takes connections in: with TLS or without, HTTP/1.1 or HTTP/2, as many as there may be, and none for longer than it is used.
 //!
 //! A client that sends slowly, takes slowly or says nothing loses its connection and costs nobody else theirs. What is asked is
-//! for the router that it is handed to.
+//! for [`Front`].
 
 mod slow;
 mod tls;
@@ -14,15 +14,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use self::slow::{SlowBody, SlowStream};
 pub use self::tls::{Certificate, TlsError};
 use self::watched::{Activity, WatchedBody};
-use crate::api::InUse;
+use crate::api::{Front, InUse};
 
 /// Pause after a connection could not be taken in, most often for want of files; others may have ended by then.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -79,7 +77,8 @@ impl Door {
 
     /// Serves until told to stop, and then until the requests under way are answered and the WebSockets closed. Dropped earlier, it
     /// closes every connection but those that have become something else than HTTP.
-    pub async fn serve(self, router: Router, mut stopping: watch::Receiver<bool>) {
+    pub async fn serve(self, front: Front, mut stopping: watch::Receiver<bool>) {
+        let front = Arc::new(front);
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut connections = JoinSet::new();
@@ -103,7 +102,7 @@ impl Door {
                         peer,
                         place,
                         limits: self.limits,
-                        router: router.clone(),
+                        front: Arc::clone(&front),
                         stopping: stopping.clone(),
                     };
                     connections.spawn(connection.open(stream, self.tls.clone()));
@@ -145,7 +144,7 @@ struct Connection {
     peer: SocketAddr,
     place: OwnedSemaphorePermit,
     limits: Limits,
-    router: Router,
+    front: Arc<Front>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -168,16 +167,15 @@ impl Connection {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { peer, place, limits, router, mut stopping } = self;
+        let Self { peer, place, limits, front, mut stopping } = self;
         let activity = Arc::new(Activity::default());
-        let router = TowerToHyperService::new(router);
         let service = service_fn(|request: Request<Incoming>| {
             let in_use = InUse(Arc::new(activity.begin()));
             let mut request = request.map(|body| Body::new(SlowBody::new(body, limits.idle_timeout)));
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(in_use.clone());
-            let answer = router.call(request);
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| WatchedBody::new(body, in_use))) }
+            let front = Arc::clone(&front);
+            async move { Ok::<_, Infallible>(front.answer(request).await.map(|body| WatchedBody::new(body, in_use))) }
         });
         let builder = builder(&limits);
         // The place goes with the stream, which outlives this function if it becomes a WebSocket.

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::client::{Client, JobView, Seen};
 use crate::config::Config;
+use crate::interrupts::Interrupts;
 use crate::server::Server;
 
 /// The shipped plugins are part of the program, so that the demo runs from any folder.
@@ -51,15 +52,32 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Runs from start to end, and cleans up after itself.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// Runs from start to end, unless Ctrl-C comes before, and cleans up after itself. Answers whether it came to its end.
+    pub async fn run(self) -> anyhow::Result<bool> {
         crate::logging::start("warn")?;
+        // Ready to be interrupted before there is anything to leave behind.
+        let mut interrupts = Interrupts::listen()?;
         let folder = tempfile::Builder::new().prefix("dropforge-demo-").tempdir()?;
         let config = self.configure(folder.path())?;
         let server = Server::start(&config).await?;
-        let shown = self.show(&config, &server).await;
+        let shown = tokio::select! {
+            shown = self.show(&config, &server) => shown.map(|()| true),
+            () = interrupts.next() => Ok(false),
+        };
+        let shown = match shown {
+            Ok(true) if self.keep => self.stay(&server, &mut interrupts).await.map(|()| true),
+            shown => shown,
+        };
         // Also after a failure: the host stops in order and the folder goes.
         server.stop().await?;
+        if matches!(shown, Ok(false)) {
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(
+                std::io::stderr(),
+                "interrupted; the host and its jobs are gone, pages that were saved stay in {}",
+                self.out.display()
+            );
+        }
         shown
     }
 
@@ -98,11 +116,7 @@ impl Demo {
         try_join_all(renders).await?;
         let eight = started.elapsed();
 
-        self.print_table(one, eight, workers, pages.len())?;
-        if self.keep {
-            self.stay(server).await?;
-        }
-        Ok(())
+        self.print_table(one, eight, workers, pages.len())
     }
 
     /// For people.
@@ -152,7 +166,7 @@ impl Demo {
         say(format_args!("{pages} page images in {}; open {} to see them all", self.out.display(), sheet.display()))
     }
 
-    async fn stay(&self, server: &Server) -> anyhow::Result<()> {
+    async fn stay(&self, server: &Server, interrupts: &mut Interrupts) -> anyhow::Result<()> {
         let url = format!("http://{}", server.address());
         let pdf = self.out.join("demo.pdf");
         std::fs::write(&pdf, DOCUMENT)?;
@@ -166,7 +180,7 @@ impl Demo {
             pdf = pdf.display(),
         ))?;
         tokio::select! {
-            stopped = tokio::signal::ctrl_c() => Ok(stopped?),
+            () = interrupts.next() => Ok(()),
             reason = server.failed() => anyhow::bail!("the host ended because its store failed: {reason}"),
         }
     }

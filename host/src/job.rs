@@ -4,12 +4,13 @@
 //! [`crate::time`]; nothing here does I/O or reads a clock.
 
 mod failure;
+mod kind;
 mod sight;
+mod state;
 mod usage;
 mod webhook;
 
-use std::fmt;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,112 +18,21 @@ use utoipa::ToSchema;
 pub use uuid::Uuid as JobId;
 
 pub use self::failure::{Code, Failure, Fault, printable, shorten};
+pub use self::kind::Kind;
 pub use self::sight::{Owner, Sight};
-pub use self::usage::{Bound, Usage};
+pub use self::state::State;
+pub use self::usage::{Bound, Run, Usage};
 pub use self::webhook::{Persistence, Standing, Tried, WEBHOOK_URL_BYTES_MAX, Webhook};
 use crate::time::Time;
+
+/// Something for each of many jobs. Every step of a job looks into several of these, and nobody outside can choose an id: a quicker hash
+/// than the one of the standard library, which is made for keys that an attacker chooses, is safe enough, being seeded at random.
+pub type JobMap<V> = HashMap<JobId, V, foldhash::fast::RandomState>;
 
 /// A plugin cannot put its next attempt off for longer.
 const ADVICE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Usage reports kept per job; older ones go first.
 pub const USAGE_KEPT: usize = 10;
-
-/// What a job is for: the stem of the plugin's file name, `[a-z0-9][a-z0-9-]{0,62}`. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schema(as = KindName, value_type = String, description = "What a job is for: `[a-z0-9][a-z0-9-]{0,62}`.")]
-pub struct Kind(Arc<str>);
-
-impl Kind {
-    /// Accepts a well-formed name.
-    pub fn new(name: &str) -> Option<Self> {
-        let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let well_formed = (1..=63).contains(&name.len())
-            && name.as_bytes().first().is_some_and(letter_or_digit)
-            && name.bytes().all(|byte| letter_or_digit(&byte) || byte == b'-');
-        well_formed.then(|| Self(name.into()))
-    }
-
-    /// The name itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for Kind {
-    type Error = &'static str;
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        Self::new(&name).ok_or("a kind is 1 to 63 of a-z, 0-9 and -, and does not begin with -")
-    }
-}
-
-impl From<Kind> for String {
-    fn from(kind: Kind) -> Self {
-        kind.0.as_ref().to_owned()
-    }
-}
-
-/// Where a job stands. The last three are terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Waits for a moment: its `run_at`, or the pause before another attempt.
-    Scheduled,
-    /// Waits for other jobs.
-    Blocked,
-    /// Ready to run.
-    Queued,
-    /// A worker has it. Never written to disk: after a crash such a job is simply queued.
-    Running,
-    /// Done, with a result.
-    Succeeded,
-    /// Over, with a [`Failure`].
-    Failed,
-    /// Stopped on request.
-    Cancelled,
-}
-
-impl State {
-    /// Every state, in the order of a job's life.
-    pub const ALL: [State; 7] = [
-        State::Scheduled,
-        State::Blocked,
-        State::Queued,
-        State::Running,
-        State::Succeeded,
-        State::Failed,
-        State::Cancelled,
-    ];
-
-    /// Whether the job's outcome is final.
-    pub fn is_terminal(self) -> bool {
-        matches!(self, State::Succeeded | State::Failed | State::Cancelled)
-    }
-
-    /// The name in JSON and queries.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Scheduled => "scheduled",
-            State::Blocked => "blocked",
-            State::Queued => "queued",
-            State::Running => "running",
-            State::Succeeded => "succeeded",
-            State::Failed => "failed",
-            State::Cancelled => "cancelled",
-        }
-    }
-
-    /// The state of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-}
 
 /// How far a running job says it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -23,7 +23,7 @@
 //! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
 //! | [`scaffold`] | write a plugin project to begin with | fetch or build anything |
-//! | [`trial`] | run one job of a plugin file here and now, without a host | go another way than a host would |
+//! | [`trial`] | check a plugin file, or run one job of it, here and now, without a host | go another way than a host would |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
 //! | [`connections`] | take connections in, with TLS or without, and let go of those that are too slow | know routes |
 //! | [`config`] | turn flags, environment and file into one checked value | is read by anything but `cli`, `demo`, `trial` and `server` |
@@ -42,10 +42,11 @@
 //! | [`outbound`] | look up, judge and connect to what operators allow, for guests and webhooks alike | know what is said there |
 //! | [`secrets`] | read secrets from where a setting says they are | show one |
 //! | [`priority`] | put a thread behind those that serve | raise one |
+//! | [`interrupts`] | hear what asks the process to end | decide what becomes of its work |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
 //! | [`time`], [`rate`] | moments, durations and rates as they travel | measure deadlines |
 //!
-//! One place per outside world: axum in `api` (its router is handed to `connections`), wasmtime in `sandbox`, sled in `store`. The truth about a job is on disk; what is in
+//! One place per outside world: axum in `api` (its `Front` is handed to `connections`), wasmtime in `sandbox`, sled in `store`. The truth about a job is on disk; what is in
 //! memory may vanish at any moment and nothing is lost.
 #![deny(unsafe_code)]
 
@@ -57,6 +58,7 @@ pub mod config;
 pub mod connections;
 pub mod demo;
 pub mod events;
+pub mod interrupts;
 pub mod job;
 pub mod logging;
 pub mod metrics;

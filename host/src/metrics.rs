@@ -4,10 +4,12 @@
 //! handed anything. Labels come from small closed sets: kinds of jobs (at most 1,000), states, routes, methods, statuses.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,12 +23,32 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 /// Kinds told apart; further ones are counted together.
 const KINDS_MAX: usize = 1_000;
 /// What kinds beyond that are counted as, and methods nobody has heard of.
-const OTHER: &str = "_other";
+const OTHER: Label = Label::Name("_other");
+/// The methods that are told apart.
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "CONNECT"];
 
-type Labels<const N: usize> = [(&'static str, String); N];
+type Labels<const N: usize> = [(&'static str, Label); N];
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
 static FIGURES: LazyLock<Figures> = LazyLock::new(Figures::new);
+
+/// The value of a label, looked up for everything that is counted and so never a text made for that.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Label {
+    Name(&'static str),
+    Kind(Kind),
+    Number(u16),
+}
+
+impl EncodeLabelValue for Label {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Name(name) => name.encode(encoder),
+            Self::Kind(kind) => kind.as_str().encode(encoder),
+            Self::Number(number) => number.encode(encoder),
+        }
+    }
+}
 
 struct Figures {
     registry: Registry,
@@ -94,12 +116,12 @@ impl Figures {
         figures
     }
 
-    fn kind(&self, kind: &Kind) -> String {
+    fn kind(&self, kind: &Kind) -> Label {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         if kinds.contains(kind) || kinds.len() < KINDS_MAX && kinds.insert(kind.clone()) {
-            return kind.to_string();
+            return Label::Kind(kind.clone());
         }
-        OTHER.to_owned()
+        OTHER
     }
 }
 
@@ -111,7 +133,7 @@ fn seconds() -> Histogram {
 /// An attempt has ended: how, and what it used.
 pub fn note_attempt(kind: &Kind, ended: &'static str, usage: &Usage) {
     let kind = [("kind", FIGURES.kind(kind))];
-    FIGURES.attempts.get_or_create(&[kind[0].clone(), ("ended", ended.to_owned())]).inc();
+    FIGURES.attempts.get_or_create(&[kind[0].clone(), ("ended", Label::Name(ended))]).inc();
     FIGURES.fuel.get_or_create(&kind).inc_by(usage.fuel);
     FIGURES.run.get_or_create(&kind).observe(usage.wall_ms as f64 / 1e3);
     FIGURES.memory.get_or_create(&kind).observe(usage.memory_bytes_peak as f64);
@@ -134,17 +156,16 @@ pub fn note_load(took: Duration) {
 }
 
 /// A request was answered. `route` is one of the router's own; there is none for a path that nobody serves.
-pub fn note_request(route: Option<&str>, method: &str, status: u16, took: Duration) {
-    let known = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "CONNECT"].contains(&method);
-    let method = if known { method } else { OTHER };
+pub fn note_request(route: Option<&'static str>, method: &str, status: u16, took: Duration) {
+    let method = METHODS.into_iter().find(|known| *known == method).map_or(OTHER, Label::Name);
     let labels =
-        [("route", route.unwrap_or("none").to_owned()), ("method", method.to_owned()), ("status", status.to_string())];
+        [("route", Label::Name(route.unwrap_or("none"))), ("method", method), ("status", Label::Number(status))];
     FIGURES.requests.get_or_create(&labels).observe(took.as_secs_f64());
 }
 
 /// A webhook was tried: it was delivered, has failed and is tried again, or is given up.
 pub fn note_webhook(outcome: &'static str, took: Duration) {
-    FIGURES.webhooks.get_or_create(&[("outcome", outcome.to_owned())]).observe(took.as_secs_f64());
+    FIGURES.webhooks.get_or_create(&[("outcome", Label::Name(outcome))]).observe(took.as_secs_f64());
 }
 
 /// How things stand at the moment of a scrape.
@@ -171,14 +192,14 @@ pub fn render(standing: Standing) -> String {
     );
     for (kind, state, count) in standing.jobs {
         // Those beyond the bound add up.
-        let labels = [("kind", FIGURES.kind(&kind)), ("state", state.to_owned())];
+        let labels = [("kind", FIGURES.kind(&kind)), ("state", Label::Name(state))];
         jobs.get_or_create(&labels).inc_by(i64::try_from(count).unwrap_or(i64::MAX));
     }
     for (kind, age_ms) in standing.ages_ms {
         ages.get_or_create(&[("kind", FIGURES.kind(&kind))]).set(age_ms as f64 / 1e3);
     }
     for (state, count) in standing.webhooks {
-        webhooks.get_or_create(&[("state", state.to_owned())]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        webhooks.get_or_create(&[("state", Label::Name(state))]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     listeners.set(i64::try_from(standing.listeners).unwrap_or(i64::MAX));
     registry.register("dropforge_jobs", "Jobs by kind and state", jobs);
@@ -206,8 +227,8 @@ mod tests {
         let kind = |number: usize| Kind::new(&format!("k{number}")).expect("well-formed");
         let figures = Figures::new();
         for number in 0..KINDS_MAX {
-            assert_eq!(figures.kind(&kind(number)), format!("k{number}"));
+            assert_eq!(figures.kind(&kind(number)), Label::Kind(kind(number)));
         }
-        assert_eq!((figures.kind(&kind(KINDS_MAX)), figures.kind(&kind(7))), (OTHER.to_owned(), "k7".to_owned()));
+        assert_eq!((figures.kind(&kind(KINDS_MAX)), figures.kind(&kind(7))), (OTHER, Label::Kind(kind(7))));
     }
 }

@@ -23,11 +23,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
-pub use self::check::{Bench, Verdict, check, check_at};
+pub use self::check::{Bench, Verdict, check_at, kind_at};
 pub use self::pace::Unusable;
 pub use self::schema::{Schema, Violation, pointer_segment};
-pub(crate) use self::settings::nearest;
 pub use self::settings::{ATTEMPTS_MAX, KindSettings};
+pub(crate) use self::settings::{doubts, mistake_in_text, mistake_in_value, nearest};
 use self::table::Table;
 pub use self::table::{FileReport, FileState, Step};
 use crate::job::Kind;
@@ -207,7 +207,7 @@ impl Plugins {
 
     /// Every file of the folder.
     pub fn files(&self) -> Vec<FileReport> {
-        self.read(|table| table.files.values().cloned().collect())
+        self.read(Table::listed)
     }
 
     /// Why it is not known what lies in the folder, while it is not. What serves goes on serving then.

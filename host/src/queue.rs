@@ -7,45 +7,40 @@ mod checkpoints;
 mod claiming;
 mod clock;
 mod estimate;
+mod finishing;
 mod holding;
+mod keeping;
 mod places;
 mod telling;
 mod waiters;
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use self::clock::{Clock, Jump};
+use self::clock::Clock;
 pub use self::estimate::Estimate;
 use self::estimate::RunTimes;
+use self::finishing::UNRECORDED_KIB_MAX;
+pub use self::finishing::{Assignment, Finished};
 use self::holding::Held;
+use self::places::Places;
 pub use self::places::Runnable;
-use self::places::{Place, Places};
 pub use self::telling::UnderWay;
 use self::waiters::Waiters;
 use crate::events::{Events, What};
-use crate::job::{Backoff, Ended, Job, JobId, Kind, Owner, State, Usage};
-use crate::metrics;
-use crate::running::{Running, Stop};
+use crate::job::{Backoff, Job, JobId, JobMap, Kind, Owner, State};
+use crate::running::Stop;
 use crate::store::{
-    Admission, Artifact, Attempt, Claimed, Content, Counts, EXPIRE_MAX, Filter, IdempotencyKey, NewJob, NewWebhook,
-    Options, Payload, Retention, Share, Store, StoreError, Upload,
+    Admission, Counts, Filter, IdempotencyKey, NewJob, NewWebhook, Options, Payload, Retention, Share, Store,
+    StoreError, Upload,
 };
 use crate::time::Time;
-
-/// How often time is looked at when no scheduled job says when.
-const TICK: Duration = Duration::from_secs(1);
-/// Results and artifacts in memory whose records are still on their way to the disk. A disk that stalls holds up further ends.
-const UNRECORDED_KIB_MAX: u32 = 64 * 1024;
-/// Rounds of tidying per tick; what is left waits for the next.
-const RETAIN_ROUNDS_MAX: usize = 20;
 
 /// The queue's bounds and habits.
 #[derive(Debug, Clone, Copy)]
@@ -103,71 +98,12 @@ pub struct Submission {
     pub key: Option<([u8; 32], [u8; 32])>,
 }
 
-/// A job in a worker's hands.
-#[derive(Debug)]
-pub struct Assignment {
-    /// The job and its input.
-    pub claimed: Claimed,
-    /// Shared with those who watch it.
-    pub running: Arc<Running>,
-    place: Place,
-}
-
-/// How a worker says that an attempt ended.
-#[derive(Debug)]
-pub struct Finished {
-    /// What becomes of the job.
-    pub ended: Ended,
-    /// What it used.
-    pub usage: Usage,
-    /// Its result.
-    pub output: Option<Payload>,
-    /// Its files.
-    pub artifacts: Vec<Artifact>,
-    /// Pauses before another attempt, if not the host's.
-    pub backoff: Option<Backoff>,
-    /// When it started.
-    pub started_at: Time,
-}
-
-/// What is left to do for an attempt once its end is recorded, or once that has failed.
-struct Ending {
-    // The store tells it, and is the queue's own.
-    queue: Weak<Queue>,
-    id: JobId,
-    running: Arc<Running>,
-    place: Option<Place>,
-    result: Option<Result<Job, StoreError>>,
-    _held: OwnedSemaphorePermit,
-}
-
-impl Ending {
-    fn note(mut self, result: Result<Job, StoreError>) {
-        self.result = Some(result);
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.running.end();
-        let Some(queue) = self.queue.upgrade() else { return };
-        queue.forget_running(self.id, &self.running);
-        // Only now does nobody see the job running any more.
-        drop(self.place.take());
-        match self.result.take().unwrap_or(Err(StoreError::Closed)) {
-            Ok(job) if job.state.is_terminal() => queue.waiters.wake(self.id),
-            Ok(job) => queue.announce(job.state),
-            Err(error) => tracing::warn!(job.id = %self.id, %error, "the end of an attempt was not recorded"),
-        }
-    }
-}
-
 /// The jobs of one host.
 #[derive(Debug)]
 pub struct Queue {
     store: Store,
     settings: Settings,
-    running: Mutex<HashMap<JobId, UnderWay>>,
+    running: Mutex<JobMap<UnderWay>>,
     places: Arc<Places>,
     waiters: Waiters,
     held: Held,
@@ -230,54 +166,6 @@ impl Queue {
         let job = self.store.submit(new, Admission { queue_max, key }).await?;
         self.announce(job.state);
         Ok(job)
-    }
-
-    /// Judges how the last process ended. To be called once, before the first claim.
-    pub async fn recover(&self) -> Result<(), StoreError> {
-        for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
-            let (id, crashes) = (job.id, job.crashes);
-            tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
-        }
-        Ok(())
-    }
-
-    /// Has the end of an attempt recorded. Returns once that is under way; whoever waits for the job hears of it when it is durable.
-    pub async fn finish(self: &Arc<Self>, assignment: Assignment, finished: Finished) {
-        let Assignment { claimed, running, place } = assignment;
-        let id = claimed.job.id;
-        let attempt = Attempt {
-            ended: finished.ended,
-            usage: finished.usage,
-            progress: running.progress(),
-            output: finished.output,
-            artifacts: finished.artifacts,
-            started_at: finished.started_at,
-            now: Time::now(),
-            backoff: finished.backoff.unwrap_or(self.settings.backoff),
-            jitter: jitter(&claimed.job),
-        };
-        // What it said comes before how it ended.
-        self.tell_news(&UnderWay::new(&claimed, &running));
-        metrics::note_attempt(&claimed.job.kind, attempt.ended.as_str(), &attempt.usage);
-        if attempt.ended != Ended::Interrupted {
-            self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);
-        }
-        let held = self.hold(&attempt).await;
-        let queue = Arc::downgrade(self);
-        let ending = Ending { queue, id, running, place: Some(place), result: None, _held: held };
-        let told = Box::new(move |result| ending.note(result));
-        self.store.finish_and_tell(id, claimed.token, attempt, told).await;
-    }
-
-    /// Waits while attempts whose ends are not recorded yet hold too much of what they left in memory.
-    async fn hold(&self, attempt: &Attempt) -> OwnedSemaphorePermit {
-        let artifacts = attempt.artifacts.iter().map(|artifact| &artifact.payload);
-        let inline = attempt.output.iter().chain(artifacts).filter_map(|payload| match &payload.content {
-            Content::Inline(bytes) => Some(bytes.len()),
-            Content::Blob(_) => None,
-        });
-        let kib = u32::try_from(inline.sum::<usize>().div_ceil(1024)).unwrap_or(u32::MAX).min(UNRECORDED_KIB_MAX);
-        Arc::clone(&self.unrecorded).acquire_many_owned(kib).await.expect("it is never closed")
     }
 
     /// Cancels a job. Durable when this returns; a running attempt stops within milliseconds, and does not wait for the disk.
@@ -388,92 +276,6 @@ impl Queue {
         self.running().values().for_each(|under_way| under_way.attempt.stop(Stop::Interrupted));
     }
 
-    /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
-    /// kept for too long. `of_kinds` answers which kinds are kept in a way of their own, once that is known. Never returns.
-    pub async fn keep_time(&self, of_kinds: impl Fn() -> Option<HashMap<Kind, Retention>>) {
-        loop {
-            let pause = self.store.next_due(Time::now()).map_or(TICK, |due| due.min(TICK));
-            // Woken early when a job was scheduled; it may be due before the others.
-            let _ = tokio::time::timeout(pause, self.due.notified()).await;
-            let (now, is_trusted) = self.read_clock();
-            if self.store.promote(now) {
-                self.work.notify_waiters();
-            }
-            self.tidy(now, of_kinds(), is_trusted).await;
-            // Whatever kept work from being claimed, such as a full disk, may have passed without anybody saying so.
-            self.work.notify_one();
-        }
-    }
-
-    /// What time it is, and whether that can be believed: not for a while after the clock was set.
-    pub fn read_clock(&self) -> (Time, bool) {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, steady) = (Time::now(), std::time::Instant::now());
-        if let Some(jump) = clock.tick(now, steady) {
-            tracing::warn!(
-                "{jump}; scheduled jobs follow the clock, and for ten minutes nothing is taken away or given up for its age"
-            );
-            if let Jump::Back(by) = jump {
-                self.store.set_webhooks_back(by);
-            }
-        }
-        (now, clock.is_trusted(steady))
-    }
-
-    /// Each by itself: where one of them fails, the others still make room.
-    async fn tidy(&self, now: Time, of_kinds: Option<HashMap<Kind, Retention>>, clock_is_trusted: bool) {
-        if let Err(error) = self.expire(now).await {
-            tracing::error!(%error, "could not fail jobs that were not started in time");
-        }
-        if !clock_is_trusted {
-            return;
-        }
-        if let Err(error) = self.retain(now, of_kinds).await {
-            tracing::error!(%error, "could not take away what is left of finished jobs");
-        }
-        if let Err(error) = self.sweep_uploads(now).await {
-            tracing::error!(%error, "could not take away uploads that nobody names");
-        }
-    }
-
-    async fn expire(&self, now: Time) -> Result<(), StoreError> {
-        for _ in 0..RETAIN_ROUNDS_MAX {
-            let expired = self.store.expire(now).await?;
-            for job in &expired {
-                // Claimed while its end was being written: nothing it does counts any more.
-                if let Some(under_way) = self.running().get(&job.id) {
-                    under_way.attempt.stop(Stop::Cancelled);
-                }
-                self.waiters.wake(job.id);
-            }
-            if expired.len() < EXPIRE_MAX {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn retain(&self, now: Time, of_kinds: Option<HashMap<Kind, Retention>>) -> Result<(), StoreError> {
-        // A kind may be kept for longer than others. Before that is known nothing goes for its age, but count and size hold.
-        let age = of_kinds.as_ref().map_or(Duration::MAX, |_| self.settings.retention.age);
-        let (retention, of_kinds) = (Retention { age, ..self.settings.retention }, of_kinds.unwrap_or_default());
-        for _ in 0..RETAIN_ROUNDS_MAX {
-            if !self.store.retain(&retention, &of_kinds, now).await? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn sweep_uploads(&self, now: Time) -> Result<(), StoreError> {
-        for _ in 0..RETAIN_ROUNDS_MAX {
-            if !self.store.sweep_uploads(now).await? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps an upload of this owner for as long as uploads are kept, and answers until when.
     pub async fn keep_upload(&self, upload: Payload, owner: &str) -> Result<Time, StoreError> {
         let until = Time::now().after(self.settings.uploads_kept);
@@ -498,27 +300,8 @@ impl Queue {
         job
     }
 
-    fn forget_running(&self, id: JobId, attempt: &Arc<Running>) {
-        let mut running = self.running();
-        // The job may be in other hands already.
-        if running.get(&id).is_some_and(|current| Arc::ptr_eq(&current.attempt, attempt)) {
-            running.remove(&id);
-            if running.is_empty() {
-                self.held.idle();
-            }
-        }
-    }
-
     // The map stays usable if a thread panicked: each change is a single step.
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, UnderWay>> {
+    fn running(&self) -> MutexGuard<'_, JobMap<UnderWay>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A number from 0.0 to 1.0, from the random part of the job's id, another for each attempt.
-fn jitter(job: &Job) -> f64 {
-    // Steps of the golden ratio, so that the numbers of one job lie far apart.
-    let steps = u64::from(job.attempts + job.crashes + job.interruptions).wrapping_mul(0x9e37_79b9);
-    let number = job.id.as_u64_pair().1.wrapping_add(steps) & 0xffff_ffff;
-    number as f64 / f64::from(u32::MAX)
 }

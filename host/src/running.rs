@@ -146,8 +146,8 @@ impl Running {
         }
     }
 
-    /// Ends the log; answers its last lines, as they stand in a usage report.
-    pub fn last_lines(&self, most: usize) -> Vec<String> {
+    /// Ends the log; answers its last lines, as they stand in a usage report, and how many there were in all.
+    pub fn last_lines(&self, most: usize) -> (Vec<String>, u64) {
         let mut told = self.told();
         told.log.end_line();
         told.log.last(most)

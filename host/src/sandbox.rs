@@ -9,14 +9,17 @@ mod bounded;
 mod checkpoints;
 mod command;
 mod compiled;
+pub mod compiler;
 mod contract;
 mod describe;
 mod doctor;
+mod engine;
 mod files;
 mod folders;
 mod grants;
 mod held;
 mod http;
+mod last_words;
 mod meter;
 mod outcome;
 mod pace;
@@ -30,54 +33,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon_core::ThreadPoolBuilder;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 pub use self::bounded::{OnTurn, Stopped, Turn, blocking};
 pub use self::checkpoints::{Checkpoints, SaveCheckpoint};
 pub use self::command::CommandSettings;
 use self::compiled::CompiledCode;
+use self::compiler::Compiler;
 pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
+pub use self::engine::Capacity;
+use self::engine::config;
 pub use self::folders::{Absence, Folder, Folders, find_absent};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::scratch::ScratchWish;
 pub use self::streams::Draft;
-use crate::priority;
 
 /// Fuel between two looks at the clock: 50 to 180 microseconds of computing. Ten times less costs up to 7 %, ten
 /// times more makes a cancel ten times slower.
 const FUEL_SLICE: u64 = 1_000_000;
-/// Tables of one module. Toolchains that keep references of the host beside their functions make two.
-const TABLES_PER_MODULE_MAX: u32 = 4;
-/// Core instances one component may consist of, and tables.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
-/// Memories one component may have.
-const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
-/// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
-/// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
-const KEEP_RESIDENT_BYTES: usize = 4 << 20;
-/// The same of a table: 8,192 elements, far more than most plugins have.
-const KEEP_TABLE_RESIDENT_BYTES: usize = 64 << 10;
-/// Free slots that are kept as the last job left them. What has no slot of its own, such as a heap of exceptions, takes one that was
-/// never used while there are fewer of these, and each holds on to [`KEEP_RESIDENT_BYTES`] from then on.
-const WARM_SLOTS_MAX: u32 = 16;
 /// The most a guest may hand to the host in one call; also the largest result that need not be an artifact.
 const CALL_BYTES_MAX: usize = 64 << 20;
-
-/// What the engine must have room for.
-#[derive(Debug, Clone, Copy)]
-pub struct Capacity {
-    /// Guests alive at a time, computing or waiting.
-    pub guests_max: u32,
-    /// The most memory any job may be granted.
-    pub memory_bytes_max: u64,
-}
 
 /// The engine and everything guests may import.
 pub struct Sandbox {
@@ -86,6 +67,7 @@ pub struct Sandbox {
     compiled: Option<CompiledCode>,
     folders: Folders,
     counts_fuel: bool,
+    compiler: Compiler,
 }
 
 /// A plugin ready to run: compiled, checked and linked. Cheap to clone.
@@ -157,6 +139,20 @@ impl Sandbox {
     /// Prepares an engine. Reserves address space for all guests at once; memory is used only by those that run. Compiled
     /// code is kept in the folder `compiled`, if there is one.
     pub fn new(capacity: Capacity, compiled: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
+        Self::with_code(capacity, compiled, Compiler::Here { behind: true })
+    }
+
+    /// The same for somebody who waits for one file: there is nothing that its compiler has to stand behind.
+    pub fn in_foreground(capacity: Capacity, compiled: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
+        Self::with_code(capacity, compiled, Compiler::Here { behind: false })
+    }
+
+    /// The same for a host, which no compiler may harm. Only for a program that answers to [`compiler::COMMAND`].
+    pub fn of_host(capacity: Capacity, compiled: PathBuf) -> wasmtime::Result<Arc<Self>> {
+        Self::with_code(capacity, Some(compiled), Compiler::Apart(capacity))
+    }
+
+    fn with_code(capacity: Capacity, compiled: Option<PathBuf>, compiler: Compiler) -> wasmtime::Result<Arc<Self>> {
         let sandbox = Self::with(&config(capacity), true)?;
         let engine = &sandbox.engine;
         let compiled = compiled.and_then(|folder| {
@@ -167,7 +163,7 @@ impl Sandbox {
             };
             opened.inspect_err(complain).ok()
         });
-        Ok(Arc::new(Self { compiled, ..sandbox }))
+        Ok(Arc::new(Self { compiled, compiler, ..sandbox }))
     }
 
     /// A sandbox in which nothing stops a guest that computes, to measure what counting fuel costs. For shipped plugins only.
@@ -179,12 +175,12 @@ impl Sandbox {
         let engine = Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker)?;
-        Ok(Self { engine, linker, compiled: None, folders: Folders::default(), counts_fuel })
+        let compiler = Compiler::Here { behind: true };
+        Ok(Self { engine, linker, compiled: None, folders: Folders::default(), counts_fuel, compiler })
     }
 
     /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's
-    /// SHA-256. Takes seconds for large files, on this thread and on as many more as there are processors, all of them behind
-    /// everything else the host does. `compiled` hears how long the compiler took, if it was needed.
+    /// SHA-256. Takes seconds for large files; blocks meanwhile. `compiled` hears how long the compiler took, if it was needed.
     pub async fn load(
         &self,
         bytes: &[u8],
@@ -200,9 +196,9 @@ impl Sandbox {
         }
         let started = Instant::now();
         let component = if is_module(bytes) {
-            self.compile(&adapt::adapt(bytes, doctor::wanted_of(bytes))?)?
+            self.compiler.compile(&self.engine, &adapt::adapt(bytes, doctor::wanted_of(bytes))?)?
         } else {
-            self.compile(bytes)?
+            self.compiler.compile(&self.engine, bytes)?
         };
         compiled(started.elapsed());
         let program = self.link(&component, shape_of(bytes, &component))?;
@@ -229,16 +225,11 @@ impl Sandbox {
         }
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Component, NotAPlugin> {
-        // Threads of its own: in a pool shared by all, a small file would wait for the large ones before it.
-        let threads =
-            ThreadPoolBuilder::new().thread_name(|_| "compile".to_owned()).start_handler(|_| priority::lowest());
-        let threads = threads
-            .build()
-            .map_err(|error| NotAPlugin(format!("the host could not start threads to compile it: {error}")))?;
-        threads
-            .install(|| Component::from_binary(&self.engine, bytes))
-            .map_err(|error| NotAPlugin(format!("the component is not valid: {error:#}")))
+    /// Keeps compiled code of the newest files alone, this one among them: so many, and so many bytes.
+    pub fn keep_compiled(&self, digest: &str, files_max: usize, bytes_max: u64) {
+        if let Some(Err(error)) = self.compiled.as_ref().map(|kept| kept.keep_newest(digest, files_max, bytes_max)) {
+            tracing::warn!(%error, "older compiled code could not be removed");
+        }
     }
 
     fn link(&self, component: &Component, shape: Shape) -> Result<Program, NotAPlugin> {
@@ -271,49 +262,4 @@ fn shape_of(bytes: &[u8], component: &Component) -> Shape {
     } else {
         Shape::CommandComponent
     }
-}
-
-fn config(capacity: Capacity) -> Config {
-    let mut pool = PoolingAllocationConfig::new();
-    // As many as all guests together may have: were there fewer, some jobs of many parts would leave none to those of others.
-    // Instances are no more than counted; tables, like memories, take address space alone until they are used.
-    let core_instances = capacity.guests_max.saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX);
-    pool.total_component_instances(capacity.guests_max)
-        .total_core_instances(core_instances)
-        // Nobody's component may take the place of the others'.
-        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
-        .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_tables_per_module(TABLES_PER_MODULE_MAX)
-        // One table may be all that the limiter allows to all of a job's.
-        .table_elements(meter::TABLE_ELEMENTS_MAX)
-        .total_memories(capacity.guests_max.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
-        .total_tables(core_instances)
-        .total_stacks(capacity.guests_max)
-        .max_memory_size(usize::try_from(capacity.memory_bytes_max).unwrap_or(usize::MAX))
-        // Without these, every job unmaps its memory, and two threads are slower than one: the kernel
-        // interrupts the other processor for each of them.
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(KEEP_TABLE_RESIDENT_BYTES)
-        .max_unused_warm_slots(WARM_SLOTS_MAX)
-        .total_gc_heaps(capacity.guests_max)
-        .pagemap_scan(if PoolingAllocationConfig::is_pagemap_scan_available() { Enabled::Yes } else { Enabled::No });
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .consume_fuel(true)
-        // Guests of this host are called one function at a time. The machinery for more makes a fresh small job take 12 us instead of
-        // 3, and a guest that computes in slices holds up all else that it has begun: a wait of 50 ms in the background is not over
-        // after 450 ms and 1600 slices. So there is no WASI 0.3 yet.
-        .concurrency_support(false)
-        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
-        .wasm_backtrace_max_frames(Some(backtrace::FRAMES_MAX))
-        // Exceptions are what C++ and others compile to, objects that are collected what Kotlin, Dart and others do. Both live
-        // in a memory that the limiter counts like any other.
-        .wasm_exceptions(true)
-        .wasm_gc(true)
-        // Only what toolchains emit without being asked to.
-        .wasm_memory64(false)
-        .wasm_multi_memory(false);
-    config
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Api, Hosts, Origins};
+use crate::api::{self, Api, Front, Hosts, Origins};
 use crate::config::Config;
 use crate::connections::{self, Certificate, Door};
 use crate::job::{Backoff, Persistence};
@@ -46,6 +46,15 @@ pub struct Server {
 impl Server {
     /// Opens the data folder, starts to watch the plugin folder, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        for (folder, named) in [(&config.data, &config.named.data), (&config.plugins, &config.named.plugins)] {
+            // What is wrong with others is known to those who open them.
+            if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+                anyhow::bail!(
+                    "{named}: {} is a file, expected a folder, which is made if it is not there",
+                    folder.display()
+                );
+            }
+        }
         raise_file_limit();
         let tokens = tokens(config)?;
         let certificate = certificate(config)?;
@@ -56,13 +65,13 @@ impl Server {
         let is_tls = tls.is_some();
         // The address first: if it is taken, nothing has been touched.
         let listener = TcpListener::bind(config.listen).await;
-        let listener =
-            listener.with_context(|| format!("cannot listen on {}; try --listen 127.0.0.1:0", config.listen))?;
+        let listener = listener
+            .with_context(|| format!("cannot listen on {} (--listen 127.0.0.1:0 takes a free port)", config.listen))?;
         let address = listener.local_addr()?;
         let (data, settings) = (config.data.clone(), store_settings(config));
         let store = tokio::task::spawn_blocking(move || Store::open(&data, &settings)).await?;
         let store = store.with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
-        let sandbox = Sandbox::new(capacity(config), Some(config.data.join("compiled")))
+        let sandbox = Sandbox::of_host(capacity(config), config.data.join("compiled"))
             .map_err(anyhow::Error::from)
             .context("cannot start the sandbox")?;
         let plugins = Plugins::watch(plugin_settings(config), Arc::clone(&sandbox), store.blobs())
@@ -109,7 +118,7 @@ impl Server {
             stopping: stopping.subscribe(),
         };
         let door = Door::new(listener, tls, connection_limits(config), api::refusal_of_a_connection());
-        let http = tokio::spawn(door.serve(api::router(api), stopping.subscribe()));
+        let http = tokio::spawn(door.serve(Front::new(api), stopping.subscribe()));
         Ok(Self { address, is_tls, stopping, failed, http, time, webhooks: delivering, plugins, workers, queue })
     }
 

@@ -103,6 +103,17 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+/// As it can be written: `90s`, `30ms`, `1h`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        let whole = units.into_iter().find(|(of, _)| ms >= *of && ms.is_multiple_of(*of));
+        let (of, unit) = whole.unwrap_or((1, "ms"));
+        write!(f, "{}{unit}", ms / of)
+    }
+}
+
 impl PartialSchema for Span {
     fn schema() -> RefOr<Schema> {
         let text = ObjectBuilder::new()
@@ -169,6 +180,13 @@ mod tests {
         let bytes = postcard::to_stdvec(&time).expect("a number encodes");
         assert!(bytes.len() < 10);
         assert_eq!(postcard::from_bytes::<Time>(&bytes), Ok(time));
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["30ms", "1500ms", "90s", "1m", "1h", "168h", "0ms"] {
+            assert_eq!(parse_duration(text).map(|duration| Span(duration).to_string()).as_deref(), Some(text));
+        }
     }
 
     #[test]

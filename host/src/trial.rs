@@ -27,6 +27,10 @@ use crate::{api, config::Config, server};
 
 /// What a file is tried as whose name could be no kind.
 const NAMELESS: &str = "plugin";
+/// Files of which compiled code is kept: those that were tried last.
+const COMPILED_FILES_MAX: usize = 16;
+/// Bytes of it. That of a Python or JavaScript plugin has a few dozen MiB.
+const COMPILED_BYTES_MAX: u64 = 1 << 30;
 /// Looks at a folder that is to go, in which others may still be making files.
 const ABANDON_LOOKS_MAX: usize = 10;
 
@@ -39,12 +43,12 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Prepares a place for one job at a time. Compiled code of the file that is tried is kept in the folder `compiled`, if there
-    /// is one, so that trying it again takes no time.
-    pub fn prepare(config: &Config, compiled: Option<PathBuf>) -> anyhow::Result<Self> {
+    /// Prepares a place for one job at a time. Compiled code of the files that were tried last is kept for this user, so that trying
+    /// them again takes no time.
+    pub fn prepare(config: &Config) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let capacity = Capacity { guests_max: 1, memory_bytes_max: config.memory_bytes_max };
-        let sandbox = Sandbox::new(capacity, compiled);
+        let sandbox = Sandbox::in_foreground(capacity, cache_folder());
         let sandbox = sandbox.map_err(anyhow::Error::from).context("cannot start the sandbox")?;
         Ok(Self {
             bench: plugins::Bench::new(sandbox, folder.path()).context("cannot use a temporary folder")?,
@@ -54,15 +58,25 @@ impl Trial {
         })
     }
 
-    /// Checks the file as a plugin folder would, with the settings beside it or those of the file `toml`. Takes seconds for large
-    /// files. A name that could be no kind does not matter here.
-    pub fn check(&self, file: &Path, toml: Option<&Path>) -> std::io::Result<Verdict> {
+    /// Checks the file as a plugin folder would, its name included, with the settings beside it. Takes seconds for large files.
+    pub fn check(&self, file: &Path) -> std::io::Result<Verdict> {
+        self.check_as(plugins::kind_at(file), file, None)
+    }
+
+    /// The same for a file that is to run here and nowhere else, so that a name that could be no kind does not matter. Its settings are
+    /// those of the file `toml`, if one is named.
+    pub fn check_to_run(&self, file: &Path, toml: Option<&Path>) -> std::io::Result<Verdict> {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         let kind = Kind::new(&stem).or_else(|| Kind::new(&stem.to_lowercase().replace('_', "-")));
         let kind = kind.or_else(|| Kind::new(NAMELESS)).ok_or_else(String::new);
+        self.check_as(kind, file, toml)
+    }
+
+    fn check_as(&self, kind: Result<Kind, String>, file: &Path, toml: Option<&Path>) -> std::io::Result<Verdict> {
         let verdict = plugins::check_at(&self.bench, file, kind, toml, self.settings.clone())?;
-        // Of the files tried before nothing is kept.
-        self.bench.sandbox.forget_compiled(|digest| verdict.digest.as_deref() == Some(digest));
+        if let Some(digest) = &verdict.digest {
+            self.bench.sandbox.keep_compiled(digest, COMPILED_FILES_MAX, COMPILED_BYTES_MAX);
+        }
         Ok(verdict)
     }
 
@@ -123,6 +137,14 @@ impl Trial {
         let ended = thread.join();
         finished.ok().filter(|_| ended.is_ok()).context("the host panicked while it ran the job")
     }
+}
+
+/// Where compiled code of the files that were tried last is kept for this user.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("dropforge");
+    // Without it, every trial compiles anew.
+    std::fs::create_dir_all(&caches).ok().map(|()| caches.join("compiled"))
 }
 
 /// State is kept as long as the attempt lasts: it can be loaded again, and there is no other attempt to load it.

@@ -1,11 +1,12 @@
 //! The command line as people and scripts use it: words in, output, exit code.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::command::{say, say_with};
+use crate::support::command::{Typed, say, say_with};
 use crate::support::{Host, guest, program};
 
 fn host() -> Host {
@@ -19,7 +20,7 @@ fn a_job_is_submitted_and_its_result_comes_back() {
     assert_eq!(said.text(), r#"{"a": 1}"#, "exactly the result, and nothing else, on standard output");
     assert!(said.errors.contains("succeeded"), "{}", said.errors);
 
-    let said = host.says(&["submit", "echo", "-i", "-"]).ended_with(1);
+    let said = host.says(&["submit", "echo", "-i", "-"]).ended_with(2);
     assert!(said.errors.contains("standard input is empty"), "{}", said.errors);
     let id = host.says_reading(&["submit", "echo", "-i", "-"], b"[2]").ended_with(0).text();
     let id = id.trim_end();
@@ -30,6 +31,32 @@ fn a_job_is_submitted_and_its_result_comes_back() {
     let shown = host.says(&["status", id]).ended_with(0).text();
     for word in [id, "echo", "succeeded", "attempt 1"] {
         assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
+/// Fault: what is piped into a submit without `-` is silently left out of the job.
+#[test]
+fn what_is_piped_in_and_not_read_is_told() {
+    let host = host();
+    let note = "- as the input sends it";
+    let said = host.says_reading(&["submit", "echo", "--wait"], b"[2]").ended_with(0);
+    assert!(said.output.is_empty() && said.errors.contains(note), "{said:?}");
+    let said = host.says_reading(&["submit", "echo", "--json"], b"[2]").ended_with(0);
+    let told: Value = serde_json::from_str(said.errors.trim_end()).expect("a note as JSON");
+    assert_eq!(told["note"], "input_not_read");
+    let said = host.says_reading(&["run", "plugins/echo.wasm"], b"[2]").ended_with(0);
+    assert!(said.errors.contains(note), "{}", said.errors);
+    // Given an input, or with nothing there, there is nothing to tell; and a pipe that says nothing is not waited for.
+    let silent = [
+        host.says_reading(&["submit", "echo", "-i", "-"], b"[2]"),
+        host.says_reading(&["submit", "echo", "-i", "1"], b"[2]"),
+        host.says(&["submit", "echo"]),
+        host.types(&["submit", "echo"]).ended(),
+        Typed::start(&[], &["submit", "echo"], host.process().address(), Stdio::piped(), host.setup().folder()).ended(),
+    ];
+    for said in silent {
+        let said = said.ended_with(0);
+        assert!(!said.errors.contains("standard input"), "{said:?}");
     }
 }
 
@@ -58,6 +85,8 @@ fn artifacts_are_saved_in_a_folder() {
         ["submit", "pdf-to-png", "-f", &pdf, "-p", "dpi=20", "-p", "last_page=2", "--save-artifacts", "pages/of"];
     let said = host.says(&words).ended_with(0);
     assert!(said.errors.contains("2 files saved in pages/of"), "{}", said.errors);
+    let said = host.says(&[&words[..8], &["--wait"]].concat()).ended_with(0);
+    assert!(said.errors.contains("made 2 files: `dropforge result "), "that there are more is told: {}", said.errors);
     let page = std::fs::read(host.setup().folder().join("pages/of/page-002.png")).expect("it was saved");
     assert_eq!(&page[..4], b"\x89PNG");
 }
@@ -141,6 +170,39 @@ fn the_exit_code_says_how_it_ended() {
 }
 
 #[test]
+fn a_wrong_address_is_told_with_the_flag_or_variable_that_gave_it() {
+    let setup = Host::prepare();
+    let said = say(&["list"], "nonsense", b"", setup.folder()).ended_with(2);
+    assert!(said.errors.contains("DROPFORGE_URL: \"nonsense\" is no address"), "{}", said.errors);
+    let said = say(&["list", "--url", ""], "http://127.0.0.1:1", b"", setup.folder()).ended_with(2);
+    assert!(said.errors.contains("--url: \"\" is no address of a host: it is empty"), "{}", said.errors);
+    let said = say(&["list", "--url", "ftp://a", "--json"], "nonsense", b"", setup.folder()).ended_with(2);
+    let error: Value = serde_json::from_str(&said.errors).expect("JSON");
+    assert!(error["detail"].as_str().is_some_and(|detail| detail.starts_with("--url: ")), "{error}");
+    assert!(error["try"].as_str().is_some_and(|advice| advice.contains("http://127.0.0.1:8080")), "{error}");
+}
+
+/// Fault: a cancel that came too late says "succeeded", as though that was its doing.
+#[test]
+fn a_cancel_of_a_job_that_has_ended_says_so() {
+    let host = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_guest("bad", guest::run("(unreachable)"))
+        .with_guest("slow", guest::sleeping(Duration::from_secs(600)))
+        .start();
+    let [good, bad] = ["good", "bad"].map(|kind| host.submit(kind, Value::Null));
+    host.wait_for(&good, "succeeded");
+    host.wait_for(&bad, "failed");
+    let slow = host.submit("slow", Value::Null);
+    let said = host.says(&["cancel", &good, &bad, &slow]).ended_with(0).text();
+    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(lines[0].starts_with("had ended already: succeeded after "), "{said}");
+    assert!(lines[1].starts_with("had ended already: failed after ") && said.contains("\n  trap: "), "{said}");
+    assert!(!lines[2].contains("had ended"), "{said}");
+    host.wait_for(&slow, "cancelled");
+}
+
+#[test]
 fn errors_are_json_for_those_who_asked_for_json() {
     let host = host();
     let said = host.says(&["submit", "nope", "--json"]).ended_with(6);
@@ -179,23 +241,39 @@ fn a_paused_kind_and_what_it_holds_back_are_explained() {
     assert!(host.says(&["pause", "good"]).ended_with(0).text().contains("paused"));
     let id = host.says(&["submit", "good"]).ended_with(0).text();
     let said = host.says(&["explain", id.trim_end()]).ended_with(0).text();
-    assert!(said.contains("paused") && said.contains("1. in"), "{said}");
+    assert!(said.contains("paused") && said.contains("number 1 in"), "{said}");
     host.says(&["resume", "good"]).ended_with(0);
     host.says(&["wait", id.trim_end()]).ended_with(0);
 }
 
 #[test]
 fn a_log_is_shown_line_by_line_and_cannot_command_the_terminal() {
-    let run = r#"(call $log (i32.const 2) (text "first\1b[2J")) (call $log (i32.const 4) (text "second"))
+    let run = r#"(call $log (i32.const 2) (text "first ESC[2J")) (call $log (i32.const 4) (text "second"))
         (return (call $done (text "") (text "")))"#;
-    let host = Host::prepare().with_guest("talker", guest::run(run)).start();
+    let host = Host::prepare().with_guest("talker", guest::run(&run.replace("ESC", "\u{1b}"))).start();
     let id = host.submit("talker", Value::Null);
     let shown = host.says(&["logs", &id, "--follow"]).ended_with(0).text();
     assert_eq!(shown.lines().count(), 2, "{shown}");
-    assert!(shown.contains("INFO") && shown.contains("second") && !shown.contains('\u{1b}'), "{shown:?}");
+    assert!(shown.contains("INFO") && shown.contains("first \u{fffd}[2J") && shown.contains("second"), "{shown:?}");
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
     let lines = host.says(&["logs", &id, "--json"]).ended_with(0).text();
     let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("NDJSON");
     assert_eq!(first["attempt"], 1);
+}
+
+#[test]
+fn a_log_that_is_followed_says_why_nothing_comes() {
+    let host = host();
+    host.says(&["pause", "good"]).ended_with(0);
+    let id = host.submit("good", Value::Null);
+    let [shown, as_json] =
+        [vec![], vec!["--json"]].map(|more| host.types(&[&["logs", &id, "--follow"], &more[..]].concat()));
+    shown.says_in_passing("`dropforge resume good`");
+    as_json.says_in_passing(r#""note":"not_running""#);
+    host.says(&["resume", "good"]).ended_with(0);
+    let said = shown.ended().ended_with(0);
+    assert!(said.output.is_empty() && said.errors.matches("paused").count() == 1, "once, and beside the log: {said:?}");
+    as_json.ended().ended_with(0);
 }
 
 #[test]
@@ -225,7 +303,7 @@ fn every_command_that_ends_can_say_json() {
             assert!(help(&[name, &below]).contains("--json"), "{name} {below}");
         }
     }
-    let said = say(&["token", "new", "--kind", "Bad", "--json"], "", b"", setup.folder()).ended_with(1);
+    let said = say(&["token", "new", "--kind", "Bad", "--json"], "", b"", setup.folder()).ended_with(2);
     let error: Value = serde_json::from_str(&said.errors).expect("also of a command below another");
     assert!(error["detail"].as_str().is_some_and(|detail| detail.contains("no kind")), "{error}");
 }
@@ -270,7 +348,7 @@ fn errors_say_what_to_try() {
     for (words, hint) in [
         (["submit", "god"], "`dropforge kinds`"),
         (["status", "01900000-0000-7000-8000-000000000000"], "`dropforge list`"),
-        (["result", &bad], &format!("`dropforge logs {bad}`")),
+        (["result", &bad], &format!("`dropforge status {bad}`")),
         (["result", &slow], &format!("`dropforge retry {slow}`")),
         (["delete", &busy], &format!("`dropforge status {busy}`")),
     ] {

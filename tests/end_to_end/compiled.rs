@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use crate::support::{Host, Setup, eventually, guest};
@@ -62,6 +63,36 @@ fn a_component_of_70_mb_is_compiled_once_and_loaded_in_a_moment_afterwards() {
     eprintln!("compiled in {} ms, loaded in {} ms", times[0], times[1]);
     // Of the same run: how fast the machine is, and what else it does, is in both.
     assert!(times[1] * 5 < times[0], "{times:?}");
+}
+
+/// The processes that the host has started.
+fn children(host: &Host) -> Vec<Pid> {
+    let parent = format!("PPid:\t{}\n", host.process().id());
+    let processes = fs::read_dir("/proc").expect("there is one").flatten();
+    let is_child = |id: &str| fs::read_to_string(format!("/proc/{id}/status")).is_ok_and(|text| text.contains(&parent));
+    let children = processes.filter_map(|entry| entry.file_name().into_string().ok()).filter(|id| is_child(id));
+    children.filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+}
+
+/// Fault: a file that is more than the machine has memory for takes the host with it.
+#[test]
+fn a_compiler_that_dies_costs_its_file_alone() {
+    let host = Host::start();
+    host.drop_file("large.wasm", guest::huge(30));
+    let compiler = eventually("it is compiled in a process of its own", || children(&host).pop());
+    kill_process(compiler, Signal::KILL).expect("it is there");
+    let file = host.file("large.wasm");
+    let reason = file["reason"].as_str().unwrap_or_default();
+    assert!(file["state"] == "rejected" && reason.contains("signal: 9"), "{file}");
+    host.still_works();
+    assert_eq!(children(&host), []);
+    let path = host.setup().plugins().join("large.wasm");
+    let again = fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    again.expect("it is ours");
+    let compiler = eventually("it is tried again", || children(&host).pop());
+    // A compiler goes with its host, however that ends.
+    drop(host);
+    eventually("nobody compiles for a host that is gone", || test_kill_process(compiler).is_err().then_some(()));
 }
 
 /// Fault: machine code is run that nobody has checked.
@@ -133,14 +164,14 @@ fn code_compiled_elsewhere_is_never_taken_from_the_plugin_folder() {
 
 /// The niceness of each thread of the host that compiles a file now.
 fn compiling_threads(host: &Host) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{}/task", host.process().id())).expect("the host runs");
+    let tasks = |process: Pid| fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
     let nice = |task: std::io::Result<fs::DirEntry>| {
-        // A thread may be gone at any time.
+        // A thread may be gone at any time, and so may a process.
         let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
         let (name, rest) = stat.split_once('(')?.1.split_once(") ")?;
         if name == "compile" { rest.split(' ').nth(16)?.parse().ok() } else { None }
     };
-    tasks.filter_map(nice).collect()
+    children(host).into_iter().flat_map(tasks).filter_map(nice).collect()
 }
 
 /// The most checks that were under way at a time. What one check has taken the next one can have as soon as the log says that its

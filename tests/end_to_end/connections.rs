@@ -80,7 +80,33 @@ fn the_command_line_talks_to_a_host_over_tls_if_its_certificate_is_trusted() {
     say_with(&[("SSL_CERT_FILE", &root)], &["kinds"], &url, b"", folder).ended_with(0);
     let (stranger, _) = certificate(&setup, "stranger");
     let refused = say_with(&[("SSL_CERT_FILE", &stranger)], &["kinds"], &url, b"", folder).ended_with(10);
-    assert!(refused.errors.contains("certificate"), "{}", refused.errors);
+    assert!(
+        refused.errors.contains("issued its certificate") && refused.errors.contains("SSL_CERT_FILE"),
+        "{}",
+        refused.errors
+    );
+    let at_address = say_with(&[("SSL_CERT_FILE", &root)], &["kinds"], process.address(), b"", folder).ended_with(10);
+    assert!(at_address.errors.contains("localhost"), "which names it is for: {}", at_address.errors);
+    // Fault: a file that is not there counts as none, and nobody says so.
+    let absent = say_with(&[("SSL_CERT_FILE", Path::new("absent.pem"))], &["kinds"], &url, b"", folder).ended_with(6);
+    assert!(absent.errors.contains("absent.pem") && absent.errors.contains("SSL_CERT_FILE"), "{}", absent.errors);
+    let empty = say_with(&[("SSL_CERT_FILE", &key)], &["kinds"], &url, b"", folder).ended_with(1);
+    assert!(empty.errors.contains("no certificate in it"), "{}", empty.errors);
+    let clear = say_with(&[], &["kinds"], &url.replace("https", "http"), b"", folder).ended_with(10);
+    assert!(
+        clear.errors.contains("speaks https") && clear.errors.contains(&format!("try: --url {url}")),
+        "{}",
+        clear.errors
+    );
+}
+
+/// Fault: without certificates of authorities not even hosts that speak clear text can be reached.
+#[test]
+fn a_host_in_clear_text_needs_no_certificates() {
+    let host = Host::start();
+    let nowhere = Path::new("/absent");
+    let variables = [("SSL_CERT_FILE", nowhere), ("SSL_CERT_DIR", nowhere)];
+    say_with(&variables, &["kinds"], host.process().address(), b"", host.setup().folder()).ended_with(0);
 }
 
 /// A connection on which bytes are sent by hand.

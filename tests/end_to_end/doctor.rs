@@ -69,7 +69,11 @@ fn core_modules_built_for_something_else_are_told_for_what() {
     let import =
         |from: &str, name: &str| text(&format!(r#"(module (import "{from}" "{name}" (func)) (func (export "main")))"#));
     let preview_1 = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
-    let files: [(Vec<u8>, &[&str]); 10] = [
+    let files: [(Vec<u8>, &[&str]); 11] = [
+        (
+            text(r#"(module (func (export "_start")))"#),
+            &["with a main function (`_start`) that calls nothing of WASI", "no imports", "wasm32-wasip2", "-nostdlib"],
+        ),
         (
             text(r#"(module (func (export "add")))"#),
             &["core WebAssembly module", "wasm32-unknown-unknown", "wasm32-wasip2", "exports add"],
@@ -194,6 +198,34 @@ fn what_shows_only_when_a_plugin_runs_is_said_alike() {
         (schema.component(), &["parameter schema", "JSON"]),
     ];
     rejected(Host::prepare(), &files);
+}
+
+/// Fault: a panic in `describe` is listed as a trap, and what the panic said is nowhere.
+#[test]
+fn what_a_plugin_wrote_before_it_trapped_while_it_was_asked_is_told() {
+    let words = r#"(call $log (i32.const 2) (text "reading the model"))
+        (call $log (i32.const 4) (text "no model ESC[2J")) (call $log (i32.const 4) (text "good.wasm: can be used")) (unreachable)"#.replace("ESC", "\u{1b}");
+    let told = "; it wrote last:\nno model \u{fffd}[2J\ngood.wasm: can be used";
+    let flood = r#"(local $n i32) (loop $more (call $log (i32.const 4) (text "a line of forty bytes, again and again and so on"))
+        (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 5000)))) (unreachable)"#;
+    let setup = Host::prepare().with_guest("talks", guest::with_describe(&words));
+    let setup = setup.with_guest("begins", guest::with_start("(unreachable)"));
+    let host = setup.with_guest("floods", guest::with_describe(flood)).start();
+    let reason = |file: &str| host.file(file)["reason"].as_str().expect("a rejected file has a reason").to_owned();
+    let talks = reason("talks.wasm");
+    assert!(talks.contains("asked to describe itself") && talks.ends_with(told), "{talks}");
+    assert_eq!(check(host.setup(), "talks.wasm")["reason"], talks);
+    assert!(!reason("begins.wasm").contains("it wrote last"), "it wrote nothing");
+    let floods = reason("floods.wasm");
+    assert!(floods.contains("it wrote last:\na line of") && floods.len() < 1_200, "{floods}");
+
+    let shown = host.setup().check("talks.wasm", &[]).stdout.join("\n");
+    assert!(
+        shown.contains("\n      no model \u{fffd}[2J\n      good.wasm: can be used"),
+        "never at the margin: {shown}"
+    );
+    let listed = host.says(&["plugins"]).ended_with(0).text();
+    assert!(listed.lines().all(|line| !line.starts_with("good.wasm: ")) && listed.contains("no model"), "{listed}");
 }
 
 #[test]

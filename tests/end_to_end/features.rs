@@ -189,3 +189,39 @@ fn a_backtrace_of_a_panic_begins_with_the_functions_of_its_author() {
         assert_eq!((frames.next(), frames.next()), (Some("panics::end"), Some("panics::main")), "{how}: {job}");
     }
 }
+
+/// Fault: all that was said of a panic was that an instruction cannot be reached.
+#[test]
+fn a_trap_is_told_with_the_last_words_of_the_guest() {
+    let host = host(&shipped("tests/guests/panics.wasm"));
+    let end = |how: &str| {
+        let job = host.wait_for(&host.submit_raw("tested", how.to_owned()), "failed");
+        let problem = host.get(&format!("/v1/jobs/{}/result", job["id"].as_str().expect("an id"))).json();
+        assert_eq!(problem["detail"], job["failure"]["message"]);
+        (job["attempts"].as_u64(), problem["detail"].as_str().expect("text").to_owned())
+    };
+    for (how, words) in [("panic", "as it was told to"), ("unwrap", "called `Option::unwrap()` on a `None` value")] {
+        let (attempts, message) = end(how);
+        assert!(message.starts_with("the guest trapped: wasm `unreachable` instruction executed"), "{message}");
+        assert!(message.contains("a trap is not tried again, unless retry_on in tested.toml"), "{message}");
+        assert_eq!(attempts, Some(1), "as it says");
+        assert!(message.contains("; it wrote last:\nthread 'main'") && message.ends_with(words), "{message}");
+        assert!(!message.contains("RUST_BACKTRACE"), "it would change nothing: {message}");
+    }
+    assert!(!end("abort").1.contains("it wrote last"), "it wrote nothing");
+    let setup = Host::prepare().with_guest("tested", shipped("tests/guests/panics.wasm"));
+    let host =
+        setup.with_file("tested.toml", "retry_on = [\"trap\"]\nmax_attempts = 2").set("retry_pause", "10ms").start();
+    let job = host.wait_for(&host.submit_raw("tested", "panic"), "failed");
+    let message = job["failure"]["message"].as_str().expect("text");
+    assert!(job["attempts"] == 2 && !message.contains("is not tried again"), "{job}");
+}
+
+#[test]
+fn a_program_that_fails_is_told_with_its_last_words() {
+    let tool =
+        program::component("(call $write (i32.const 2) (text \"page 1\nno page\n\")) (call $exit (i32.const 1))");
+    let host = host(&tool);
+    let failure = host.failure(&host.submit("tested", Value::Null));
+    assert_eq!(failure["message"], "the plugin exited with status 1; it wrote last:\npage 1\nno page");
+}

@@ -67,20 +67,43 @@ fn a_log_is_followed_across_the_death_of_its_host() {
     assert_eq!((&notes[0]["note"], &notes[1]["note"]), (&json!("host_away"), &json!("host_back")), "{said:?}");
 }
 
+/// Fault: of a long attempt that was handed back the host keeps the end and no times, which looks like what the next run writes; it is shown
+/// again, or what the next run writes is taken for it and left out.
 #[test]
-fn a_log_is_followed_across_a_polite_restart_without_duplicates_or_gaps() {
-    let mut host = Host::prepare().with_guest("talker", talker()).set("grace", "10ms").start();
-    let id = host.submit("talker", Value::Null);
+fn of_a_log_nothing_is_repeated_and_nothing_left_out_however_its_host_is_started_again() {
+    let chatty = guest::run(
+        r#"(loop $again
+             (call $log (i32.const 2) (text "the same line"))
+             (local.set $i (i32.add (local.get $i) (i32.const 1)))
+             (br_if $again (i32.lt_u (local.get $i) (i32.const 120))))
+           (call $block (call $subscribe_duration (i64.const 5000000000)))
+           (call $log (i32.const 2) (text "last"))
+           (return (call $done (text "text/plain") (text "ok")))"#,
+    );
+    let mut host = Host::prepare().with_guest("chatty", chatty).set("grace", "10ms").start();
+    let id = host.submit("chatty", Value::Null);
     let door = Door::to(&host);
     let follower = door.types(&host, &["logs", &id, "--follow", "--json"]);
-    eventually("the first line is shown", || follower.output().contains("begin").then_some(()));
+    let shown = |lines| eventually("a run is shown", || (follower.output().lines().count() == lines).then_some(()));
+    shown(120);
+    assert!(host.terminate().success());
+    host.start_again();
+    door.lead_to(&host);
+    shown(240);
+    host.kill();
+    host.start_again();
+    door.lead_to(&host);
+    shown(360);
     assert!(host.terminate().success());
     host.start_again();
     door.lead_to(&host);
     let said = follower.ended().ended_with(0);
-    let afterwards = host.says(&["logs", &id, "--json"]).ended_with(0).text();
-    assert_eq!(told(&said.text()), told(&afterwards), "{said:?}");
-    assert_eq!(told(&afterwards).last(), Some(&line(1, "end")));
+    let all = told(&said.text());
+    assert_eq!((all.len(), all.last()), (4 * 120 + 1, Some(&line(1, "last"))));
+    assert!(all[..4 * 120].iter().all(|told| *told == line(1, "the same line")), "no line is missing: {all:?}");
+    let ids: Vec<Value> = said.text().lines().map(|line| serde_json::from_str(line).expect("NDJSON")).collect();
+    let ids: std::collections::HashSet<&str> = ids.iter().filter_map(|line| line["id"].as_str()).collect();
+    assert_eq!(ids.len(), all.len(), "no line is shown twice");
 }
 
 #[test]
@@ -190,7 +213,8 @@ fn a_failed_job_says_why_and_what_it_wrote_last() {
     }
     assert!(!said.errors.contains("line 2\n"), "ten lines are enough: {}", said.errors);
     let said = host.says(&["wait", &id]).ended_with(3);
-    assert!(said.text().contains("plugin_error") && said.errors.contains("line 12"), "{said:?}");
+    assert!(said.text().contains("plugin_error") && said.text().contains("line 12"), "{said:?}");
+    assert!(!said.errors.contains("line 12"), "once is enough: {said:?}");
     let said = host.says(&["submit", "tool", "--wait", "--json"]).ended_with(3);
     assert_eq!((said.json()["usage"][0]["log"][0].as_str(), said.errors.as_str()), (Some("line 1"), ""));
 }
@@ -215,7 +239,8 @@ fn a_kind_that_is_being_compiled_is_waited_for() {
         };
         let said = said.ended_with(0);
         assert_eq!(said.text(), input.unwrap_or("[1]"));
-        assert!(said.errors.contains(&format!("{name} is not ready yet; waiting")), "{}", said.errors);
+        assert!(said.errors.contains(&format!("{name} is not ready yet: {name}.wasm")), "{}", said.errors);
+        assert!(said.errors.contains("; waiting for it, up to 1 m"), "{}", said.errors);
     }
     host.still_works();
 }

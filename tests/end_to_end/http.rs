@@ -92,6 +92,10 @@ fn http_2_without_tls_works_as_http_1_does() {
     let refusal = Answer::of(client.post(url("/v1/jobs")).body("{"));
     refusal.refused(400, "malformed");
     assert_eq!(host.get("/healthz").version, Version::HTTP_11);
+    // Fault: an answer to HEAD has a body where the request was refused before it came to a handler, which breaks the connection.
+    let refusal = Answer::of(client.head(url("/v1/jobs")).header("host", "elsewhere.example"));
+    assert_eq!((refusal.version, refusal.status, refusal.body.len()), (Version::HTTP_2, 421, 0));
+    assert!(refusal.header("content-length").parse::<u64>().is_ok_and(|length| length > 0));
 }
 
 #[test]

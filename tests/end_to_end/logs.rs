@@ -113,5 +113,44 @@ fn of_too_many_lines_the_newest_stay_and_the_gap_is_told() {
     // The lines in hand are told until the attempt is let go of, a moment after its report was written.
     let afterwards =
         crate::support::eventually("only the report is left", || Some(read()).filter(|lines| lines.len() != 1001));
-    assert_eq!((afterwards.len(), &afterwards[49]["message"]), (50, &json!("last")));
+    assert_eq!((afterwards.len(), &afterwards[50]["message"]), (51, &json!("last")));
+    assert_eq!(afterwards[0]["message"], json!("1451 lines before this one are no longer held"));
+    assert_eq!(host.job(&id)["usage"][0]["log_lines"], 1501);
+    // Who saw some of it is told what is missing since, and who saw all of it, nothing.
+    let seen = |line: &Value| line["id"].as_str().expect("an id").to_owned();
+    let since = |id_seen: &str| lines(&host.get(&format!("/v1/jobs/{id}/logs?after={id_seen}")).text());
+    for (id_seen, first, rest) in [
+        (seen(&now[1]), "949 lines before this one are no longer held", 51),
+        (seen(&now[949]), "1 line before this one is no longer held", 51),
+        (seen(&now[950]), "line", 50),
+        (seen(&now[999]), "last", 1),
+    ] {
+        let told = since(&id_seen);
+        assert_eq!((told.len(), &told[0]["message"]), (rest, &json!(first)), "{id_seen}");
+        assert_eq!(since(&seen(&told[0])), told[1..], "what stands for missing lines can be gone on from as well");
+    }
+    assert_eq!(since(&seen(&now[1000])), [Value::Null; 0]);
+}
+
+#[test]
+fn a_log_is_read_on_behind_any_of_its_lines() {
+    let host = Host::prepare().with_guest("flaky", flaky()).set("retry_pause", "50ms").start();
+    let id = host.submit("flaky", Value::Null);
+    host.wait_for(&id, "succeeded");
+    let path = format!("/v1/jobs/{id}/logs");
+    let all = lines(&host.get(&path).text());
+    for (number, line) in all.iter().enumerate() {
+        let after = line["id"].as_str().expect("an id");
+        for follow in ["", "&follow=true"] {
+            assert_eq!(lines(&host.get(&format!("{path}?after={after}{follow}")).text()), all[number + 1..]);
+        }
+        let text =
+            Answer::of(host.request(Method::GET, &format!("{path}?after={after}")).header("accept", "text/plain"));
+        assert_eq!(text.text().lines().count(), all.len() - number - 1);
+    }
+    for wrong in ["", "-", "1", "1-x", "%2B1-1", "1-1-1"] {
+        let problem = host.get(&format!("{path}?after={wrong}")).refused(422, "invalid_option");
+        assert_eq!(problem["errors"][0]["parameter"], "after", "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("the id of a line")), "{problem}");
+    }
 }

@@ -75,14 +75,23 @@ fn a_new_version_takes_over_while_running_jobs_finish_on_the_old_one() {
 
 #[test]
 fn a_broken_version_leaves_the_old_one_serving() {
-    let host = Host::prepare().with_guest("kind", guest::answering("one")).start();
+    let host = Host::prepare().with_guest("kind", guest::answering("one")).with_guest("never", b"nonsense").start();
+    let good = host.file("kind.wasm")["digest"].clone();
     for broken in [b"nonsense".to_vec(), guest::with_start("(unreachable)"), wat::parse_str("(module)").expect("valid")]
     {
         host.drop_file("kind.wasm", broken);
         eventually("the broken version is rejected", || (host.file("kind.wasm")["state"] == "rejected").then_some(()));
-        assert!(host.file("kind.wasm")["reason"].is_string());
+        let file = host.file("kind.wasm");
+        assert!(file["reason"].is_string() && file["serves_instead"] == good && file["digest"] != good, "{file}");
         assert_eq!(answer(&host, "kind"), b"one");
     }
+    assert_eq!(host.file("never.wasm").get("serves_instead"), None, "nothing serves there");
+    let told = host.says(&["plugins"]).ended_with(0).text();
+    let goes_on = |file: &str| {
+        let line = told.lines().find(|line| line.starts_with(file)).expect("it is listed");
+        line.contains("the last good version goes on serving")
+    };
+    assert!(goes_on("kind.wasm") && !goes_on("never.wasm"), "{told}");
     host.drop_file("kind.wasm", guest::answering("two"));
     eventually("the mended version serves", || (answer(&host, "kind") == b"two").then_some(()));
     assert_eq!(
@@ -98,7 +107,8 @@ fn a_broken_version_leaves_the_old_one_serving_after_a_restart() {
     host.drop_file("kind.wasm", b"nonsense");
     eventually("the broken version is rejected", || (host.file("kind.wasm")["state"] == "rejected").then_some(()));
     host.kill_and_restart();
-    assert_eq!(host.file("kind.wasm")["state"], "rejected");
+    let file = host.file("kind.wasm");
+    assert!(file["state"] == "rejected" && file["serves_instead"].is_string(), "{file}");
     assert_eq!(answer(&host, "kind"), b"one");
 }
 

@@ -137,6 +137,36 @@ fn the_line_that_begins_a_plugin_works_as_printed() {
 }
 
 #[test]
+fn the_lines_that_install_completions_work_as_printed() {
+    let setup = Host::prepare();
+    let folder = setup.folder().display().to_string();
+    let lines: Vec<String> = commands().into_iter().filter(|line| line.contains("dropforge completions ")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in &lines {
+        let line = line.replace("dropforge completions", concat!(env!("CARGO_BIN_EXE_dropforge"), " completions"));
+        run(&format!("HOME={folder}; {line}"), setup.folder());
+    }
+    // As the shell itself does it when somebody presses the tab key.
+    let press = |words: &str| {
+        let script = format!(
+            "source .local/share/bash-completion/completions/dropforge; COMP_WORDS=({words}); COMP_CWORD=$(({} - 1)); \
+             _dropforge dropforge \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\"",
+            words.split(' ').count()
+        );
+        run(&script, setup.folder()).trim_end().to_owned()
+    };
+    assert_eq!(press("dropforge canc"), "cancel");
+    assert_eq!(press("dropforge submit --save"), "--save-artifacts");
+    assert_eq!(press("dropforge list --state run"), "running");
+    for (shell, file) in [("zsh", ".zfunc/_dropforge"), ("fish", ".config/fish/completions/dropforge.fish")] {
+        assert!(std::fs::metadata(setup.folder().join(file)).is_ok_and(|found| found.len() > 1_000), "{file}");
+        // Where there is the shell, it can read it.
+        let check = format!("! command -v {shell} >/dev/null || {shell} -n {file}");
+        run(&check, setup.folder());
+    }
+}
+
+#[test]
 fn the_line_that_runs_a_plugin_works_as_printed() {
     let setup = Host::prepare().with_plugin("integrate");
     let lines: Vec<String> = commands().into_iter().filter(|line| line.starts_with("dropforge run ")).collect();
@@ -203,7 +233,9 @@ fn its_table_of_a_kinds_settings_names_every_key() {
     let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
     let settings = String::from_utf8(shipped("host/src/plugins/settings.rs")).expect("the source is text");
     let body = settings.split("pub struct KindSettings {").nth(1).and_then(|rest| rest.split("\n}").next());
-    let lines = body.expect("a struct").lines().map(str::trim).filter(|line| !line.starts_with("///"));
+    // What comes last is not set by anybody.
+    let keys = body.and_then(|body| body.split("#[serde(skip)]").next()).expect("a struct");
+    let lines = keys.lines().map(str::trim).filter(|line| !line.starts_with("///"));
     let names = lines.filter_map(|line| line.trim_start_matches("pub ").split_once(':').map(|(name, _)| name));
     for name in names {
         let is_there = [format!("`{name}`"), format!("`[{name}]`"), format!("`[[{name}]]`")];
@@ -216,7 +248,9 @@ fn its_table_of_settings_is_complete_and_true() {
     let readme = String::from_utf8(shipped("README.md")).expect("the README is text");
     let config = String::from_utf8(shipped("host/src/config.rs")).expect("the source is text");
     let body = config.split("pub struct Config {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("a struct");
-    let names = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    // What comes last is not set by anybody.
+    let keys = body.split("#[serde(skip)]").next().expect("there are some");
+    let names = keys.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
     for name in names {
         assert!(readme.contains(&format!("`{name}`")), "the README does not name the setting {name}");
     }

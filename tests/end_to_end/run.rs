@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::command::{Said, say_with};
+use crate::support::command::{Said, say, say_with};
 use crate::support::{Host, Setup, guest, program};
 
 /// Types `dropforge run` in the folder above the plugin folder. No host is there that could help.
 fn run_reading(setup: &Setup, words: &[&str], input: &[u8]) -> Said {
-    let caches = setup.folder().join("caches");
-    let variables: [(&str, &Path); 1] = [("XDG_CACHE_HOME", &caches)];
-    say_with(&variables, &[&["run"], words].concat(), "http://127.0.0.1:1", input, setup.folder())
+    say(&[&["run"], words].concat(), "http://127.0.0.1:1", input, setup.folder())
 }
 
 fn run(setup: &Setup, words: &[&str]) -> Said {
@@ -79,7 +77,7 @@ fn the_exit_code_says_how_the_job_ended() {
     let said = run(&setup, &["plugins/integrate.wasm", "--input", "{}", "--json"]).ended_with(7);
     assert!(said.errors.contains("\"code\":\"invalid_input\""), "{}", said.errors);
     run(&setup, &["plugins/echo.wasm", "--timeout", "2h"]).ended_with(7);
-    run(&setup, &["plugins/echo.wasm", "--input", "{"]).ended_with(1);
+    run(&setup, &["plugins/echo.wasm", "--input", "{"]).ended_with(2);
     run(&setup, &[]).ended_with(2);
 }
 
@@ -114,6 +112,21 @@ fn variables_of_the_other_commands_are_no_settings_of_a_host() {
     say_with(&variables, &["run", "plugins/good.wasm"], "http://127.0.0.1:1", b"", setup.folder()).ended_with(0);
 }
 
+/// Fault: what would allow a denied call is said of a plugin folder, and the file that counts is another.
+#[test]
+fn a_denial_names_the_file_of_settings_that_counts() {
+    let setup = Host::prepare().with_guest("kind", guest::probe()).with_file("other.toml", "");
+    let denied = b"http GET http 127.0.0.1:9 /";
+    let said = run_reading(&setup, &["plugins/kind.wasm", "-f", "-"], denied).ended_with(0);
+    assert!(said.errors.contains("to allow it, add to plugins/kind.toml:"), "{}", said.errors);
+    let words = ["plugins/kind.wasm", "-f", "-", "--settings", "./plugins/other.toml"];
+    let said = run_reading(&setup, &words, denied).ended_with(0);
+    assert!(said.errors.contains("to allow it, add to ./plugins/other.toml:"), "{}", said.errors);
+    std::fs::rename(setup.plugins().join("kind.wasm"), setup.folder().join("kind.wasm")).expect("it can be moved");
+    let said = run_reading(&setup, &["kind.wasm", "-f", "-"], denied).ended_with(0);
+    assert!(said.errors.contains("to allow it, add to kind.toml:"), "{}", said.errors);
+}
+
 #[test]
 fn a_name_that_could_be_no_kind_does_not_matter() {
     let setup = Host::prepare().with_guest("Word_Count", program::component(program::ARGUMENTS));
@@ -121,17 +134,118 @@ fn a_name_that_could_be_no_kind_does_not_matter() {
 }
 
 #[test]
-fn compiled_code_is_kept_of_the_last_file_alone() {
-    let setup = Host::prepare().with_guest("good", guest::good()).with_guest("echo", guest::echo());
+fn compiled_code_is_kept_of_the_files_that_were_tried_last() {
+    let name = |number: usize| format!("plugins/guest-{number}.wasm");
+    let guests = (0..18).fold(Host::prepare(), |setup, number| {
+        setup.with_guest(&format!("guest-{number}"), guest::answering(&number.to_string()))
+    });
     let kept = || {
-        let entries = std::fs::read_dir(setup.folder().join("caches/dropforge/compiled")).expect("a cache");
-        entries.map(|entry| entry.expect("an entry").file_name()).collect::<Vec<_>>()
+        let entries = std::fs::read_dir(guests.folder().join("caches/dropforge/compiled")).expect("a cache");
+        entries.map(|entry| entry.expect("an entry").file_name()).collect::<std::collections::BTreeSet<_>>()
     };
-    run(&setup, &["plugins/good.wasm"]).ended_with(0);
+    run(&guests, &[&name(0)]).ended_with(0);
     let first = kept();
-    run(&setup, &["plugins/good.wasm"]).ended_with(0);
+    run(&guests, &[&name(0)]).ended_with(0);
     assert_eq!((first.len(), &first), (1, &kept()));
-    run(&setup, &["plugins/echo.wasm"]).ended_with(0);
-    assert_eq!(kept().len(), 1);
-    assert_ne!(first, kept());
+    assert!(guests.check("guest-0.wasm", &[]).status.success());
+    assert_eq!(first, kept(), "a check takes what a run has compiled");
+    assert!(guests.check("guest-1.wasm", &[]).status.success());
+    let both = kept();
+    run(&guests, &[&name(1)]).ended_with(0);
+    assert_eq!((both.len(), &both), (2, &kept()), "and a run what a check has");
+    for number in 1..16 {
+        run(&guests, &[&name(number)]).ended_with(0);
+    }
+    let full = kept();
+    assert!(full.len() == 16 && full.is_superset(&first), "{full:?}");
+    // Used again, so that it is not the oldest any more.
+    run(&guests, &[&name(0)]).ended_with(0);
+    assert_eq!(kept(), full);
+    for number in 16..18 {
+        run(&guests, &[&name(number)]).ended_with(0);
+    }
+    let after = kept();
+    assert!(after.len() == 16 && after.is_superset(&first), "{after:?}");
+    assert_eq!(after.intersection(&full).count(), 14, "the two that were not used for the longest time are gone");
+}
+
+/// Fault: a mistake in the settings was told as one of the plugin, and twice.
+#[test]
+fn settings_that_are_wrong_are_blamed_themselves_and_once() {
+    let setup = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_file("wrong.toml", "timeout = \"soon\"")
+        .with_file("text.wasm", "no program");
+    let latin = setup.folder().join("latin.toml");
+    std::fs::write(&latin, b"# caf\xe9\n").expect("the folder can be written");
+    for (settings, mistake) in [("plugins/wrong.toml", "timeout: found"), ("latin.toml", "not UTF-8")] {
+        let said = run(&setup, &["plugins/good.wasm", "--settings", settings]).ended_with(1);
+        let told = format!("error: the settings cannot be used: {settings}: ");
+        assert!(said.errors.starts_with(&told) && said.errors.contains(mistake), "{}", said.errors);
+        assert_eq!((said.errors.lines().count(), said.errors.contains("good.wasm")), (1, false), "{}", said.errors);
+        let said = run(&setup, &["plugins/good.wasm", "--settings", settings, "--json"]).ended_with(1);
+        assert!(said.errors.contains(mistake) && !said.errors.contains("good.wasm"), "{}", said.errors);
+    }
+    let said = run(&setup, &["plugins/good.wasm", "--settings", "absent.toml"]).ended_with(6);
+    assert!(said.errors.contains("cannot read the settings absent.toml"), "{}", said.errors);
+    let setup = setup.with_file("good.toml", "job_arks = true");
+    let said = run(&setup, &["plugins/good.wasm"]).ended_with(1);
+    assert!(said.errors.contains("settings") && said.errors.matches("job_arks").count() == 1, "{}", said.errors);
+    let checked = setup.check("good.wasm", &[]);
+    let text = checked.stdout.join("\n");
+    assert_eq!((checked.status.code(), text.matches("job_arks").count()), (Some(1), 1), "{text}");
+    assert!(text.contains("good.wasm: cannot be used with these settings") && checked.stderr.is_empty(), "{checked:?}");
+    let verdict = |file: &str| -> serde_json::Value {
+        serde_json::from_str(&setup.check(file, &["--json"]).stdout.join("\n")).expect("JSON")
+    };
+    assert_eq!(
+        (&verdict("good.wasm")["blames"], &verdict("text.wasm")["blames"]),
+        (&json!("settings"), &json!("file"))
+    );
+    let said = run(&setup, &["plugins/text.wasm"]).ended_with(1);
+    assert_eq!(said.errors.matches("cannot be used").count(), 1, "{}", said.errors);
+}
+
+#[test]
+fn times_that_may_not_be_meant_are_asked_about() {
+    let setup = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_file("good.toml", "timeout = 60\nkeep = 168\nretry_pause = 100\nretry_pause_max = \"50ms\"");
+    let said = run(&setup, &["plugins/good.wasm"]).ended_with(1);
+    assert!(said.errors.contains("retry_pause: found 100 ms"), "what is wrong is no question: {}", said.errors);
+    let setup = setup.with_file("good.toml", "timeout = \"60\"\nkeep = 168\nretry_pause = 100\ntimeout_max = \"80ms\"");
+    let said = run(&setup, &["plugins/good.wasm"]).ended_with(0);
+    for words in ["good.toml: timeout: 60 means 60 milliseconds", "\"60s\" for seconds", "keep: 168 means"] {
+        assert!(said.errors.contains(words), "{words}: {}", said.errors);
+    }
+    assert_eq!(said.errors.matches("is this meant?").count(), 2, "not of 100 ms, nor where a unit is: {}", said.errors);
+    let text = setup.check("good.wasm", &[]).stdout.join("\n");
+    assert!(text.contains("timeout 60ms (it may ask for up to 80ms)"), "{text}");
+    assert_eq!(text.matches("is this meant? good.toml: ").count(), 2, "{text}");
+    let verdict: serde_json::Value =
+        serde_json::from_str(&setup.check("good.wasm", &["--json"]).stdout.join("\n")).expect("JSON");
+    assert_eq!(verdict["limits"]["timeout_ms"], 60);
+    assert_eq!(verdict["doubts"].as_array().map(Vec::len), Some(2), "{verdict}");
+}
+
+/// Fault: a program that was granted no folder says that there is no such file, and nobody thinks of grants.
+#[test]
+fn who_fails_without_files_is_told_what_grants_them() {
+    let body = r#"(call $write (i32.const 2) (text "no such file")) (call $exit (i32.const 1))"#;
+    let open = r#"(drop (call $open (i32.const 3) (text "x") (i32.const 0)))"#;
+    let setup = Host::prepare()
+        .with_guest("reads", program::module(&format!("{open} {body}")))
+        .with_guest("fails", program::module(body));
+    let said = run(&setup, &["plugins/reads.wasm"]).ended_with(3);
+    assert!(
+        said.errors.contains("no folder is granted; [[folders]] or scratch = true in plugins/reads.toml"),
+        "{}",
+        said.errors
+    );
+    assert!(said.errors.matches("no such file").count() == 1, "once: {}", said.errors);
+    let said = run(&setup, &["plugins/fails.wasm"]).ended_with(3);
+    assert!(!said.errors.contains("[[folders]]"), "it cannot read files: {}", said.errors);
+    let setup = setup.with_file("reads.toml", "scratch = true");
+    let said = run(&setup, &["plugins/reads.wasm"]).ended_with(3);
+    assert!(!said.errors.contains("[[folders]]"), "it has some: {}", said.errors);
 }

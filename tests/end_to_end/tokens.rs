@@ -63,6 +63,22 @@ fn a_token_is_printed_once_listed_without_its_secret_and_revoked() {
     }
 }
 
+/// Fault: the first token locks out everybody who has used the host without one, and nothing says so.
+#[test]
+fn the_first_token_says_what_changes_with_it() {
+    let setup = Host::prepare();
+    let first = setup.token_command(&["new"]).stderr;
+    for part in ["from now on every client needs one", "401", "DROPFORGE_TOKEN", "--scope admin", "tokens.json"] {
+        assert!(first.contains(part), "{part} is not in {first}");
+    }
+    assert!(!setup.token_command(&["new"]).stderr.contains("every client"), "only once");
+    let setup = Host::prepare();
+    let admin = setup.token_command(&["new", "--scope", "admin"]).stderr;
+    assert!(admin.contains("every client") && !admin.contains("Pausing kinds"), "{admin}");
+    let setup = Host::prepare();
+    assert_eq!(setup.token_command(&["new", "--json"]).stderr, "", "programs read one document");
+}
+
 #[test]
 fn once_there_are_tokens_a_running_host_asks_for_one() {
     let mut host = Host::start();

@@ -47,6 +47,15 @@ impl Place {
         Self::open(self.into_folder()).await
     }
 
+    /// The same in another folder, by way of an export.
+    pub(crate) async fn moved(self) -> Self {
+        let (old, new) = (self.into_folder(), tempfile::tempdir().expect("a temporary folder"));
+        let mut exported = Vec::new();
+        undisturbed(|| dropforge::store::export(old.path(), &mut exported)).expect("it can be exported");
+        undisturbed(|| dropforge::store::import(new.path(), &mut exported.as_slice())).expect("it can be imported");
+        Self::open(new).await
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

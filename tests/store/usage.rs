@@ -1,6 +1,6 @@
 //! Usage reports: one for every attempt that ended, the newest ten kept.
 
-use dropforge::job::{Bound, Ended, USAGE_KEPT, Usage};
+use dropforge::job::{Bound, Ended, Run, USAGE_KEPT, Usage};
 use dropforge::store::Attempt;
 
 use crate::parts::{attempt, job, transient};
@@ -23,9 +23,13 @@ async fn a_report_comes_back_as_it_was_given() {
         plugin_digest: "8".repeat(64),
         backtrace: vec!["grow".into(), "main".into()],
         log: vec!["größer".into(), "und größer".into()],
+        log_lines: 9,
+        run: Run::default(),
     };
     let failed = Attempt { usage: report.clone(), ..attempt(transient()) };
-    place.finish(id, place.take("a").token, failed).await.expect("the claim holds");
+    let token = place.take("a").token;
+    place.finish(id, token, failed).await.expect("the claim holds");
+    let report = Usage { run: token.run(), ..report };
     assert_eq!(place.usage(id).ok(), Some(vec![report.clone()]));
     let place = place.reopened().await;
     assert_eq!(place.usage(id).ok(), Some(vec![report]));
@@ -100,4 +104,39 @@ async fn reports_outlive_a_retry_and_go_with_the_job() {
     assert_eq!(place.usage(id).map(|reports| reports.len()).ok(), Some(2));
     place.delete(id).await.expect("finished");
     assert_eq!(place.usage(id).ok(), Some(vec![]));
+}
+
+/// Fault: in a new folder runs are counted anew, and lines of the log that are new are taken for those of an earlier run.
+#[tokio::test]
+async fn runs_count_up_across_restarts_and_moves() {
+    let mut place = Place::new().await;
+    let id = place.add(job("a")).await;
+    let mut runs = Vec::new();
+    for number in 0..6 {
+        place = match number {
+            1 | 2 => place.reopened().await,
+            4 => place.moved().await,
+            _ => place,
+        };
+        let token = place.take("a").token;
+        place.finish(id, token, attempt(Ended::Interrupted)).await.expect("the claim holds");
+        runs.push(token.run());
+        let kept: Vec<Run> = place.usage(id).expect("readable").iter().map(|usage| usage.run).collect();
+        assert_eq!(kept, runs);
+        assert!(runs.is_sorted_by(|earlier, later| earlier < later), "{runs:?}");
+    }
+}
+
+/// Fault: a run that left no report, because the process died, is forgotten by a move, and the next ones seem older than it.
+#[tokio::test]
+async fn a_run_without_a_report_counts_too_when_a_folder_moves() {
+    let mut place = Place::new().await;
+    let id = place.add(job("a")).await;
+    for _ in 0..5 {
+        place = place.reopened().await;
+    }
+    let before = place.take("a").token.run();
+    place = place.moved().await;
+    assert!(place.usage(id).expect("readable").is_empty());
+    assert!(place.take("a").token.run() > before);
 }

@@ -87,7 +87,9 @@ impl Typed {
         let (stdout, stderr) = (new_file(), new_file());
         let share = |file: &File| file.try_clone().expect("a file can be shared");
         let mut command = process::dropforge(None);
-        command.args(words).env("DROPFORGE_URL", url).envs(variables.iter().copied()).current_dir(folder);
+        // Never the cache of whoever runs the tests.
+        command.args(words).env("XDG_CACHE_HOME", folder.join("caches"));
+        command.env("DROPFORGE_URL", url).envs(variables.iter().copied()).current_dir(folder);
         command.stdin(stdin).stdout(share(&stdout)).stderr(share(&stderr));
         let child = command.spawn().expect("the binary was built and starts");
         Self { child, stdout, stderr }

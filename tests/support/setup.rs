@@ -184,6 +184,7 @@ impl Setup {
     pub(crate) fn check(&self, file: &str, flags: &[&str]) -> Exit {
         let mut command = process::dropforge(self.open_files_max);
         command.arg("check").arg(self.plugins().join(file)).args(flags);
+        command.env("XDG_CACHE_HOME", self.folder().join("caches"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start(command, self.folder()).wait()
     }

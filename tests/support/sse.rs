@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::answer::block_on;
 use super::{Host, PATIENCE};
 
+/// More than all tests together take.
+const LONGER_THAN_ANY: Duration = Duration::from_secs(7_200);
+
 /// An event, or a comment, whose `name` is then empty.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Event {
@@ -31,9 +34,11 @@ impl Stream {
 
     /// Opens the stream that this request asks for.
     pub(crate) fn of(request: RequestBuilder, last_event_id: Option<&str>) -> Self {
-        let request = request.timeout(PATIENCE);
         let request = last_event_id.into_iter().fold(request, |request, id| request.header("last-event-id", id));
-        let response = block_on(async { request.send().await }).expect("the host answers");
+        // The client's own limit would be for all of the stream, and nobody knows how long one is followed on a busy machine.
+        let request = request.timeout(LONGER_THAN_ANY);
+        let answer = block_on(async { tokio::time::timeout(PATIENCE, request.send()).await });
+        let response = answer.expect("the host answers in time").expect("the host answers");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, buffer: Vec::new() }
@@ -46,7 +51,8 @@ impl Stream {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 return Some(parse(&String::from_utf8(block).expect("UTF-8")));
             }
-            let chunk = block_on(self.response.chunk()).expect("the stream does not break off")?;
+            let chunk = block_on(async { tokio::time::timeout(PATIENCE, self.response.chunk()).await });
+            let chunk = chunk.expect("the stream goes on").expect("the stream does not break off")?;
             self.buffer.extend_from_slice(&chunk);
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use utoipa::ToSchema;
 
 use self::lines::{Line, Lines};
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::{self, Problem};
 use super::submit::Keyed;
 use super::trace::{self, Traced};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::content::{self, Conditions, Contents, Ranges, Wanted};
 use super::problem::Problem;
 use super::submit::CHECKED_AT_ONCE_BYTES_MAX;

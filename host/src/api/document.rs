@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::OpenApi;
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::content::{self, Conditions, Wanted};
 use super::problem::{self, Problem};
 use super::{
@@ -191,7 +191,7 @@ mod tests {
     fn every_route_is_in_the_document_and_no_other() {
         let offered = WITHOUT_KINDS["paths"].as_object().expect("paths");
         let documented: BTreeSet<&str> = offered.keys().map(String::as_str).collect();
-        let routed: BTreeSet<&str> = super::super::routes().into_iter().map(|(path, _)| path).collect();
+        let routed: BTreeSet<&str> = super::super::front::routes().into_iter().map(|(path, _)| path).collect();
         assert_eq!(documented, routed);
     }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::jobs::parse_id;
 use super::problem::Problem;
 use super::view::JobView;

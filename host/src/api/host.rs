@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::view::FileView;
 

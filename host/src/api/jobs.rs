@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::view::JobView;
 use super::{Api, Segments, submit};
@@ -27,9 +27,9 @@ const LIMIT_MAX: usize = 1000;
         (status = 404, description = "There is no such job"),
     )
 )]
-pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<Json<JobView>, Problem> {
+pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<JobView, Problem> {
     let job = api.queue.get(parse_id(&id)?)?;
-    Ok(Json(JobView::with_usage(job, &api.queue)?))
+    Ok(JobView::with_usage(job, &api.queue)?)
 }
 
 /// Stop a job, within 100 ms if it runs.
@@ -43,12 +43,9 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Segments(id): Segments<Stri
         (status = 507, description = "The disk has no room even for this"),
     )
 )]
-pub(super) async fn cancel(
-    State(api): State<Arc<Api>>,
-    Segments(id): Segments<String>,
-) -> Result<Json<JobView>, Problem> {
+pub(super) async fn cancel(State(api): State<Arc<Api>>, Segments(id): Segments<String>) -> Result<JobView, Problem> {
     let job = api.queue.cancel(parse_id(&id)?).await?;
-    Ok(Json(JobView::with_usage(job, &api.queue)?))
+    Ok(JobView::with_usage(job, &api.queue)?)
 }
 
 /// Run a failed or cancelled job again, under its old id.

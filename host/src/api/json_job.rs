@@ -84,17 +84,7 @@ pub(super) struct ParsedJob {
 
 /// Reads the body: the job, and its input exactly as the client wrote it.
 pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let job: JsonJob<'_> = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let pointer = pointer(error.path());
-        let cause = error.inner().to_string();
-        if error.inner().is_data() {
-            Problem::malformed(format!("the body does not describe a job: {cause}")).at(pointer, cause)
-        } else {
-            Problem::malformed(format!("the body is not JSON: {cause}"))
-        }
-    })?;
-    json.end().map_err(|error| Problem::malformed(format!("the body goes on after the JSON: {error}")))?;
+    let job: JsonJob<'_> = serde_json::from_slice(body).map_err(|error| mistake(body, &error))?;
     if job.after.is_some() {
         let detail = "after is not supported yet by this version; leave it out";
         return Err(Problem::invalid_option(detail).at("/after", detail));
@@ -115,6 +105,23 @@ pub(super) fn parse(body: &[u8]) -> Result<(ParsedJob, Vec<u8>), Problem> {
     };
     let input = job.input.map_or("null", RawValue::get).as_bytes().to_vec();
     Ok((ParsedJob { kind: job.kind, options }, input))
+}
+
+/// What is wrong with a body, and where. It is read a second time for that: to keep track of the place costs more than reading it does.
+fn mistake(body: &[u8], error: &serde_json::Error) -> Problem {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, JsonJob<'_>>(&mut json) {
+        Ok(_) => Problem::malformed(format!("the body goes on after the JSON: {error}")),
+        Err(error) => {
+            let cause = error.inner().to_string();
+            if error.inner().is_data() {
+                let pointer = pointer(error.path());
+                Problem::malformed(format!("the body does not describe a job: {cause}")).at(pointer, cause)
+            } else {
+                Problem::malformed(format!("the body is not JSON: {cause}"))
+            }
+        }
+    }
 }
 
 /// A whole number, also one that is written as 5.0.

@@ -7,8 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
+use super::serving::find;
 use super::view::{AnyKind, KindView};
 use super::{Api, Segments};
 use crate::job::Kind;
@@ -36,14 +37,15 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Ki
     responses(
         (status = 200, description = "The kind", body = KindView),
         (status = 404, description = "No plugin serves this kind"),
+        (status = 503, description = "Its plugin is not ready yet; `Retry-After` says when it may be"),
     )
 )]
 pub(super) async fn one(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Segments(name): Segments<String>,
 ) -> Result<Json<KindView>, Problem> {
-    let plugin = Kind::new(&name).and_then(|kind| api.plugins.serving(&kind));
-    let plugin = plugin.ok_or_else(|| Problem::unknown_kind(&name))?;
+    let plugin = find(&api, &caller, &name).await?;
     Ok(Json(KindView::of(&plugin, &api.queue)))
 }
 

@@ -1,5 +1,7 @@
 //! What a job's attempts have logged: as NDJSON or as text, once or for as long as it runs.
 
+mod reader;
+
 use std::sync::Arc;
 
 use async_stream::try_stream;
@@ -8,32 +10,34 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
+pub(super) use self::reader::Line;
+use self::reader::{Place, Reader};
 use super::jobs::parse_id;
 use super::problem::Problem;
 use super::{Api, Segments};
 use crate::events::{Scope, Subscription};
-use crate::job::{JobId, Sight};
-use crate::queue::UnderWay;
-use crate::running::LogLine;
+use crate::job::Sight;
 use crate::store::StoreError;
 
-/// What [`parse_follow`] reads.
+/// What [`Wish::parse`] reads.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it describes a request and is never made")]
-struct FollowQuery {
+struct LogQuery {
     /// Go on until the job has ended.
     follow: Option<bool>,
+    /// Begin behind the line with this `id`.
+    #[param(pattern = "^[0-9a-f]{1,16}-[0-9]{1,19}$")]
+    after: Option<String>,
 }
 
 /// What a job's attempts have logged: a line each as NDJSON, or as text to who likes that better.
 ///
-/// With `follow=true` until the job has ended.
+/// With `follow=true` until the job has ended, and with `after=ID` only what came after that line, also when the host was started again since.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/logs", operation_id = "getLogs", tag = "results", params(FollowQuery),
+    get, path = "/v1/jobs/{id}/logs", operation_id = "getLogs", tag = "results", params(LogQuery),
     extensions(("x-lines" = json!({"response": {"$ref": "#/components/schemas/LoggedLine"}}))),
     responses(
         (status = 200, description = "The lines", content((String = "application/x-ndjson"), (String = "text/plain"))),
@@ -48,10 +52,10 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
-    let follow = parse_follow(&query.unwrap_or_default())?;
+    let Wish { follow, after } = Wish::parse(&query.unwrap_or_default())?;
     api.queue.get(id)?;
     let format = if prefers_text(&headers) { Format::Text } else { Format::Ndjson };
-    let mut reader = Reader { api: Arc::clone(&api), id, reported: 0, current: None };
+    let mut reader = Reader::new(Arc::clone(&api), id, after);
     let body = if follow {
         // Woken by whatever happens to the job, which whoever asks was found to be allowed to see.
         let subscription = api.queue.subscribe(Scope::Job(id), Sight::default())?;
@@ -73,16 +77,6 @@ pub(super) async fn get(
     Ok((fields, body).into_response())
 }
 
-/// A line and the attempt that wrote it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LoggedLine)]
-pub(super) struct Line {
-    attempt: u32,
-    #[serde(flatten)]
-    #[schema(inline)]
-    line: LogLine,
-}
-
 #[derive(Clone, Copy)]
 enum Format {
     Text,
@@ -92,107 +86,17 @@ enum Format {
 impl Format {
     fn lines(self, lines: &[Line]) -> Bytes {
         let mut text = Vec::new();
-        for Line { attempt, line } in lines {
+        for line in lines {
             match self {
                 Format::Text => {
-                    let level = line.level.map(|level| level.to_uppercase() + " ").unwrap_or_default();
-                    text.extend_from_slice(format!("{level}{}", line.message).as_bytes());
+                    let level = line.line.level.map(|level| level.to_uppercase() + " ").unwrap_or_default();
+                    text.extend_from_slice(format!("{level}{}", line.line.message).as_bytes());
                 }
-                Format::Ndjson => {
-                    let line = Line { attempt: *attempt, line: line.clone() };
-                    text.extend(serde_json::to_vec(&line).unwrap_or_default());
-                }
+                Format::Ndjson => text.extend(serde_json::to_vec(line).unwrap_or_default()),
             }
             text.push(b'\n');
         }
         text.into()
-    }
-}
-
-/// Goes through a job's log once, wherever its lines are by then: in the reports of ended attempts, or in the hands of
-/// the one that is being made.
-struct Reader {
-    api: Arc<Api>,
-    id: JobId,
-    /// Reports up to this number were read, or what stands in them was read while it was written.
-    reported: u32,
-    /// The attempt being followed, and how many of its lines were read.
-    current: Option<(UnderWay, u64)>,
-}
-
-impl Reader {
-    /// The lines that are there and were not read before, and whether there may be more later.
-    fn read(&mut self) -> Result<(Vec<Line>, bool), StoreError> {
-        let mut lines = Vec::new();
-        loop {
-            // Looked at first: once it has ended and nobody runs it, every report is there.
-            let ended = self.api.queue.get(self.id)?.state.is_terminal();
-            let (under_way, seen) = match self.current.take() {
-                Some(current) => current,
-                None => match self.api.queue.under_way(self.id).filter(|one| one.reports >= self.reported) {
-                    Some(under_way) => {
-                        self.read_reports(Some(under_way.reports), &mut lines)?;
-                        (under_way, 0)
-                    }
-                    None => {
-                        self.read_reports(None, &mut lines)?;
-                        return Ok((lines, !ended));
-                    }
-                },
-            };
-            let attempt_ended = under_way.attempt.has_ended();
-            let (new, left_out, written) = under_way.attempt.lines_since(seen);
-            let attempt = under_way.number;
-            if left_out > 0 {
-                let message = format!("{left_out} lines before this one are no longer held");
-                lines.push(Line { attempt, line: LogLine { at: None, level: None, message } });
-            }
-            lines.extend(new.into_iter().map(|line| Line { attempt, line }));
-            if !attempt_ended {
-                self.current = Some((under_way, written));
-                return Ok((lines, true));
-            }
-            // It may have ended without a report, when its claim did not hold any more.
-            let (_, reports) = self.api.queue.store().usage_since(self.id, u32::MAX)?;
-            self.reported = reports.min(under_way.reports + 1);
-        }
-    }
-
-    fn read_reports(&mut self, until: Option<u32>, lines: &mut Vec<Line>) -> Result<(), StoreError> {
-        let (reports, total) = self.api.queue.store().usage_since(self.id, self.reported)?;
-        let until = until.unwrap_or(total);
-        let first = total.saturating_sub(u32::try_from(reports.len()).unwrap_or(u32::MAX));
-        for (_, usage) in (first..until).zip(reports) {
-            let attempt = usage.attempt;
-            lines.extend(usage.log.iter().map(|text| Line { attempt, line: LogLine::of(text, None) }));
-        }
-        self.reported = until;
-        Ok(())
-    }
-
-    /// Ends when there may be something new to read: the job's lines are told soon after they are written, and so is how it
-    /// moves.
-    async fn changed(&self, subscription: &mut Option<Subscription>) {
-        let attempt_ended = async {
-            match &self.current {
-                Some((under_way, _)) => under_way.attempt.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        let moved = async {
-            match subscription {
-                Some(subscription) => subscription.next().await,
-                None => None,
-            }
-        };
-        let let_go = tokio::select! {
-            () = attempt_ended => false,
-            moved = moved => moved.is_none(),
-        };
-        if let_go {
-            // It fell behind in hearing of the job, which costs it nothing: it reads what is there.
-            *subscription = self.api.queue.subscribe(Scope::Job(self.id), Sight::default()).ok();
-        }
     }
 }
 
@@ -229,20 +133,36 @@ fn followed(
     }
 }
 
-fn parse_follow(query: &str) -> Result<bool, Problem> {
-    let mut follow = false;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        follow = match (name.as_ref(), value.as_ref()) {
-            ("follow", "true") => true,
-            ("follow", "false") => false,
-            _ => {
-                let detail = "only follow=true or follow=false can be given here";
-                let problem = Problem::invalid_option(format!("the query parameter {name}: {detail}"));
-                return Err(problem.in_parameter(name, detail));
-            }
-        };
+/// What is asked for.
+#[derive(Default)]
+struct Wish {
+    follow: bool,
+    after: Place,
+}
+
+impl Wish {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let mut wish = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let wrong = match (name.as_ref(), value.as_ref()) {
+                ("follow", "true" | "false") => {
+                    wish.follow = value == "true";
+                    continue;
+                }
+                ("after", id) => match Place::parse(id) {
+                    Some(after) => {
+                        wish.after = after;
+                        continue;
+                    }
+                    None => "expected the id of a line of this log, as the host has told it",
+                },
+                _ => "only follow=true, follow=false or after=ID can be given here",
+            };
+            let problem = Problem::invalid_option(format!("the query parameter {name}: {wrong}"));
+            return Err(problem.in_parameter(name, wrong));
+        }
+        Ok(wish)
     }
-    Ok(follow)
 }
 
 /// Whether the client likes text better than NDJSON. Who says nothing gets NDJSON.

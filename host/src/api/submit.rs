@@ -11,27 +11,23 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, IntoResponses};
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::options::JobOptions;
 use super::problem::Problem;
+use super::serving::serving;
 use super::trace::{self, Traced};
 use super::view::JobView;
 use super::wait::{self, OnTimeout, Patience, Wait};
 use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
-use crate::job::{Job, Kind, Owner};
-use crate::plugins::{FileReport, Plugin, Unusable, nearest};
+use crate::job::{Job, Owner};
+use crate::plugins::Plugin;
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
-use crate::tokens::Scope;
 
 /// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
 pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
 const LOOK_AGAIN_AT_PAUSED: u32 = 60;
-/// Kinds that are compared with one that is not there.
-const NEAR_KINDS_MAX: usize = 100;
-/// From this likeness on one kind may have been meant by another; 1 is the same.
-const NEAR: f64 = 0.8;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 const JSON: &str = "application/json";
@@ -278,7 +274,7 @@ pub(super) fn digest_of_key(text: &str) -> Result<[u8; 32], Problem> {
 /// `202`: the job is on disk and will end.
 pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
     let (location, retry_after) = (location(&job), explain::retry_after(api, &job));
-    let mut response = (StatusCode::ACCEPTED, axum::Json(JobView::with_usage(job, &api.queue)?)).into_response();
+    let mut response = (StatusCode::ACCEPTED, JobView::with_usage(job, &api.queue)?).into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location);
     headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
@@ -288,53 +284,6 @@ pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
 /// Where the job is.
 pub(super) fn location(job: &Job) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/jobs/{}", job.id)).expect("an id is hexadecimal digits and dashes")
-}
-
-/// The plugin that serves a kind, or why nothing can be submitted to it now.
-async fn serving(api: &Api, caller: &Caller, name: &str) -> Result<Arc<Plugin>, Problem> {
-    caller.require_kind(name)?;
-    // Before the body is read: it would only make the room scarcer.
-    if api.queue.store().is_short_of_room() {
-        return Err(StoreError::DiskFull.into());
-    }
-    let kind = Kind::new(name).ok_or_else(|| Problem::unknown_kind(name))?;
-    match api.plugins.find(&kind) {
-        Err(Unusable::Unknown) if api.plugins.lies_there(&kind).await => {
-            let detail =
-                format!("{kind} is not ready yet: its file has just been put into the plugin folder; try again in 1 s");
-            Err(Problem::not_ready(detail).or_retry_after(Some(1)))
-        }
-        found => found.map_err(|why| unusable(api, caller, &kind, why)),
-    }
-}
-
-/// Why a kind cannot be used, or which one may have been meant.
-fn unusable(api: &Api, caller: &Caller, kind: &Kind, why: Unusable) -> Problem {
-    match why {
-        Unusable::NotReady { what, again_in } => {
-            let seconds = explain::whole_seconds(again_in);
-            let detail = format!("{kind} is not ready yet: {what}; try again in {seconds} s");
-            Problem::not_ready(detail).or_retry_after(Some(seconds))
-        }
-        // A reason can name files of the host. It is for those who may see the list of plugin files.
-        Unusable::Rejected { file, reason } if caller.require(Scope::Read).is_ok() => {
-            Problem::unknown_kind_but(kind.as_str(), &format!("{file} was rejected: {reason}"))
-        }
-        Unusable::Rejected { .. } => {
-            let help = "its file was rejected; ask the operator (GET /v1/plugins says why)";
-            Problem::unknown_kind_but(kind.as_str(), help)
-        }
-        Unusable::Unknown => meant(&api.plugins.files(), caller, kind),
-    }
-}
-
-/// There is no such kind. Another one may have been meant.
-fn meant(files: &[FileReport], caller: &Caller, kind: &Kind) -> Problem {
-    let known = files.iter().filter_map(|file| file.kind.as_ref()).filter(|known| caller.may_see_file(Some(known)));
-    match nearest(kind.as_str(), known.take(NEAR_KINDS_MAX).map(Kind::as_str), NEAR) {
-        Some(meant) => Problem::unknown_kind_but(kind.as_str(), &format!("did you mean {meant}?")),
-        None => Problem::unknown_kind(kind.as_str()),
-    }
 }
 
 fn accepts_json(plugin: &Plugin) -> bool {

@@ -1,7 +1,7 @@
 //! Where a request comes from and what becomes of it: W3C Trace Context, kept with the job and handed on, and the span that
 //! the log shows what happens in a request under.
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use tracing::Span;
 use tracing::field::display;
@@ -32,9 +32,11 @@ pub(super) fn well_formed(text: &str) -> Option<String> {
 
 /// Puts a request under a span of its own: method and route, never what a client has written besides, and the job's id if
 /// that stands in its path.
-pub(super) fn span(request: &Request) -> Span {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
+pub(super) fn span(request: &Request, route: Option<&'static str>) -> Span {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return Span::none();
+    }
+    let route = route.unwrap_or_default();
     let id = route.starts_with("/v1/jobs/{id}").then(|| request.uri().path().split('/').nth(3)).flatten();
     let id = id.and_then(|id| JobId::parse_str(id).ok()).map(display);
     let method = request.method().as_str();

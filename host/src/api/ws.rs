@@ -17,7 +17,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use self::session::Session;
-use super::access::{Caller, Counter};
+use super::access::Counter;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::{Api, InUse};
 use crate::events::Scope;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use axum::http::StatusCode;
 
 use super::load::{Connection, Load};
-use super::table::{Counters, Sample};
+use super::table::{Counters, CpuTime, Sample};
 use super::{NO_OP_INPUT, NO_OP_KIND};
 use crate::config::Config;
 use crate::server::Server;
@@ -36,8 +36,10 @@ impl Crowd<'_> {
         let server = Server::start(config).await?;
         let mut connection = ready(&server).await?;
         let before = Counters::with(server.commits());
+        let cpu_time = CpuTime::now();
         let taken = self.submit(&mut connection).await?;
         let mut sample = Sample::of_many(self.jobs, taken);
+        cpu_time.until_now(&mut sample, self.jobs);
         before.until(&Counters::with(server.commits()), &mut sample, self.jobs);
         server.stop().await?;
         Ok(sample)
@@ -48,11 +50,12 @@ impl Crowd<'_> {
         let server = Server::start(config).await?;
         let mut connection = ready(&server).await?;
         let before = Counters::with(server.commits());
-        let started = Instant::now();
+        let (cpu_time, started) = (CpuTime::now(), Instant::now());
         self.submit(&mut connection).await?;
         self.until_succeeded(&mut connection, started + PATIENCE).await?;
         let taken = started.elapsed();
         let mut sample = Sample::of_many(self.jobs, taken);
+        cpu_time.until_now(&mut sample, self.jobs);
         before.until(&Counters::with(server.commits()), &mut sample, self.jobs);
         server.stop().await?;
         Ok((sample, taken))

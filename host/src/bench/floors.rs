@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::alone::{Alone, CAPACITY};
 use super::load::{Load, Request};
-use super::table::{Counters, Sample, milliseconds};
+use super::table::{Counters, CpuTime, Sample, milliseconds};
 use super::{NO_OP_INPUT, NO_OP_KIND, QUEUE_MAX};
 use crate::job::{Job, JobId, Kind};
 use crate::sandbox::Sandbox;
@@ -42,7 +42,7 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
     let settings = Settings { claims_max: 0, reserve_bytes: 0 };
     let store = Arc::new(Store::open(&folder.join("data"), &settings)?);
     let before = Counters::with(store.commits());
-    let end = Instant::now() + duration;
+    let (cpu_time, end) = (CpuTime::now(), Instant::now() + duration);
     let tasks = (0..submitters).map(|_| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -61,6 +61,7 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
     }
     let mut sample = Sample::new(latencies, duration);
     let submits = sample.operations();
+    cpu_time.until_now(&mut sample, submits);
     before.until(&Counters::with(store.commits()), &mut sample, submits);
     tokio::task::spawn_blocking(move || store.close()).await?;
     Ok(sample)
@@ -72,13 +73,16 @@ pub(super) async fn call(folder: &Path, plugin: Vec<u8>, input: &str, duration: 
     let calls = move || {
         let plugin = Alone::new(Sandbox::new(CAPACITY, None)?, &folder, &plugin)?;
         let mut latencies = Vec::new();
-        let began = Instant::now();
+        let (cpu_time, began) = (CpuTime::now(), Instant::now());
         while began.elapsed() < duration {
             let started = Instant::now();
             plugin.attempt(&input)?;
             latencies.push(milliseconds(started.elapsed()));
         }
-        anyhow::Ok(Sample::new(latencies, began.elapsed()))
+        let calls = latencies.len();
+        let mut sample = Sample::new(latencies, began.elapsed());
+        cpu_time.until_now(&mut sample, calls);
+        anyhow::Ok(sample)
     };
     tokio::task::spawn_blocking(calls).await?
 }

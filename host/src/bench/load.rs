@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::table::{Sample, milliseconds};
+use super::table::{CpuTime, Sample, milliseconds};
 use super::{NO_OP_INPUT, NO_OP_KIND};
 
 /// Longest a job of this load may take.
@@ -31,7 +31,9 @@ pub(super) enum Request {
     Submit,
     /// Submit a job with `Prefer: wait`.
     SubmitAndWait,
-    /// Submit a job, then ask for its result until it is there.
+    /// Submit a job, then ask for its result once, with `Prefer: wait`.
+    SubmitThenWait,
+    /// Submit a job, then ask for its result until it is there, without a pause.
     SubmitAndPoll,
 }
 
@@ -82,11 +84,15 @@ impl Load {
                 anyhow::Ok(latencies)
             })
         });
+        let cpu_time = CpuTime::now();
         let mut latencies = Vec::new();
         for worker in workers.collect::<Vec<_>>() {
             latencies.append(&mut worker.await??);
         }
-        Ok(Sample::new(latencies, self.duration))
+        let operations = latencies.len();
+        let mut sample = Sample::new(latencies, self.duration);
+        cpu_time.until_now(&mut sample, operations);
+        Ok(sample)
     }
 }
 
@@ -120,6 +126,13 @@ impl Connection {
         Ok(job["links"]["self"].as_str().context("a job says where it is")?.to_owned())
     }
 
+    /// Submits a job and answers where its result will be.
+    async fn submit_for_result(&mut self, body: &str) -> anyhow::Result<String> {
+        let job = self.expect("POST", "/v1/jobs", body, None, StatusCode::ACCEPTED).await?;
+        let job: serde_json::Value = serde_json::from_slice(&job)?;
+        Ok(job["links"]["result"].as_str().context("a job says where its result is")?.to_owned())
+    }
+
     /// The job at this place.
     pub(super) async fn job(&mut self, path: &str) -> anyhow::Result<serde_json::Value> {
         Ok(serde_json::from_slice(&self.expect("GET", path, "", None, StatusCode::OK).await?)?)
@@ -131,10 +144,12 @@ impl Connection {
             Request::Echo => self.expect("POST", "/", body, None, StatusCode::OK).await.map(drop),
             Request::Submit => self.expect("POST", "/v1/jobs", body, None, StatusCode::ACCEPTED).await.map(drop),
             Request::SubmitAndWait => self.expect("POST", "/v1/jobs", body, Some(WAIT), StatusCode::OK).await.map(drop),
+            Request::SubmitThenWait => {
+                let result = self.submit_for_result(body).await?;
+                self.expect("GET", &result, "", Some(WAIT), StatusCode::OK).await.map(drop)
+            }
             Request::SubmitAndPoll => {
-                let job = self.expect("POST", "/v1/jobs", body, None, StatusCode::ACCEPTED).await?;
-                let job: serde_json::Value = serde_json::from_slice(&job)?;
-                let result = job["links"]["result"].as_str().context("a job says where its result is")?;
+                let result = &self.submit_for_result(body).await?;
                 for _ in 0..LOOKS_MAX {
                     match self.send("GET", result, "", None).await? {
                         (StatusCode::OK, _) => return Ok(()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::sizes::Size;
 use super::table::{self, Row};
-use super::targets::{Judged, PROCESSORS};
+use super::targets::{Judged, PROCESSORS, processors};
 use super::works::{Given, Work};
 
 /// What was wanted and could not be measured.
@@ -42,8 +42,15 @@ impl Report {
         let judged: Vec<&Judged> =
             rows.iter().flat_map(Row::targets).chain(sizes.iter().flat_map(Size::targets)).collect();
         let (targets, targets_met) = (judged.len(), judged.iter().filter(|judged| judged.met).count());
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { processors, optimised: !cfg!(debug_assertions), targets_met, targets, rows, sizes, left_out }
+        Self {
+            processors: processors(),
+            optimised: !cfg!(debug_assertions),
+            targets_met,
+            targets,
+            rows,
+            sizes,
+            left_out,
+        }
     }
 
     /// As a table, or as JSON.

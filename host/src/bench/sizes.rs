@@ -15,6 +15,7 @@ use super::targets::{self, Judged};
 const QUEUED_JOBS: usize = 100_000;
 
 pub(super) const IDLE: &str = "memory, idle";
+const IDLE_COMPILED: &str = "memory, idle, code from disk";
 pub(super) const QUEUED: &str = "memory, 100,000 jobs queued";
 pub(super) const PROGRAM: &str = "program file";
 
@@ -28,7 +29,7 @@ pub(super) struct Size {
 
 impl Size {
     fn new(what: &'static str, bytes: u64) -> Self {
-        Self { what, bytes, targets: targets::judge(what, 1, |_| Some(bytes as f64)) }
+        Self { what, bytes, targets: targets::judge(what, 1, None, |_| Some(bytes as f64)) }
     }
 
     /// The targets it was held against.
@@ -45,16 +46,23 @@ impl Size {
 }
 
 /// Starts a host, fills its queue, and looks at all memory that it holds, its program included, before and after.
-pub(super) async fn memory() -> anyhow::Result<[Size; 2]> {
+///
+/// The first of its hosts compiles its plugin, which leaves more of the program in memory; the second finds the code on disk, as all do
+/// but the first.
+pub(super) async fn memory() -> anyhow::Result<[Size; 3]> {
     let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
     let host = Host::start(folder.path()).await?;
     let mut connection = Connection::open(host.address).await?;
     connection.expect("POST", "/v1/kinds/message/pause", "", None, StatusCode::OK).await?;
+    let compiled_here = host.resident_bytes()?;
+    host.kill().await?;
+    let host = Host::start(folder.path()).await?;
+    let mut connection = Connection::open(host.address).await?;
     let idle = host.resident_bytes()?;
     Crowd::of_no_ops(QUEUED_JOBS).submit(&mut connection).await?;
     let queued = host.resident_bytes()?;
     host.kill().await?;
-    Ok([Size::new(IDLE, idle), Size::new(QUEUED, queued)])
+    Ok([Size::new(IDLE, compiled_here), Size::new(IDLE_COMPILED, idle), Size::new(QUEUED, queued)])
 }
 
 /// The program that is running, as it lies on the disk.

@@ -3,9 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use super::targets::{self, Figure, Judged};
+use super::targets::{self, Figure, Judged, processors};
+
+/// So many share a commit that more of them would save little.
+const MANY: usize = 64;
 
 /// What was done so many times, and how long each took.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +22,9 @@ pub(super) struct Sample {
     flushes_per_op: Option<f64>,
     /// Bytes the process wrote per operation, likewise.
     written_per_op: Option<f64>,
+    /// Microseconds of processor time this process spent per operation: the host, its jobs and the client, all threads together. A
+    /// machine that others slow down spends more of them by the clock, but hardly more of these.
+    cpu_us_per_op: Option<f64>,
 }
 
 impl Sample {
@@ -88,6 +95,24 @@ impl Counters {
     }
 }
 
+/// Processor time this process has used so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CpuTime(Duration);
+
+impl CpuTime {
+    pub(super) fn now() -> Self {
+        let used = clock_gettime(ClockId::ProcessCPUTime);
+        // Neither is ever negative; there are less than 2^32 nanoseconds in a second.
+        Self(Duration::new(used.tv_sec as u64, used.tv_nsec as u32))
+    }
+
+    /// Puts what was used since then, for each of so many operations, into the sample.
+    pub(super) fn until_now(self, sample: &mut Sample, operations: usize) {
+        let used = Self::now().0.saturating_sub(self.0);
+        sample.cpu_us_per_op = Some(milliseconds(used) * 1_000.0 / operations.max(1) as f64);
+    }
+}
+
 /// One line of the table: medians of the rounds, and the lowest and the highest.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
@@ -105,6 +130,11 @@ pub(super) struct Row {
     p999_ms: Option<f64>,
     flushes_per_op: Option<f64>,
     written_bytes_per_op: Option<f64>,
+    cpu_us_per_op: Option<f64>,
+    /// The same of its parts, each measured alone.
+    parts_cpu_us: Option<f64>,
+    /// Operations per second that the processors have time for if only its parts took any.
+    ceiling_per_second: Option<f64>,
     /// How fast it is against the line `floor` with as many connections, or with one if that has none with as many: 1 is as fast.
     ratio: Option<f64>,
     floor: Option<&'static str>,
@@ -133,7 +163,7 @@ impl Row {
         what: &'static str,
         connections: Option<usize>,
         samples: &[Sample],
-        floor: Option<&'static str>,
+        (floor, parts): (Option<&'static str>, &[&str]),
         earlier: &[Self],
     ) -> Self {
         let rate = Spread::of(samples, |sample| sample.per_second);
@@ -152,6 +182,9 @@ impl Row {
             p999_ms: median(|sample| sample.quantile(0.999)),
             flushes_per_op: median(|sample| sample.flushes_per_op),
             written_bytes_per_op: median(|sample| sample.written_per_op),
+            cpu_us_per_op: median(|sample| sample.cpu_us_per_op),
+            parts_cpu_us: None,
+            ceiling_per_second: None,
             ratio: None,
             floor,
             targets: Vec::new(),
@@ -160,7 +193,9 @@ impl Row {
         let with =
             |number| earlier.iter().find(|row| Some(row.what) == floor && row.connections.unwrap_or(1) == number);
         row.ratio = with(number).or_else(|| with(1)).and_then(|floor| row.against(floor));
-        row.targets = targets::judge(what, number, |figure| row.figure(figure));
+        row.parts_cpu_us = cpu_us_of(parts, connections, earlier);
+        row.ceiling_per_second = row.parts_cpu_us.map(|us| processors() as f64 * 1e6 / us);
+        row.targets = targets::judge(what, number, row.ceiling_per_second, |figure| row.figure(figure));
         row
     }
 
@@ -201,21 +236,48 @@ impl Row {
     }
 }
 
+/// Processor time of all these together, each with as many connections; for work that says itself how many, as soon as they are
+/// [`MANY`]. Nothing if one of them was not measured.
+fn cpu_us_of(parts: &[&str], connections: Option<usize>, rows: &[Row]) -> Option<f64> {
+    let stands_for = |row: &&Row| {
+        row.connections == connections
+            || row.connections.is_none()
+            || connections.is_none() && row.connections >= Some(MANY)
+    };
+    let of_part = |part: &&str| {
+        let rows = rows.iter().filter(|row| row.what == *part);
+        rows.filter(stands_for).max_by_key(|row| row.connections).and_then(|row| row.cpu_us_per_op)
+    };
+    if parts.is_empty() { None } else { parts.iter().map(of_part).sum() }
+}
+
 /// Prints the rows as a table.
 pub(super) fn print(rows: &[Row]) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(
         output,
-        "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8}  {:<32} targets",
-        "", "conn", "per s", "(lowest-highest)", "p50 ms", "p99 ms", "p99.9", "flush/op", "bytes/op", "ratio"
+        "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}  {:<32} targets",
+        "",
+        "conn",
+        "per s",
+        "(lowest-highest)",
+        "p50 ms",
+        "p99 ms",
+        "p99.9",
+        "flush/op",
+        "bytes/op",
+        "cpu us",
+        "parts",
+        "ratio"
     )?;
     let optional = |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
+    let microseconds = |us: Option<f64>| optional(us, if us.is_some_and(|us| us < 100.0) { 1 } else { 0 });
     for row in rows {
         let digits = if row.per_second.is_some_and(|rate| rate < 100.0) { 2 } else { 0 };
         let ratio = row.ratio.zip(row.floor).map_or(String::new(), |(ratio, floor)| format!("{ratio:.2} of {floor}"));
         let targets: Vec<String> = row.targets.iter().map(ToString::to_string).collect();
         let line = format!(
-            "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8}  {ratio:<32} {}",
+            "{:<30} {:>5} {:>10} {:>21} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}  {ratio:<32} {}",
             row.what,
             row.connections.map_or(String::new(), |number| number.to_string()),
             optional(row.per_second, digits),
@@ -225,6 +287,8 @@ pub(super) fn print(rows: &[Row]) -> std::io::Result<()> {
             optional(row.p999_ms, 2),
             optional(row.flushes_per_op, 3),
             optional(row.written_bytes_per_op, 0),
+            microseconds(row.cpu_us_per_op),
+            microseconds(row.parts_cpu_us),
             targets.join(", "),
         );
         writeln!(output, "{}", line.trim_end())?;

@@ -9,7 +9,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::exit::{Complaint, Exit};
 use super::text::counted;
+use super::typed;
 use crate::{store, tokens};
 
 #[derive(Debug, Args)]
@@ -25,6 +27,7 @@ pub(super) struct Verify {
 impl Verify {
     /// Fails, so that the exit code says it, if anything is wrong.
     pub(super) fn run(self) -> anyhow::Result<()> {
+        typed::must_be_there("the data folder", &self.folder)?;
         let bar = bar();
         let mut verdict = store::verify(&self.folder, |looked_at, total| {
             bar.set_length(total);
@@ -122,13 +125,28 @@ impl Import {
             let file = File::open(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
             Box::new(BufReader::new(file))
         };
-        let jobs = store::import(&self.folder, &mut input)?;
+        let was_there = self.folder.join("db").exists();
+        let jobs = store::import(&self.folder, &mut input).map_err(anyhow::Error::from).map_err(|error| {
+            // Whoever has mended the export would be told that the folder is not empty.
+            let is_left = !was_there && self.folder.join("db").exists();
+            if is_left { incomplete(&error, &self.folder).into() } else { error }
+        })?;
         if self.json {
             writeln!(stdout(), "{}", json!({"jobs": jobs, "folder": self.folder}))?;
         } else {
             writeln!(std::io::stderr(), "imported {} into {}", counted(jobs, "job"), self.folder.display())?;
         }
         Ok(())
+    }
+}
+
+fn incomplete(error: &anyhow::Error, folder: &Path) -> Complaint {
+    Complaint {
+        exit: Exit::of(error),
+        code: "error",
+        title: "The command failed",
+        detail: format!("{error:#}"),
+        advice: Some(format!("delete {}, which is incomplete, before the import is tried again", folder.display())),
     }
 }
 
@@ -162,6 +180,7 @@ impl Compact {
 
 /// Opening makes a folder; a misspelt name must not.
 fn must_be_data_folder(folder: &Path) -> anyhow::Result<()> {
+    typed::must_be_there("the data folder", folder)?;
     if !folder.join("db").is_dir() {
         bail!("{} is no data folder: it has no db in it", folder.display());
     }

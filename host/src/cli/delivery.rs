@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use indicatif::ProgressBar;
-use reqwest::Response;
+use reqwest::{Method, Response};
 
 use super::bar::transfer_bar;
-use super::exit::Exit;
+use super::exit::{Complaint, Exit};
+use super::notes::{self, Note};
 use super::remote::say;
 use super::text::{bytes, counted, printable};
 use super::wait::{after_failure, follow, summary};
-use crate::client::{Client, JobView};
+use crate::client::view::Artifacts;
+use crate::client::{Client, ClientError, JobView, check_file, check_folder};
 
 /// Where a job's result goes.
 #[derive(Debug, Args)]
@@ -31,6 +33,19 @@ impl Delivery {
     pub(super) fn is_wanted(&self) -> bool {
         self.output.is_some() || self.save_artifacts.is_some()
     }
+
+    /// Whether what is wanted can be saved there: told before a job is given to anybody.
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        self.output.as_deref().map_or(Ok(()), check_file)?;
+        self.save_artifacts.as_deref().map_or(Ok(()), check_folder)
+    }
+
+    /// How a job's result and files are brought with these flags, once there is a place for them.
+    fn advice(&self, id: &str) -> String {
+        let output = self.output.as_ref().map_or("", |_| " -o FILE");
+        let folder = self.save_artifacts.as_ref().map_or("", |_| " --save-artifacts DIR");
+        format!("the job {id} has succeeded, and its host keeps what it made: `dropforge result {id}{output}{folder}`")
+    }
 }
 
 /// Follows a job to its end and brings what it made. With JSON the job itself is said, and the result only saved.
@@ -46,13 +61,10 @@ pub(super) async fn deliver(client: &Client, id: &str, delivery: &Delivery, as_j
         }
         return Ok(Exit::of_state(&job.state));
     }
-    if let Some(folder) = &delivery.save_artifacts {
-        save_artifacts(client, id, folder).await?;
-    }
-    match (&delivery.output, as_json) {
-        (Some(path), _) => save_result(client, id, path).await?,
-        (None, false) => print_result(client, id).await?,
-        (None, true) => {}
+    if let Err(error) = bring(client, id, delivery, as_json).await {
+        // A reader who has had enough is no mistake.
+        let is_mistake = error.is::<ClientError>() && Exit::of(&error) != Exit::Success;
+        return Err(if is_mistake { not_brought(&error, delivery.advice(id)).into() } else { error });
     }
     if as_json {
         say(&end)?;
@@ -62,6 +74,42 @@ pub(super) async fn deliver(client: &Client, id: &str, delivery: &Delivery, as_j
     Ok(Exit::Success)
 }
 
+/// Saves or prints what a job made.
+pub(super) async fn bring(client: &Client, id: &str, delivery: &Delivery, as_json: bool) -> anyhow::Result<()> {
+    if let Some(folder) = &delivery.save_artifacts {
+        save_artifacts(client, id, folder, as_json).await?;
+    }
+    match (&delivery.output, as_json) {
+        (Some(path), _) => save_result(client, id, path, as_json).await?,
+        (None, false) => print_result(client, id).await?,
+        (None, true) => {}
+    }
+    if delivery.save_artifacts.is_none() && !as_json {
+        tell_of_files(client, id).await;
+    }
+    Ok(())
+}
+
+/// Whoever saw only the result may not know that there is more.
+async fn tell_of_files(client: &Client, id: &str) {
+    let list = client.text(client.request(Method::GET, &["v1", "jobs", id, "artifacts"])).await;
+    let list = list.and_then(|list| client.parse::<Artifacts>(&list));
+    // What was wanted is here, whatever became of the rest.
+    let count = list.map_or(0, |list| list.artifacts.len());
+    if count > 0 {
+        let files = counted(count as u64, "file");
+        let sentence =
+            format!("it also made {files}: `dropforge result {id} --save-artifacts DIR` brings what it made");
+        notes::tell(false, &Note::new("files", sentence));
+    }
+}
+
+/// The job has done its part, and nobody may think that it is lost.
+fn not_brought(error: &anyhow::Error, advice: String) -> Complaint {
+    let title = "What the job made was not brought";
+    Complaint { exit: Exit::of(error), code: "not_saved", title, detail: format!("{error:#}"), advice: Some(advice) }
+}
+
 async fn result(client: &Client, id: &str) -> anyhow::Result<Response> {
     match client.result(id).await? {
         Some(response) => Ok(response),
@@ -69,16 +117,22 @@ async fn result(client: &Client, id: &str) -> anyhow::Result<Response> {
     }
 }
 
-pub(super) async fn save_result(client: &Client, id: &str, path: &Path) -> anyhow::Result<()> {
+async fn save_result(client: &Client, id: &str, path: &Path, as_json: bool) -> anyhow::Result<()> {
     let response = result(client, id).await?;
     let bar = transfer_bar(response.content_length().unwrap_or(0), "receiving");
-    client.save(response, path, |bytes| bar.inc(bytes)).await?;
+    let mut size = 0;
+    let progress = |bytes| {
+        size += bytes;
+        bar.inc(bytes);
+    };
+    client.save(response, path, progress).await?;
     bar.finish_and_clear();
+    notes::tell(as_json, &Note::new("saved", format!("{} saved in {}", bytes(size), path.display())));
     Ok(())
 }
 
 /// Prints a result as it is, unless it would only upset a terminal.
-pub(super) async fn print_result(client: &Client, id: &str) -> anyhow::Result<()> {
+async fn print_result(client: &Client, id: &str) -> anyhow::Result<()> {
     let response = result(client, id).await?;
     let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let to_terminal = stdout().is_terminal();
@@ -93,16 +147,17 @@ pub(super) async fn print_result(client: &Client, id: &str) -> anyhow::Result<()
     Ok(())
 }
 
-pub(super) async fn save_artifacts(client: &Client, id: &str, folder: &Path) -> anyhow::Result<()> {
+async fn save_artifacts(client: &Client, id: &str, folder: &Path, as_json: bool) -> anyhow::Result<()> {
     let bar = ProgressBar::new_spinner();
     let files = client.save_artifacts(id, folder, |name, _| bar.set_message(printable(name).into_owned())).await;
     bar.finish_and_clear();
-    say_saved(files?.len(), folder);
+    say_saved(files?.len(), folder, as_json);
     Ok(())
 }
 
-pub(super) fn say_saved(count: usize, folder: &Path) {
-    eprintln!("{} saved in {}", counted(count as u64, "file"), folder.display());
+pub(super) fn say_saved(count: usize, folder: &Path, as_json: bool) {
+    let sentence = format!("{} saved in {}", counted(count as u64, "file"), folder.display());
+    notes::tell(as_json, &Note::new("saved", sentence));
 }
 
 /// Whether a terminal can show it.

@@ -1,7 +1,9 @@
 //! What a job is given to work on, as it is typed: for a host, or for a job without one.
 
+mod json;
 mod repeated;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +17,22 @@ use futures_util::Stream;
 use futures_util::stream::{BoxStream, StreamExt, once, try_unfold};
 use indicatif::ProgressBar;
 use reqwest::Body;
-use serde_json::value::RawValue;
+use rustix::fs::tell;
+use rustix::io::{Errno, ioctl_fionread};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::sleep;
 
 use self::repeated::Repeated;
 use super::bar::transfer_bar;
+use super::exit::Complaint;
+use super::notes::{self, Note};
 use super::times;
+use crate::client::Refusal;
 
 /// A file is read in pieces of this size.
 const PIECE_BYTES: usize = 256 << 10;
 /// Names in the query that mean something to the host.
-const OPTIONS: &[&str] = &[
+pub(super) const OPTIONS: &[&str] = &[
     "priority",
     "delay",
     "run_at",
@@ -120,6 +126,34 @@ impl Given {
         })
     }
 
+    /// Where this is no JSON, if it was refused for that.
+    pub(super) async fn complaint_about(&self, refusal: &Refusal) -> Option<Complaint> {
+        if refusal.code != "invalid_input" || !refusal.detail.contains(json::WANTED) {
+            return None;
+        }
+        match self {
+            // What cannot be read any more stays refused as it was.
+            Self::File(path) => json::check_file(path).await.ok().flatten(),
+            Self::Standard(repeated) => {
+                repeated.kept().await.and_then(|kept| json::check("standard input", &kept).err())
+            }
+            Self::Text(_) | Self::Empty => None,
+        }
+    }
+
+    /// Says that something waits on standard input which nobody reads, if there certainly is: bytes in a pipe, or a file of which nothing has
+    /// been read yet, as it would have been by a loop over its lines. Asked once the job was given to whom it is for, as what is at the
+    /// other end of a pipe needs its time. Nothing is read or waited for.
+    pub(super) fn tell_unread(&self, as_json: bool) {
+        let input = std::io::stdin();
+        let is_untouched = || tell(&input).map_or_else(|error| error == Errno::SPIPE, |place| place == 0);
+        let is_waiting = || ioctl_fionread(&input).is_ok_and(|bytes| bytes > 0);
+        if matches!(self, Self::Empty) && !input.is_terminal() && is_waiting() && is_untouched() {
+            let sentence = "what is on standard input was not read; - as the input sends it";
+            notes::tell(as_json, &Note::new("input_not_read", sentence));
+        }
+    }
+
     /// Whether all of it could be sent once more.
     pub(super) async fn can_be_repeated(&self) -> bool {
         match self {
@@ -142,34 +176,23 @@ impl Input {
     pub(super) async fn read(&self) -> anyhow::Result<(Given, Option<&str>)> {
         let media_type = self.media_type.as_deref();
         match (&self.input, self.file.as_deref().or(self.named.as_deref())) {
-            (Some(text), _) => Ok((Given::Text(json(text).await?), Some("application/json"))),
+            (Some(text), _) => Ok((Given::Text(json::typed(text).await?), Some("application/json"))),
             (None, Some(path)) if path == Path::new("-") => {
                 Ok((Given::Standard(Repeated::standard_input()), media_type))
             }
+            // JSON in the place of a file is what is typed by those who have not read on.
+            (None, Some(path)) if path.to_string_lossy().starts_with(['{', '[', '"']) && !path.exists() => {
+                let detail = format!("there is no file {}, and it looks like JSON", path.display());
+                Err(Complaint::usage(detail, format!("--input '{}'", path.display())).into())
+            }
             (None, Some(path)) => Ok((Given::File(path.to_owned()), media_type)),
             (None, None) if media_type.is_some() => {
-                bail!("--type says what a file is, and none is named; --file FILE names one")
+                let detail = "--type says what a file is, and none is named";
+                Err(Complaint::usage(detail, "--file FILE names one, and - stands for standard input").into())
             }
             (None, None) => Ok((Given::Empty, None)),
         }
     }
-}
-
-/// JSON as it was typed, or as standard input has it.
-async fn json(typed: &str) -> anyhow::Result<String> {
-    let mut text = typed.to_owned();
-    if typed == "-" {
-        text.clear();
-        let reading = tokio::io::stdin().read_to_string(&mut text).await;
-        reading.context("cannot read the input from standard input")?;
-    }
-    if text.trim().is_empty() {
-        let place = if typed == "-" { "standard input" } else { "--input" };
-        bail!("there is no input: {place} is empty; JSON belongs there, such as {{}} or null");
-    }
-    let checked: serde_json::Result<&RawValue> = serde_json::from_str(&text);
-    checked.context("the input is not JSON; --file takes anything else")?;
-    Ok(text)
 }
 
 /// What is read while it is sent.

@@ -1,18 +1,17 @@
-//! Commands about jobs that are there: how one is, what holds it back, stop it, run it again, forget it.
+//! Commands about a job that is there: how it is, what holds it back.
 
 use std::time::Duration;
 
 use clap::Args;
 use console::style;
 use reqwest::Method;
-use serde_json::json;
 
 use super::exit::Exit;
 use super::remote::{Remote, say};
-use super::text::{bytes, duration, painted, paragraph, printable, progress};
-use super::wait::summary;
+use super::text::{as_commands, bytes, duration, fuel, painted, paragraph, printable, progress};
+use super::typed;
+use crate::client::JobView;
 use crate::client::view::{ExplanationView, UsageView};
-use crate::client::{Client, ClientError, JobView};
 
 /// Lines of a backtrace that are shown; `--json` has all that were kept.
 const BACKTRACE_LINES_MAX: usize = 12;
@@ -21,18 +20,8 @@ const BACKTRACE_LINES_MAX: usize = 12;
 #[derive(Debug, Args)]
 pub(super) struct One {
     /// The job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = typed::id)]
     id: String,
-    #[command(flatten)]
-    remote: Remote,
-}
-
-/// Some jobs and the host that has them.
-#[derive(Debug, Args)]
-pub(super) struct Some {
-    /// The jobs
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -58,60 +47,21 @@ pub(super) async fn explain(one: One) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     let explanation: ExplanationView = client.parse(&answer)?;
-    let mut lines = vec![paragraph(&explanation.sentence, "")];
+    let mut lines = vec![paragraph(&as_commands(&explanation.sentence), "")];
     if let Some(position) = explanation.position {
-        lines.push(format!("{position}. in its kind's queue"));
+        lines.push(format!("number {position} in its kind's queue"));
     }
     if let Some(estimate) = explanation.estimate {
         let starts_in = duration(Duration::from_millis(estimate.starts_in_ms));
         let start = if estimate.starts_in_ms > 0 { format!("start in {starts_in} and ") } else { String::new() };
         let ends_in = duration(Duration::from_millis(estimate.ends_in_ms));
-        lines.push(format!("may {start}end in {ends_in}, by the run times measured so far"));
+        lines.push(match estimate.ends_in_ms {
+            0 => "has taken as long as jobs of its kind did so far, and may end at any moment".to_owned(),
+            _ => format!("may {start}end in {ends_in}, by the run times measured so far"),
+        });
     }
     say(&lines.join("\n"))?;
     Ok(Exit::Success)
-}
-
-/// `dropforge cancel`
-pub(super) async fn cancel(some: Some) -> anyhow::Result<Exit> {
-    post_each(some, "cancel").await
-}
-
-/// `dropforge retry`
-pub(super) async fn retry(some: Some) -> anyhow::Result<Exit> {
-    post_each(some, "retry").await
-}
-
-/// `dropforge delete`
-pub(super) async fn delete(some: Some) -> anyhow::Result<Exit> {
-    let client = some.remote.client()?;
-    for id in &some.ids {
-        client.send(client.request(Method::DELETE, &["v1", "jobs", id])).await?;
-        if some.remote.json {
-            say(&json!({"id": id, "deleted": true}).to_string())?;
-        } else {
-            say(&format!("deleted {}", style(printable(id)).dim()))?;
-        }
-    }
-    Ok(Exit::Success)
-}
-
-/// Stops at the first that is refused: what was named wrongly once may be wrong in the rest too.
-async fn post_each(some: Some, verb: &str) -> anyhow::Result<Exit> {
-    let client = some.remote.client()?;
-    for id in &some.ids {
-        let answer = post(&client, id, verb).await?;
-        if some.remote.json {
-            say(&answer)?;
-        } else {
-            say(&summary(&client.parse(&answer)?))?;
-        }
-    }
-    Ok(Exit::Success)
-}
-
-async fn post(client: &Client, id: &str, verb: &str) -> Result<String, ClientError> {
-    client.text(client.request(Method::POST, &["v1", "jobs", id, verb])).await
 }
 
 /// A job on a few lines.
@@ -161,14 +111,18 @@ fn attempts(job: &JobView) -> String {
 /// The usage report of an attempt.
 pub(super) fn reported(usage: &UsageView) -> String {
     let ms = |ms| duration(Duration::from_millis(ms));
-    let bound = usage.bound.as_ref().map(|bound| format!(", stopped by {}", printable(bound))).unwrap_or_default();
+    let bound = match usage.bound.as_deref() {
+        None => String::new(),
+        Some("cancelled") => ", cancelled".to_owned(),
+        Some(bound) => format!(", stopped by {}", printable(bound)),
+    };
     let mut lines = format!(
-        "attempt {} took {}: {} computing, {} waiting; {:.1} M fuel, {} of memory, {} in, {} out{bound}\n",
+        "attempt {} took {}: {} computing, {} waiting; {}, {} of memory, {} in, {} out{bound}\n",
         usage.attempt,
         ms(usage.wall_ms),
         ms(usage.cpu_ms),
         ms(usage.parked_ms),
-        usage.fuel as f64 / 1e6,
+        fuel(usage.fuel),
         bytes(usage.memory_bytes_peak),
         bytes(usage.bytes_in),
         bytes(usage.bytes_out),

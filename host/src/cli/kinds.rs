@@ -8,14 +8,17 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::exit::Exit;
+use super::notes::{self, Note};
 use super::remote::{Remote, say};
-use super::text::{painted, paragraph, printable, table};
+use super::text::{bytes, duration, painted, paragraph, printable, table};
+use super::typed;
 use crate::client::view::{KindView, Kinds as KindList, PluginFiles};
+use crate::time::Time;
 
 #[derive(Debug, Args)]
 pub(super) struct Kinds {
     /// Show all about this one: what it reads, limits, an example
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = typed::name)]
     kind: Option<String>,
     #[command(flatten)]
     remote: Remote,
@@ -25,7 +28,7 @@ pub(super) struct Kinds {
 #[derive(Debug, Args)]
 pub(super) struct OneKind {
     /// The kind
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = typed::name)]
     kind: String,
     #[command(flatten)]
     remote: Remote,
@@ -44,7 +47,15 @@ impl Kinds {
         let answer = client.text(client.request(Method::GET, &path)).await?;
         let text = match (self.remote.json, &self.kind) {
             (true, _) => answer,
-            (false, None) => listed(&client.parse::<KindList>(&answer)?.kinds),
+            (false, None) => {
+                let kinds = client.parse::<KindList>(&answer)?.kinds;
+                if kinds.is_empty() {
+                    let sentence = "no kind serves yet; `dropforge plugins` says what became of each plugin file";
+                    notes::tell(false, &Note::new("no_kinds", sentence));
+                    return Ok(Exit::Success);
+                }
+                listed(&kinds)
+            }
             (false, Some(_)) => described(&client.parse(&answer)?),
         };
         say(&text)?;
@@ -64,16 +75,42 @@ impl Plugins {
         let rows: Vec<Vec<String>> = files
             .iter()
             .map(|file| {
+                let step = file.step.as_deref().map(|step| step_in_words(step).to_owned());
                 let twins = Some(file.same_as.join(", ")).filter(|twins| !twins.is_empty());
                 let twins = twins.map(|twins| format!("the same file as: {twins}"));
-                let notes: Vec<String> = file.reason.clone().into_iter().chain(twins).collect();
-                vec![printable(&file.file).into_owned(), painted(&file.state), paragraph(&notes.join("; "), "")]
+                let before = file.serves_instead.as_ref().map(|_| "the last good version goes on serving".to_owned());
+                // First, as a reason may have many lines.
+                let notes: Vec<String> =
+                    before.into_iter().chain(step).chain(file.reason.clone()).chain(twins).collect();
+                vec![
+                    printable(&file.file).into_owned(),
+                    painted(&file.state),
+                    file.since.map(|since| duration(Time::now().since(since))).unwrap_or_default(),
+                    bytes(file.size),
+                    paragraph(&notes.join("; "), ""),
+                ]
             })
             .collect();
         let about_folder =
             reason.map(|reason| format!("{}\n", style(paragraph(&reason, "")).red())).unwrap_or_default();
-        say(&(table(&["FILE", "STATE", "REASON"], &rows) + &about_folder))?;
+        if rows.is_empty() && about_folder.is_empty() {
+            let sentence = "no plugin files; put NAME.wasm into the host's plugin folder, and NAME is a kind";
+            notes::tell(false, &Note::new("no_plugins", sentence));
+            return Ok(Exit::Success);
+        }
+        say(&(table(&["FILE", "STATE", "FOR", "SIZE", "NOTE"], &rows) + &about_folder))?;
         Ok(Exit::Success)
+    }
+}
+
+/// A step of the way to serving, for people.
+fn step_in_words(step: &str) -> &str {
+    match step {
+        "settling" => "is complete once nothing has happened to it for a moment",
+        "waiting" => "waits for others to be compiled",
+        "compiling" => "is being compiled",
+        "describing" => "is asked what it does",
+        other => other,
     }
 }
 
@@ -120,15 +157,14 @@ fn described(kind: &Value) -> String {
     section(&mut text, "parameters", &kind["parameters"]);
     section(&mut text, "gives", &kind["output"]);
     section(&mut text, "limits", &kind["limits"]);
-    if let Some(input) = kind["examples"].get(0).map(|example| &example["input"]).filter(|input| !input.is_null()) {
-        let input = input.to_string().replace('\'', "'\\''");
-        let _ = write!(
-            text,
-            "\n{}\n  dropforge submit {name} --wait --input '{}'\n",
-            style("try").bold(),
-            printable(&input)
-        );
-    }
+    let reads_json = !kind["input"]["schema"].is_null();
+    let example = kind["examples"].get(0).map(|example| &example["input"]).filter(|input| !input.is_null());
+    let input = match example {
+        Some(input) => format!("--wait --input '{}'", printable(&input.to_string().replace('\'', "'\\''"))),
+        None if reads_json => "--wait --input JSON".to_owned(),
+        None => "FILE --wait".to_owned(),
+    };
+    let _ = writeln!(text, "\n{}\n  dropforge submit {name} {input}", style("try").bold());
     text
 }
 

@@ -1,33 +1,30 @@
 //! `dropforge result`: what a finished job made.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::delivery::{print_result, save_artifacts, save_result};
+use super::delivery::{Delivery, bring};
 use super::exit::Exit;
 use super::remote::{Remote, say};
+use super::typed;
+use super::wait::{after_failure, summary};
 use crate::client::JobView;
 
 #[derive(Debug, Args)]
 pub(super) struct ResultOf {
     /// The job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = typed::id)]
     id: String,
-    /// Write the result to this file instead of standard output
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Save the files that the job wrote in this folder
-    #[arg(long, value_name = "DIR")]
-    save_artifacts: Option<PathBuf>,
+    #[command(flatten)]
+    delivery: Delivery,
     #[command(flatten)]
     remote: Remote,
 }
 
 impl ResultOf {
-    /// With `--json` the result is only saved, and the job is said.
+    /// With `--json` the result is only saved, and the job is said, as by all commands that bring results.
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = self.remote.client()?;
+        self.delivery.check()?;
         let answer = client.job(&self.id).await?;
         let job: JobView = client.parse(&answer)?;
         if !job.has_ended() {
@@ -38,14 +35,13 @@ impl ResultOf {
             }
             return Ok(Exit::NotFinished);
         }
-        if let Some(folder) = &self.save_artifacts {
-            save_artifacts(&client, &self.id, folder).await?;
+        if job.state == "failed" && !self.remote.json {
+            eprintln!("{}", summary(&job));
+            eprint!("{}", after_failure(&job));
+            return Ok(Exit::JobFailed);
         }
-        match &self.output {
-            Some(path) => save_result(&client, &self.id, path).await?,
-            None if self.remote.json => {}
-            None => print_result(&client, &self.id).await?,
-        }
+        // Of a job that was cancelled the host itself says that there is none, unless the job is all that is wanted.
+        bring(&client, &self.id, &self.delivery, self.remote.json).await?;
         if self.remote.json {
             say(&answer)?;
         }

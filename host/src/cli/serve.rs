@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::{times, typed};
 use crate::config::{Config, Flags};
+use crate::interrupts::Interrupts;
 use crate::server::Server;
 
 /// Every flag is also a variable, DROPFORGE_LISTEN and so on, and a key of the config file.
@@ -29,10 +30,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
     /// Threads that run jobs [default: one for each processor]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = typed::whole_number)]
     workers: Option<usize>,
     /// How long running jobs may go on once the host is told to stop, such as 30s [default: 10s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = times::checked)]
     grace: Option<String>,
     /// TOML file with these and further settings
     #[arg(long, value_name = "FILE", env = "DROPFORGE_CONFIG")]
@@ -57,14 +58,15 @@ impl Serve {
         };
         let config = Config::load(&flags, self.config.as_deref())?;
         crate::logging::start(&config.log)?;
+        for doubt in &config.doubts {
+            tracing::warn!(doubt, "a setting may not be meant");
+        }
         // Ready to be stopped before there is anything to stop.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut interrupts = Interrupts::listen()?;
         let server = Server::start(&config).await?;
         announce(&server)?;
         let failure = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+            () = interrupts.next() => None,
             reason = server.failed() => Some(reason),
         };
         tracing::info!("stopping");
@@ -72,8 +74,7 @@ impl Serve {
             // Asked twice, it stops at once.
             tokio::select! {
                 () = server.drain(config.grace.0) => {}
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                () = interrupts.next() => {}
             }
         }
         server.stop().await?;

@@ -1,5 +1,6 @@
 //! `dropforge submit`: a job on its way, and if wanted its result.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,13 @@ use tokio::time::sleep;
 use super::delivery::{Delivery, deliver};
 use super::exit::Exit;
 use super::input::Input;
-use super::interrupt::unless_interrupted;
+use super::interrupt::{goes_on, unless_interrupted};
 use super::notes::{self, Note};
 use super::remote::{Remote, say};
-use super::text::duration;
+use super::text::{duration, printable};
 use super::times;
-use crate::client::{Client, ClientError, JobView};
+use super::typed;
+use crate::client::{Client, ClientError, JobView, Refusal};
 
 /// Between two attempts to submit a job whose kind is not ready, whatever the host says.
 const PAUSE_SECONDS_MAX: u64 = 5;
@@ -28,7 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 pub(super) struct Submit {
     /// What to run; `dropforge kinds` lists them
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = typed::name)]
     kind: String,
     #[command(flatten)]
     input: Input,
@@ -65,14 +67,35 @@ pub(super) struct Submit {
     remote: Remote,
 }
 
+/// How far a submit is.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// The host was not asked yet.
+    Reading,
+    /// It has not answered yet.
+    Asking,
+    /// The plugin was not ready when it was asked last.
+    Waiting,
+}
+
 impl Submit {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = self.remote.client()?;
-        let answer = self.submit(&client).await?;
+        self.delivery.check()?;
+        let as_json = self.remote.json;
+        let (mut answer, stage) = (String::new(), Cell::new(Stage::Reading));
+        let submitted = unless_interrupted(as_json, || self.unfinished(stage.get()), async {
+            answer = self.submit(&client, &stage).await?;
+            Ok(Exit::Success)
+        });
+        let exit = submitted.await?;
+        if exit != Exit::Success {
+            return Ok(exit);
+        }
         let job: JobView = client.parse(&answer)?;
         if self.wait || self.delivery.is_wanted() {
-            let as_json = self.remote.json;
-            return unless_interrupted(&job.id, as_json, deliver(&client, &job.id, &self.delivery, as_json)).await;
+            let delivered = deliver(&client, &job.id, &self.delivery, as_json);
+            return unless_interrupted(as_json, || goes_on(&job.id, "wait"), delivered).await;
         }
         say(if self.remote.json { &answer } else { &job.id })?;
         if !self.remote.json && user_attended_stderr() {
@@ -81,8 +104,22 @@ impl Submit {
         Ok(Exit::Success)
     }
 
-    /// Submits the job, once its kind is ready: its file may have been dropped a moment ago.
-    async fn submit(&self, client: &Client) -> anyhow::Result<String> {
+    /// What is to be said of a submit that was interrupted.
+    fn unfinished(&self, stage: Stage) -> String {
+        let kind = printable(&self.kind);
+        match stage {
+            Stage::Reading => "no job was submitted".to_owned(),
+            Stage::Waiting => {
+                format!("no job was submitted: {kind} is not ready yet; `dropforge kinds {kind}` says how far it is")
+            }
+            Stage::Asking => format!(
+                "it is not known whether the job was accepted; `dropforge list --kind {kind}` shows it if it was"
+            ),
+        }
+    }
+
+    /// Submits the job, once its kind is ready: its file may have been dropped a moment ago. Tells how far it is.
+    async fn submit(&self, client: &Client, stage: &Cell<Stage>) -> anyhow::Result<String> {
         let query = self.query();
         let (input, media_type) = self.input.read().await?;
         let key = self.idempotency_key.as_deref();
@@ -91,6 +128,7 @@ impl Submit {
         let mut before_body = Duration::ZERO;
         loop {
             let (body, all_taken) = input.body(before_body).await?;
+            stage.set(Stage::Asking);
             let answer = client.submit(&self.kind, &query, media_type, key, body).await;
             let refusal = match answer {
                 Err(ClientError::Refused(refusal)) if refusal.status == 503 && refusal.code == "not_ready" => refusal,
@@ -104,24 +142,30 @@ impl Submit {
                 }
                 answer => {
                     spinner.finish_and_clear();
+                    input.tell_unread(self.remote.json);
+                    if let Err(ClientError::Refused(refusal)) = &answer
+                        && let Some(complaint) = input.complaint_about(refusal).await
+                    {
+                        return Err(complaint.into());
+                    }
                     return Ok(answer?);
                 }
             };
             before_body = REFUSAL_MAX;
+            stage.set(Stage::Waiting);
             let pause = Duration::from_secs(refusal.retry_after.unwrap_or(1).clamp(1, PAUSE_SECONDS_MAX));
             if started.elapsed() + pause > patience || !input.can_be_repeated().await {
                 spinner.finish_and_clear();
                 return Err(ClientError::Refused(refusal).into());
             }
+            let note = waiting(&refusal, patience);
             if spinner.message().is_empty() {
-                let waiting = format!("{} is not ready yet; waiting for it, up to {}", self.kind, duration(patience));
-                let note = Note::new("not_ready", waiting);
-                spinner.set_message(note.line(false));
                 spinner.enable_steady_tick(TICK);
                 if spinner.is_hidden() {
                     notes::tell(self.remote.json, &note);
                 }
             }
+            spinner.set_message(note.line(false));
             sleep(pause).await;
         }
     }
@@ -139,4 +183,11 @@ impl Submit {
         let tags = self.tags.iter().map(|tag| ("tag", tag.as_str()));
         options.chain(tags).chain(self.input.query()).collect()
     }
+}
+
+/// What is being done with the plugin, and how long that may take: the host says both.
+fn waiting(refusal: &Refusal, patience: Duration) -> Note {
+    let what = refusal.detail.split("; try again in ").next().unwrap_or_default();
+    let estimate = refusal.retry_after.map(|seconds| format!("it may be ready in {seconds} s; ")).unwrap_or_default();
+    Note::new("not_ready", format!("{what}; {estimate}waiting for it, up to {}", duration(patience)))
 }

@@ -30,6 +30,28 @@ pub(super) fn first_line(text: &str) -> String {
     if lines.next().is_some() { first + " …" } else { first }
 }
 
+/// What a host says to its clients, with commands in place of calls of its API.
+pub(super) fn as_commands(said: &str) -> Cow<'_, str> {
+    const WHOLE: [(&str, &str); 4] = [
+        ("GET /v1/kinds lists", "`dropforge kinds` lists"),
+        ("GET /v1/plugins says", "`dropforge plugins` says"),
+        ("(args, or arg=… in the query)", "(--arg)"),
+        ("by Prefer: wait", "to wait"),
+    ];
+    let mut said = Cow::Borrowed(said);
+    for (call, command) in WHOLE {
+        if said.contains(call) {
+            said = said.replace(call, command).into();
+        }
+    }
+    if let Some((before, rest)) = said.split_once("POST /v1/kinds/")
+        && let Some((kind, after)) = rest.split_once("/resume")
+    {
+        said = format!("{before}`dropforge resume {kind}`{after}").into();
+    }
+    said
+}
+
 /// A number of things, one of which is called so.
 pub(super) fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
@@ -83,6 +105,16 @@ pub(super) fn bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
+/// Fuel with as many digits as one wants to read.
+pub(super) fn fuel(fuel: u64) -> String {
+    match fuel {
+        0..1_000 => format!("{fuel} fuel"),
+        1_000..1_000_000 => format!("{:.1} k fuel", fuel as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M fuel", fuel as f64 / 1e6),
+        _ => format!("{:.1} G fuel", fuel as f64 / 1e9),
+    }
+}
+
 /// How long a job ran, or has been running.
 pub(super) fn run_time(job: &JobView) -> String {
     match (job.started_at, job.finished_at) {
@@ -116,6 +148,22 @@ mod tests {
         assert_eq!(paragraph("one\n  ^\x1b\n", "  "), "one\n    ^\\u{1b}");
         let rows = [vec!["a".to_owned(), "b\nc".to_owned()]];
         assert_eq!(console::strip_ansi_codes(&table(&["ONE", "TWO"], &rows)), "ONE  TWO\na    b\n     c\n");
+    }
+
+    #[test]
+    fn calls_of_the_api_are_commands_here() {
+        assert_eq!(
+            as_commands("POST /v1/kinds/a-b/resume lets its jobs start."),
+            "`dropforge resume a-b` lets its jobs start."
+        );
+        assert_eq!(as_commands("; GET /v1/kinds lists those"), "; `dropforge kinds` lists those");
+        assert_eq!(as_commands("POST /v1/kinds/a"), "POST /v1/kinds/a");
+    }
+
+    #[test]
+    fn small_amounts_are_not_nothing() {
+        assert_eq!([fuel(0), fuel(999), fuel(1_500)], ["0 fuel", "999 fuel", "1.5 k fuel"]);
+        assert_eq!([fuel(2_500_000), fuel(29_600_000_000)], ["2.5 M fuel", "29.6 G fuel"]);
     }
 
     #[test]

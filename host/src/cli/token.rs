@@ -1,15 +1,15 @@
 //! `dropforge token new | list | revoke`: who may use a host. Works on the data folder, whether or not a host uses it.
 
 use std::io::{Write, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::exit::Complaint;
 use crate::config::{Config, Flags};
 use crate::job::{Kind, Owner};
-use crate::tokens::{self, NewToken, Scope};
+use crate::tokens::{self, NewToken, Scope, Tokens};
 
 #[derive(Debug, Args)]
 pub(super) struct Token {
@@ -94,13 +94,19 @@ impl New {
         for name in &self.kind {
             match Kind::new(name) {
                 Some(kind) => kinds.push(kind),
-                None => bail!("{name:?} is no kind: 1 to 63 of a-z, 0-9 and -, not beginning with -"),
+                None => {
+                    let detail = format!("{name:?} is no kind: 1 to 63 of a-z, 0-9 and -, not beginning with -");
+                    return Err(Complaint::usage(detail, "`dropforge kinds` lists those of a host").into());
+                }
             }
         }
         let mut scopes = self.scope;
         scopes.sort_by_key(|scope| scope.as_str());
         scopes.dedup();
-        let (token, text) = tokens::issue(self.place.folder()?, NewToken { name: self.name, scopes, kinds })?;
+        let folder = self.place.folder()?;
+        let is_first = !Tokens::open(folder.clone(), false)?.were_made();
+        let may_all = scopes.contains(&Scope::Admin) && kinds.is_empty();
+        let (token, text) = tokens::issue(folder.clone(), NewToken { name: self.name, scopes, kinds })?;
         if self.place.json {
             let mut view = view(&token);
             view["token"] = json!(text);
@@ -109,19 +115,40 @@ impl New {
             // The token alone is on standard output, for scripts.
             writeln!(stdout(), "{text}")?;
             writeln!(stderr(), "This is token {}. It is not kept and cannot be shown again.", token.id)?;
+            if is_first {
+                writeln!(stderr(), "{}", about_the_first(&folder, may_all))?;
+            }
         }
         Ok(())
     }
 }
 
+/// What changes with the first token, for those who have used the host without one.
+fn about_the_first(folder: &Path, may_all: bool) -> String {
+    let file = folder.join("tokens.json");
+    let mut lines = vec![
+        "It is the first: from now on every client needs one, on this machine too, and gets 401".to_owned(),
+        "without. Give it with --token or DROPFORGE_TOKEN, or as `Authorization: Bearer`.".to_owned(),
+    ];
+    if !may_all {
+        lines.push("Pausing kinds, and jobs from before now, need one with --scope admin.".to_owned());
+    }
+    lines.push(format!("Revoking it does not change that; deleting {} does.", file.display()));
+    lines.join("\n")
+}
+
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let tokens = tokens::list(self.place.folder()?)?;
+        let folder = self.place.folder()?;
+        let tokens = tokens::list(folder.clone())?;
         let mut output = stdout().lock();
         if self.place.json {
             let tokens: Vec<_> = tokens.iter().map(view).collect();
             writeln!(output, "{}", json!({"tokens": tokens}))?;
             return Ok(());
+        }
+        if tokens.is_empty() {
+            writeln!(stderr(), "there are no tokens in {}; `dropforge token new` makes one", folder.display())?;
         }
         for token in tokens {
             let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -142,7 +169,8 @@ impl Revoke {
         let id = self.id.strip_prefix("dfk_").unwrap_or(&self.id);
         let id = id.split_once('_').map_or(id, |(id, _)| id);
         let Some(id) = Owner::parse(id) else {
-            bail!("{:?} is no token's number, which is 16 digits of 0-9 and a-f", self.id)
+            let detail = format!("{:?} is no token's number, which is 16 digits of 0-9 and a-f", self.id);
+            return Err(Complaint::usage(detail, "`dropforge token list` shows those there are").into());
         };
         let token = tokens::revoke(self.place.folder()?, id)?;
         if self.place.json {

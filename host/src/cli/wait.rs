@@ -7,12 +7,14 @@ use console::style;
 
 use super::bar::{self, job_bar, show};
 use super::exit::{self, Exit};
-use super::interrupt::unless_interrupted;
+use super::interrupt::{goes_on, unless_interrupted};
 use super::notes::{self, Note};
 use super::remote::{Remote, say};
 use super::text::{painted, paragraph, printable, run_time};
 use super::times;
+use super::typed;
 use crate::client::{Client, JobView, Seen};
+use crate::job::Failure;
 
 /// Lines of a failed job's log that are shown without being asked for.
 const LINES_SHOWN_MAX: usize = 10;
@@ -20,7 +22,7 @@ const LINES_SHOWN_MAX: usize = 10;
 #[derive(Debug, Args)]
 pub(super) struct Wait {
     /// The job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = typed::id)]
     id: String,
     /// Wait no longer than this, such as 30s or 5m; the job goes on
     #[arg(long, value_name = "TIME", value_parser = times::duration)]
@@ -31,7 +33,7 @@ pub(super) struct Wait {
 
 impl Wait {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        unless_interrupted(&self.id, self.remote.json, self.wait()).await
+        unless_interrupted(self.remote.json, || goes_on(&self.id, "wait"), self.wait()).await
     }
 
     async fn wait(&self) -> anyhow::Result<Exit> {
@@ -72,19 +74,13 @@ pub(super) async fn follow(client: &Client, id: &str, as_json: bool) -> anyhow::
     Ok(end?)
 }
 
-/// How a job ended, in one line, or more if its failure takes more.
+/// How a job ended, in one line, and below it why it failed.
 pub(super) fn summary(job: &JobView) -> String {
-    let state = painted(&job.state);
-    match &job.failure {
-        Some(failure) => {
-            let why = paragraph(&format!("{}: {}", failure.code, failure.message), "  ");
-            format!("{state} after {}: {why} {}", run_time(job), style(&job.id).dim())
-        }
-        None if job.has_ended() && job.started_at.is_some() => {
-            format!("{state} after {} {}", run_time(job), style(&job.id).dim())
-        }
-        None => format!("{state} {}", style(&job.id).dim()),
-    }
+    let after =
+        if job.has_ended() && job.started_at.is_some() { format!(" after {}", run_time(job)) } else { String::new() };
+    let why = job.failure.as_ref().map(|failure| paragraph(&format!("{}: {}", failure.code, failure.message), "  "));
+    let why = why.map(|why| format!("\n  {why}")).unwrap_or_default();
+    format!("{}{after} {}{why}", painted(&job.state), style(printable(&job.id)).dim())
 }
 
 /// What a failed job wrote last, and where the rest is; nothing for any other.
@@ -93,14 +89,18 @@ pub(super) fn after_failure(job: &JobView) -> String {
         return String::new();
     }
     let log = job.usage.last().map(|usage| usage.log.as_slice()).unwrap_or_default();
+    // What the failure itself tells as the last words is not told twice.
+    let told = job.failure.as_ref().is_some_and(|failure| failure.message.contains(Failure::LAST_WORDS));
     let mut lines = Vec::new();
-    if !log.is_empty() {
+    if !log.is_empty() && !told {
         lines.push("  the last it wrote:".to_owned());
         let last = &log[log.len().saturating_sub(LINES_SHOWN_MAX)..];
         lines.extend(last.iter().map(|line| format!("    {}", printable(line))));
     }
-    let id = &job.id;
-    let advice = format!("`dropforge logs {id}` shows all it wrote, `dropforge status {id}` what it used");
+    let id = printable(&job.id);
+    let what = format!("`dropforge status {id}` says what it used");
+    // Nothing may be left of a log that is not there, or of an attempt that was none.
+    let advice = if log.is_empty() { what } else { format!("`dropforge logs {id}` shows its log, {what}") };
     lines.push(exit::advice(&advice));
     lines.join("\n") + "\n"
 }

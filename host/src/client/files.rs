@@ -70,6 +70,48 @@ fn make_folder(folder: &Path) -> Result<(), ClientError> {
         .map_err(|error| ClientError::File(format!("make the folder {}", folder.display()), error))
 }
 
+/// Whether a file can be written here, before there is anything to write. Nothing is made or changed.
+pub fn check_file(path: &Path) -> Result<(), ClientError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(cannot_write(path, std::io::Error::new(ErrorKind::IsADirectory, "it is a folder; name a file in it")))
+        }
+        // To open a pipe is to wait for its reader.
+        Ok(found) if !found.is_file() => Ok(()),
+        _ => check_can_make_files(folder_of(path)).map_err(|error| cannot_write(path, error)),
+    }
+}
+
+/// The same for files in a folder that may still have to be made.
+pub fn check_folder(folder: &Path) -> Result<(), ClientError> {
+    let cannot = |error| ClientError::File(format!("save files in the folder {}", folder.display()), error);
+    let mut nearest = folder;
+    loop {
+        match std::fs::metadata(nearest) {
+            Ok(found) if found.is_dir() => return check_can_make_files(nearest).map_err(cannot),
+            Ok(_) => {
+                let what = format!("{} is a file", nearest.display());
+                return Err(cannot(std::io::Error::new(ErrorKind::NotADirectory, what)));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => match nearest.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => nearest = parent,
+                Some(_) => nearest = Path::new("."),
+                None => return Err(cannot(error)),
+            },
+            Err(error) => return Err(cannot(error)),
+        }
+    }
+}
+
+fn check_can_make_files(folder: &Path) -> std::io::Result<()> {
+    // One without a name, which is gone again at once.
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A file in the making. What was there before stays until the new one is whole.
 #[derive(Debug)]
 pub struct NewFile {
@@ -92,8 +134,7 @@ impl NewFile {
             if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
                 return File::options().write(true).open(path).map(Making::Device);
             }
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            NamedTempFile::new_in(folder).map(Making::Beside)
+            NamedTempFile::new_in(folder_of(path)).map(Making::Beside)
         };
         let file = begin().map_err(|error| cannot_write(path, error))?;
         Ok(Self { path: path.to_owned(), file })

@@ -181,8 +181,20 @@ pub struct PluginFileView {
     pub file: String,
     /// `compiling`, `serving` or `rejected`.
     pub state: String,
+    /// What is being done with it, while it is compiling.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// Since when it stands there.
+    #[serde(default)]
+    pub since: Option<Time>,
+    /// Its size in bytes.
+    #[serde(default)]
+    pub size: u64,
     /// Why it was rejected.
     pub reason: Option<String>,
+    /// The version that serves although this one does not.
+    #[serde(default)]
+    pub serves_instead: Option<String>,
     /// Other files with the same content.
     #[serde(default)]
     pub same_as: Vec<String>,

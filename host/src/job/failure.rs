@@ -104,6 +104,9 @@ impl Failure {
     /// Longer messages are cut, visibly. A message may have several lines, and no other control characters.
     pub const MESSAGE_BYTES_MAX: usize = 1024;
 
+    /// Stands in a message before what the guest wrote last, if that is told.
+    pub const LAST_WORDS: &str = "; it wrote last:\n";
+
     /// A failure whose fault and retryability follow from its code.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -112,6 +115,13 @@ impl Failure {
             fault: code.fault(),
             retryable: code.retryable(),
         }
+    }
+
+    /// Adds something to the message, before the guest's last words.
+    pub fn add(&mut self, more: &str) {
+        let at = self.message.find(Self::LAST_WORDS).unwrap_or(self.message.len());
+        self.message.insert_str(at, more);
+        self.message = shorten(std::mem::take(&mut self.message), Self::MESSAGE_BYTES_MAX);
     }
 }
 

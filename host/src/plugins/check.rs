@@ -14,7 +14,7 @@ use super::kept::{Kept, Version};
 use super::look::Found;
 use super::{Plugin, Settings};
 use crate::job::Kind;
-use crate::sandbox::{Capacity, Examination, Sandbox, examine};
+use crate::sandbox::{Examination, Sandbox, examine};
 use crate::store::Blobs;
 
 /// What the checks say about a file.
@@ -27,18 +27,10 @@ pub struct Verdict {
     pub same_as: Vec<String>,
     /// What a look at it has found.
     pub examination: Examination,
+    /// Whether its settings are wrong, and the file itself may be as good as any.
+    pub blames_settings: bool,
     /// The plugin as it would serve, or the reason that would be listed.
     pub result: Result<Arc<Plugin>, String>,
-}
-
-/// Checks the file at `path`, with the settings beside it, as a host with these settings would. The folder of `settings` is
-/// not looked at.
-pub fn check(path: &Path, settings: Settings) -> io::Result<Verdict> {
-    let scratch = tempfile::tempdir()?;
-    let capacity = Capacity { guests_max: 1, memory_bytes_max: settings.limits_max.memory_bytes };
-    let sandbox = Sandbox::new(capacity, None).map_err(|error| io::Error::other(format!("{error:#}")))?;
-    let bench = Bench::new(sandbox, scratch.path())?;
-    check_at(&bench, path, kind_of(&name_of(path)), None, settings)
 }
 
 /// Where a file is checked.
@@ -57,8 +49,13 @@ impl Bench {
     }
 }
 
-/// The same for a file that is to run afterwards, as this kind or, with the reason, as none. Its settings are those of the file
-/// `toml`, if one is named.
+/// The kind that a plugin folder would take the file for, or why it would take it for none.
+pub fn kind_at(path: &Path) -> Result<Kind, String> {
+    kind_of(&name_of(path))
+}
+
+/// Checks the file at `path` as a host with these settings would, as this kind or, with the reason, as none. Its settings are those of
+/// the file `toml`, or those beside it. The folder of `settings` is not looked at.
 pub fn check_at(
     bench: &Bench,
     path: &Path,
@@ -66,40 +63,42 @@ pub fn check_at(
     toml: Option<&Path>,
     settings: Settings,
 ) -> io::Result<Verdict> {
-    let name = name_of(path);
     let found = Found::at(path, &[])?.ok_or(io::ErrorKind::NotFound)?;
     let checker = Checker {
         settings: Settings { folder: folder_of(path).to_owned(), ..settings },
         sandbox: Arc::clone(&bench.sandbox),
         blobs: bench.blobs.clone(),
         kept: bench.kept.clone(),
+        toml: None,
     };
     let mut verdict = Verdict {
         kind: kind.clone().ok(),
         digest: None,
         same_as: Vec::new(),
         examination: Examination::default(),
+        blames_settings: false,
         result: Err(String::new()),
     };
-    let guarded = AssertUnwindSafe(|| take_through(checker, &name, kind, &found, toml, &mut verdict));
+    let guarded = AssertUnwindSafe(|| take_through(checker, path, kind, &found, toml, &mut verdict));
     let result = panic::catch_unwind(guarded);
     verdict.result = result.unwrap_or_else(|_| Err("the host panicked while it checked this file".to_owned()));
-    if let (Err(reason), Some(kind), Some(toml)) = (&mut verdict.result, &verdict.kind, toml) {
-        blame(reason, kind, toml);
-    }
+    blame_settings(&mut verdict, toml);
     Ok(verdict)
 }
 
 /// Mistakes in settings are told of the file beside the plugin. The one that was named in its stead is meant.
-fn blame(reason: &mut String, kind: &Kind, toml: &Path) {
-    if let Some(mistake) = reason.strip_prefix(&format!("{kind}.toml: ")) {
+fn blame_settings(verdict: &mut Verdict, toml: Option<&Path>) {
+    let (Err(reason), Some(kind)) = (&mut verdict.result, &verdict.kind) else { return };
+    let Some(mistake) = reason.strip_prefix(&format!("{kind}.toml: ")) else { return };
+    verdict.blames_settings = true;
+    if let Some(toml) = toml {
         *reason = format!("{}: {mistake}", toml.display());
     }
 }
 
 fn take_through(
     mut checker: Checker,
-    name: &str,
+    path: &Path,
     kind: Result<Kind, String>,
     found: &Found,
     toml: Option<&Path>,
@@ -109,19 +108,25 @@ fn take_through(
         Rejection::NotUsable(reason) => reason,
         Rejection::Changed => "the file changed while it was read; check it again".to_owned(),
     };
-    let wasm = checker.read(name, &found.wasm).map_err(say)?;
+    let name = name_of(path);
+    let wasm = checker.read(&name, &found.wasm).map_err(say)?;
     let digest = hex::encode(Sha256::digest(&wasm));
     verdict.digest = Some(digest.clone());
-    verdict.same_as = twins(&checker.settings.folder, name, &wasm);
+    verdict.same_as = twins(&checker.settings.folder, &name, &wasm);
     verdict.examination = examine(&wasm);
     let kind = kind?;
+    checker.toml = Some(toml.map_or_else(|| path.with_file_name(format!("{kind}.toml")), Path::to_owned));
     let toml = match toml {
         None => checker.read_toml(&format!("{kind}.toml"), found.toml.as_ref()).map_err(say)?,
         Some(path) => {
-            let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let metadata = fs::metadata(path).map_err(|error| format!("{kind}.toml: {error}"))?;
             // Paths in it begin where it lies, as they do in a plugin folder.
             checker.settings.folder = folder_of(path).to_owned();
-            checker.read_toml(&name_of(path), Some(&metadata)).map_err(say)?
+            let name = name_of(path);
+            checker.read_toml(&name, Some(&metadata)).map_err(say).map_err(|reason| {
+                let mistake = reason.strip_prefix(&format!("{name}: ")).map(str::to_owned);
+                format!("{kind}.toml: {}", mistake.unwrap_or(reason))
+            })?
         }
     };
     checker.prepare(kind, &Version { wasm, toml }, &digest, &mut Vec::new(), &|_| ())

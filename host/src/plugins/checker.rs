@@ -32,6 +32,8 @@ pub(super) struct Checker {
     pub(super) sandbox: Arc<Sandbox>,
     pub(super) blobs: Blobs,
     pub(super) kept: Kept,
+    /// The file of settings, where it is not that of the plugin folder.
+    pub(super) toml: Option<PathBuf>,
 }
 
 /// A file to check.
@@ -269,7 +271,10 @@ impl Checker {
     ) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = self.parse(&kind, &version.toml)?;
-        let grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
+        let mut grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
+        if let Some(toml) = &self.toml {
+            grants.settings_file = toml.display().to_string();
+        }
         self.look_at_folders(&settings, &grants, silent).map_err(wrong)?;
         let blobs = self.blobs.clone();
         let new_upload: NewUpload = Box::new(move || blobs.upload());

@@ -80,7 +80,7 @@ impl Watcher {
         let kept = Kept::open(settings.kept.clone())?;
         let results = mpsc::channel(settings.checks_max.max(1) * TOLD_MAX);
         Ok(Self {
-            checker: Arc::new(Checker { settings, sandbox, blobs, kept }),
+            checker: Arc::new(Checker { settings, sandbox, blobs, kept, toml: None }),
             plugins,
             runtime,
             seen: BTreeMap::new(),

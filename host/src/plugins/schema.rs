@@ -34,12 +34,16 @@ impl Schema {
         let validator = jsonschema::options()
             .with_pattern_options(PatternOptions::regex())
             .build(&source)
-            .map_err(|error| format!("at {}: {error}", error.instance_path()))?;
+            .map_err(|error| mistake(&source, &error.instance_path().to_string(), &error.to_string()))?;
         Ok(Self { source, validator })
     }
 
     /// Holds a value against the schema.
     pub fn check(&self, value: &Value) -> Result<(), Vec<Violation>> {
+        // To find out whether there is a mistake takes far less than to describe it.
+        if self.validator.is_valid(value) {
+            return Ok(());
+        }
         let describe = |error: jsonschema::ValidationError<'_>| Violation {
             pointer: error.instance_path().to_string(),
             // Without the value itself, which may be megabytes.
@@ -61,6 +65,18 @@ impl Schema {
             }
         }
         Value::Object(object)
+    }
+}
+
+/// What is wrong with a schema. Of a type without a meaning, which is the most common mistake, it says what has one.
+fn mistake(source: &Value, pointer: &str, error: &str) -> String {
+    let keyword = pointer.strip_suffix("/type").filter(|parent| !parent.ends_with("/properties"));
+    match source.pointer(pointer).filter(|_| keyword.is_some()) {
+        Some(found) => format!(
+            "at {pointer}: found {}, expected array, boolean, integer, null, number, object or string, or a list of them",
+            crate::job::shorten(found.to_string(), 100)
+        ),
+        None => format!("at {pointer}: {error}"),
     }
 }
 
@@ -151,6 +167,16 @@ mod tests {
             assert_eq!(violations[0].pointer, pointer, "{violations:?}");
         }
         assert!(check(&[("name", "a"), ("name", "b")]).is_err(), "a list is not a string");
+    }
+
+    #[test]
+    fn a_mistake_in_a_schema_is_told_with_its_place() {
+        let reason = |text: &str| Schema::parse(text).expect_err("it is wrong");
+        let told = reason(r#"{"type": "object", "properties": {"n": {"type": "intger"}}}"#);
+        assert!(told.starts_with("at /properties/n/type: found \"intger\", expected array, boolean"), "{told}");
+        // A property may be called so.
+        let told = reason(r#"{"properties": {"type": 5}}"#);
+        assert!(told.starts_with("at /properties/type: 5 is not"), "{told}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every key is optional, and a missing file is an empty one. What is wrong is said in one sentence per mistake, which
 //! names the key, what was found and what is expected, and never repeats a value that could be a secret.
 
+mod doubts;
 mod mistakes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,8 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Deserialize;
 
-pub(crate) use self::mistakes::nearest;
+pub(crate) use self::doubts::doubts;
+pub(crate) use self::mistakes::{nearest, of_text as mistake_in_text, of_value as mistake_in_value};
 use crate::job::{Backoff, Code, Kind};
 use crate::sandbox::{Absence, FolderGrant, Grants, HttpGrant, Limits, TcpGrant};
 use crate::secrets::SecretSource;
@@ -101,6 +103,9 @@ pub struct KindSettings {
     pub scratch_bytes: Option<u64>,
     /// The most that may lie in `/in`, in bytes. 4 GiB by default.
     pub scratch_in_bytes: Option<u64>,
+    /// What is valid and may not be meant: a sentence each, with the key.
+    #[serde(skip)]
+    pub doubts: Vec<String>,
 }
 
 impl KindSettings {
@@ -108,16 +113,17 @@ impl KindSettings {
     pub(super) fn parse(text: &str, limits_max: &Limits) -> Result<Self, String> {
         // Read in two steps: the errors of the text say where in the file, those of the values which key.
         let table: toml::Table = text.parse().map_err(|error| mistakes::of_text(text, &error))?;
-        let settings: Self = Figment::from(Serialized::defaults(table)).extract().map_err(mistakes::of_values)?;
+        let figment = Figment::from(Serialized::defaults(table));
+        let settings: Self = figment.extract().map_err(mistakes::of_values)?;
         settings.check(limits_max)?;
-        Ok(settings)
+        Ok(Self { doubts: doubts(&figment), ..settings })
     }
 
     /// What the guests of this kind may reach. Reads the secrets; relative paths begin at `base`. Whether the folders are there is not
     /// looked at.
     pub(super) fn grants(&self, kind: &Kind, base: &Path) -> Result<Grants, String> {
         let mut grants = Grants {
-            kind: kind.to_string(),
+            settings_file: format!("plugins/{kind}.toml"),
             network_bytes: self.network_bytes.unwrap_or(NETWORK_BYTES),
             config: self.config.clone(),
             environment: self.environment.clone(),

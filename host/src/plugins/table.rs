@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::{Plugin, Plugins};
 use crate::job::{Kind, printable};
 use crate::store::Retention;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// A longer reason for rejecting a file is cut.
 const REASON_BYTES_MAX: usize = 8 * 1024;
@@ -66,6 +66,10 @@ pub struct FileReport {
     /// SHA-256 of its content, once read.
     #[schema(required)]
     pub digest: Option<String>,
+    /// SHA-256 of the last good version, where that serves the kind although the file is not, or not yet, usable as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub serves_instead: Option<String>,
     /// `since`, by a clock that nobody sets.
     #[serde(skip)]
     #[schema(ignore)]
@@ -84,6 +88,7 @@ impl FileReport {
             size,
             reason: None,
             digest: None,
+            serves_instead: None,
             began: Instant::now(),
         }
     }
@@ -133,6 +138,18 @@ impl Table {
         }
     }
 
+    /// Every file, each with what serves in its stead.
+    pub(super) fn listed(&self) -> Vec<FileReport> {
+        let listed =
+            |report: &FileReport| FileReport { serves_instead: self.serving_instead(report), ..report.clone() };
+        self.files.values().map(listed).collect()
+    }
+
+    fn serving_instead(&self, report: &FileReport) -> Option<String> {
+        let kind = report.kind.as_ref().filter(|_| report.state != FileState::Serving)?;
+        self.serving.get(kind).map(|plugin| plugin.digest.clone())
+    }
+
     /// How long finished jobs of certain kinds are kept: as their settings say, and for ever where those are not known.
     pub(super) fn retention(&self, host: Retention) -> HashMap<Kind, Retention> {
         let all = Retention { age: Duration::MAX, jobs_max: usize::MAX, bytes_max: u64::MAX };
@@ -176,9 +193,13 @@ impl Plugins {
         tracing::info!(
             plugin.file = report.file,
             plugin.digest = plugin.digest,
+            timeout = %Span(plugin.limits.timeout),
             duration_ms = took_ms,
             "plugin serves"
         );
+        for doubt in &plugin.settings.doubts {
+            tracing::warn!(plugin.file = report.file, doubt, "a setting of the kind may not be meant");
+        }
         let others = self.all_serving().into_iter().filter(|other| other.digest == plugin.digest);
         for twin in others.filter(|other| other.kind != plugin.kind) {
             tracing::info!(plugin.file = report.file, kind = %twin.kind, "the same file serves as another kind as well");
@@ -194,10 +215,11 @@ impl Plugins {
         report.end_as(FileState::Rejected);
         // It speaks of names that stand in the file.
         let reason = printable(reason, "\n", REASON_BYTES_MAX);
-        tracing::warn!(plugin.file = report.file, reason, "plugin file rejected");
-        report.reason = Some(reason);
+        report.reason = Some(reason.clone());
         self.change(|table| {
             table.serving.extend(fall_back.map(|plugin| (plugin.kind.clone(), plugin)));
+            let serves_instead = table.serving_instead(&report);
+            tracing::warn!(plugin.file = report.file, reason, serves_instead, "plugin file rejected");
             table.files.insert(report.file.clone(), report);
         });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Queue;
 use crate::events::{Events, Scope, Subscription, TooMany, What};
-use crate::job::{JobId, Kind, Owner, Sight};
+use crate::job::{JobId, Kind, Owner, Run, Sight};
 use crate::running::{LogLine, News, Running};
 use crate::store::Claimed;
 
@@ -25,8 +25,8 @@ pub struct UnderWay {
     pub owner: Option<Owner>,
     /// Which attempt, from 1.
     pub number: u32,
-    /// Reports of attempts before this one.
-    pub reports: u32,
+    /// Which run of the job.
+    pub run: Run,
     /// What it shares with those who watch it.
     pub attempt: Arc<Running>,
 }
@@ -34,8 +34,8 @@ pub struct UnderWay {
 impl UnderWay {
     pub(super) fn new(claimed: &Claimed, attempt: &Arc<Running>) -> Self {
         let job = &claimed.job;
-        let (number, attempt) = (job.attempts + 1, Arc::clone(attempt));
-        Self { id: job.id, kind: job.kind.clone(), owner: job.owner, number, reports: claimed.reports, attempt }
+        let (number, run, attempt) = (job.attempts + 1, claimed.token.run(), Arc::clone(attempt));
+        Self { id: job.id, kind: job.kind.clone(), owner: job.owner, number, run, attempt }
     }
 }
 

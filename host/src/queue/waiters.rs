@@ -1,17 +1,16 @@
 //! Clients that wait for the end of a job.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::job::JobId;
+use crate::job::{JobId, JobMap};
 
 /// Who waits for what.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    by_job: Mutex<HashMap<JobId, Vec<Waiter>>>,
+    by_job: Mutex<JobMap<Vec<Waiter>>>,
     next: AtomicU64,
 }
 
@@ -47,7 +46,7 @@ impl Waiters {
     }
 
     // Stays usable if a thread panicked: each change is a single step.
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Vec<Waiter>>> {
+    fn lock(&self) -> MutexGuard<'_, JobMap<Vec<Waiter>>> {
         self.by_job.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -87,9 +87,10 @@ impl Lines {
         }
     }
 
-    /// The last lines, as they stand in a usage report.
-    pub(super) fn last(&self, most: usize) -> Vec<String> {
-        self.lines.iter().skip(self.lines.len().saturating_sub(most)).map(|(_, line)| line.clone()).collect()
+    /// The last lines, as they stand in a usage report, and how many there were in all.
+    pub(super) fn last(&self, most: usize) -> (Vec<String>, u64) {
+        let last = self.lines.iter().skip(self.lines.len().saturating_sub(most));
+        (last.map(|(_, line)| line.clone()).collect(), self.written)
     }
 
     /// Up to `most` of the newest lines after the first `seen` ones, how many before them are left out, and how many
@@ -115,8 +116,8 @@ mod tests {
         }
         log.bytes(&vec![b'x'; 1 << 20]);
         log.end_line();
-        let lines = log.last(50);
-        assert_eq!(lines.len(), 50);
+        let (lines, written) = log.last(50);
+        assert_eq!((lines.len(), written), (50, 1201));
         assert_eq!(lines[48], "part two\u{fffd}[31m");
         assert_eq!(lines[49].len(), LINE_BYTES_MAX);
         let (lines, left_out, written) = log.since(1, usize::MAX);

@@ -14,6 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
@@ -101,6 +102,35 @@ impl CompiledCode {
         last
     }
 
+    /// Removes the entries that were not used for the longest time, those of other engines and what interrupted processes left among
+    /// them, until there are at most so many with at most so many bytes. The entry of this file counts as used now, and stays.
+    pub(super) fn keep_newest(&self, used: &str, files_max: usize, bytes_max: u64) -> io::Result<()> {
+        let path = self.path(used);
+        match File::options().append(true).open(&path).and_then(|entry| entry.set_modified(SystemTime::now())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            // What is gone meanwhile was removed by another process that does the same.
+            let Ok(metadata) = entry.metadata() else { continue };
+            entries.push((entry.path() == path, metadata.modified()?, metadata.len(), entry.path()));
+        }
+        entries.sort_by(|one, other| other.cmp(one));
+        let (mut last, mut bytes) = (Ok(()), 0_u64);
+        for (number, (is_used, _, size, path)) in entries.into_iter().enumerate() {
+            bytes = bytes.saturating_add(size);
+            if !is_used && (number >= files_max || bytes > bytes_max) {
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => last = Err(error),
+                    _ => {}
+                }
+            }
+        }
+        last
+    }
+
     fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.{}", self.fingerprint))
     }
@@ -148,9 +178,10 @@ impl CompiledCode {
     unsafe_code,
     reason = "loading machine code cannot be checked by the engine; this is the only place that does it"
 )]
-fn machine_code(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+pub(super) fn machine_code(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes come from a file that only this user can write, in a folder that only this user can write, and
-    // their checksum says that they are what `put` wrote, for an engine with this fingerprint.
+    // their checksum says that they are what `put` wrote, for an engine with this fingerprint; or this same program has just made them,
+    // in a process that nobody else could write to, for an engine with this configuration.
     unsafe { Component::deserialize(engine, bytes) }
 }
 
@@ -250,6 +281,29 @@ mod tests {
         fs::write(code.folder.join(".tmp123"), "").expect("it can be written");
         others.sweep(|digest| digest == DIGEST).expect("it can be read");
         assert_eq!(fs::read_dir(&code.folder).expect("it can be read").count(), 0);
+    }
+
+    #[test]
+    fn of_many_entries_those_used_last_stay() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let (_, code) = kept(folder.path());
+        for (age, digest) in [(4, "a"), (3, "b"), (2, "c"), (1, "d")] {
+            fs::write(code.path(digest), [0; 100]).expect("it can be written");
+            let entry = File::options().append(true).open(code.path(digest)).expect("it is there");
+            entry.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).expect("it is ours");
+        }
+        let there = || ["a", "b", "c", "d", DIGEST].map(|digest| code.path(digest).exists());
+        code.keep_newest("a", 5, u64::MAX).expect("they can be read");
+        assert_eq!(there(), [true; 5]);
+        code.keep_newest("a", 4, u64::MAX).expect("they can be read");
+        assert_eq!(there(), [true, false, true, true, true], "a was used later than b");
+        let entry_bytes = fs::metadata(code.path(DIGEST)).expect("it is there").len();
+        code.keep_newest("a", 4, 200 + entry_bytes).expect("they can be read");
+        assert_eq!(there(), [true, false, false, true, true]);
+        code.keep_newest("a", 1, 0).expect("they can be read");
+        assert_eq!(there(), [true, false, false, false, false], "what is used stays, however large");
+        code.keep_newest("gone", 0, 0).expect("they can be read");
+        assert_eq!(there(), [false; 5]);
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Guest {
             stdout
         });
         wasi.max_random_size(RANDOM_BYTES_MAX);
-        let denials = Arc::new(Denials::new(log.clone(), &grants.kind));
+        let denials = Arc::new(Denials::new(log.clone(), &grants.settings_file));
         let traffic = Arc::new(Traffic::new(grants.network_bytes, Arc::clone(&denials)));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let sockets =

@@ -69,7 +69,8 @@ impl Sandbox {
             Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
             Err(stopped) => explain(stopped, &limits),
         };
-        match over.ended {
+        let (log, _) = store.data().log.last();
+        match over.explained_by(&log).ended {
             Ended::Failed(failure, _) => Err(NotAPlugin(format!(
                 "it was started and asked to describe itself, and that failed: {}",
                 failure.message

@@ -13,8 +13,8 @@ pub use crate::outbound::{HostName, Scheme};
 /// Everything granted to one kind. The default grants nothing. Not `Debug`: it holds secrets.
 #[derive(Default)]
 pub struct Grants {
-    /// The kind itself, for sentences about it.
-    pub kind: String,
+    /// The file of its settings, for sentences about what is to be added there.
+    pub settings_file: String,
     /// What `config` of the contract answers, secrets included.
     pub config: BTreeMap<String, String>,
     /// The guest's environment variables, secrets included.

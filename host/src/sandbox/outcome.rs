@@ -11,11 +11,15 @@ use super::bindings::dropforge::job::types as wit;
 use super::bounded::Stopped;
 use super::contract::{Guest, checked_media_type};
 use super::files::Full;
+use super::last_words;
 use super::meter::Exceeded;
 use super::run::{Limits, Result};
 use super::scratch::{NotKept, NotPrepared};
 use crate::job::{Bound, Code, Ended, Failure, Usage, printable};
 use crate::running::{Running, Stop};
+
+/// Whoever gave less time may have meant seconds.
+const SHORT: Duration = Duration::from_millis(100);
 
 type Outcome = std::result::Result<wit::Outcome, wit::Failure>;
 
@@ -40,11 +44,25 @@ impl std::fmt::Display for InGuest {
 pub(super) struct Over {
     pub(super) ended: Ended,
     pub(super) bound: Option<Bound>,
+    /// Whether the guest came to an end that it could not explain but in its log.
+    abrupt: bool,
 }
 
 impl Over {
     fn failed(code: Code, message: impl Into<String>, bound: Option<Bound>) -> Self {
-        Self { ended: Ended::Failed(Failure::new(code, message), None), bound }
+        Self { ended: Ended::Failed(Failure::new(code, message), None), bound, abrupt: false }
+    }
+
+    fn abrupt(code: Code, message: impl Into<String>, bound: Option<Bound>) -> Self {
+        Self { abrupt: true, ..Self::failed(code, message, bound) }
+    }
+
+    /// Says with it what the guest wrote last, where that may be why.
+    pub(super) fn explained_by(mut self, log: &[String]) -> Self {
+        if self.abrupt {
+            last_words::add(&mut self.ended, log);
+        }
+        self
     }
 }
 
@@ -58,7 +76,7 @@ pub(super) fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Re
         Returned::Job(outcome) => outcome,
         Returned::Command(Ok(())) => return Ok(None),
         Returned::Command(Err(())) => {
-            return Err(Over::failed(Code::PluginError, "the program says that it failed; see its log", None));
+            return Err(Over::abrupt(Code::PluginError, "the program says that it failed", None));
         }
     };
     let done = match outcome {
@@ -75,7 +93,7 @@ pub(super) fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Re
         Err(wit::Failure::Transient(transient)) => {
             let failure = Failure::new(Code::Transient, transient.message);
             let advice = transient.retry_after_ms.map(Duration::from_millis);
-            return Err(Over { ended: Ended::Failed(failure, advice), bound: None });
+            return Err(Over { ended: Ended::Failed(failure, advice), bound: None, abrupt: false });
         }
     };
     match done.body {
@@ -109,7 +127,7 @@ pub(super) fn conclude(guest: &mut Guest, returned: Returned) -> std::result::Re
 /// What a bound that fired means for the job.
 pub(super) fn explain(stopped: Stopped, limits: &Limits) -> Over {
     let (ended, bound) = stopped.outcome(limits.timeout);
-    Over { ended, bound: Some(bound) }
+    Over { ended, bound: Some(bound), abrupt: false }
 }
 
 impl Stopped {
@@ -117,7 +135,8 @@ impl Stopped {
     pub fn outcome(self, timeout: Duration) -> (Ended, Bound) {
         match self {
             Self::Deadline => {
-                let message = format!("stopped after {} ms, the job's time limit", timeout.as_millis());
+                let hint = if timeout < SHORT { "; a number without a unit means milliseconds" } else { "" };
+                let message = format!("stopped after {} ms, the job's time limit{hint}", timeout.as_millis());
                 (Ended::Failed(Failure::new(Code::DeadlineExceeded, message), None), Bound::Deadline)
             }
             Self::Asked(Stop::Cancelled) => (Ended::Interrupted, Bound::Cancelled),
@@ -146,16 +165,20 @@ pub(super) fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usa
         return Over::failed(Code::OutputTooLarge, full.to_string(), Some(Bound::Output));
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Over::failed(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
+        return Over::abrupt(Code::PluginError, format!("the plugin exited with status {}", exit.0), None);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
             Over::failed(Code::OutOfFuel, format!("used all of its {} units of fuel", limits.fuel), Some(Bound::Fuel))
         }
         Some(Trap::StackOverflow) => {
-            Over::failed(Code::Trap, "the guest's stack overflowed (512 KiB)", Some(Bound::Stack))
+            Over::abrupt(Code::Trap, "the guest's stack overflowed (512 KiB)", Some(Bound::Stack))
         }
-        Some(trap) => Over::failed(Code::Trap, format!("the guest trapped: {trap}"), None),
+        Some(trap) => {
+            let trap = trap.to_string();
+            let trap = trap.strip_prefix("wasm trap: ").unwrap_or(&trap);
+            Over::abrupt(Code::Trap, format!("the guest trapped: {trap}"), None)
+        }
         None if is_too_large_a_call(error) => Over::failed(
             Code::OutputTooLarge,
             format!(
@@ -164,7 +187,7 @@ pub(super) fn diagnose(error: &wasmtime::Error, limits: &Limits, usage: &mut Usa
             Some(Bound::Output),
         ),
         None if in_guest || backtrace.is_some() => {
-            Over::failed(Code::Trap, format!("the guest was stopped: {}", error.root_cause()), None)
+            Over::abrupt(Code::Trap, format!("the guest was stopped: {}", error.root_cause()), None)
         }
         None => Over::failed(Code::Internal, format!("the host could not run the job: {error:#}"), None),
     }
@@ -186,7 +209,10 @@ pub(super) fn over(running: &Running) -> Stopped {
 }
 
 fn over_memory(limits: &Limits) -> Over {
-    let message = format!("asked for more than {} bytes of memory, the job's limit", limits.memory_bytes);
+    let message = format!(
+        "asked for more than {} bytes of memory, the job's limit; memory_bytes of its kind's settings raises it",
+        limits.memory_bytes
+    );
     Over::failed(Code::MemoryExceeded, message, Some(Bound::Memory))
 }
 

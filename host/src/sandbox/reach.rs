@@ -51,8 +51,8 @@ pub(super) struct Denials {
 }
 
 impl Denials {
-    pub(super) fn new(log: Log, kind: &str) -> Self {
-        Self { log, file: format!("plugins/{kind}.toml"), said: Mutex::default() }
+    pub(super) fn new(log: Log, file: &str) -> Self {
+        Self { log, file: file.to_owned(), said: Mutex::default() }
     }
 
     /// A sentence, and the lines that would have granted it.

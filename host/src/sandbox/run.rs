@@ -101,7 +101,7 @@ impl Report {
         Self { ended, usage: Usage::default(), output: None, drafts: Vec::new() }
     }
 
-    fn over(Over { ended, bound }: Over, mut usage: Usage) -> Self {
+    fn over(Over { ended, bound, .. }: Over, mut usage: Usage) -> Self {
         usage.bound = usage.bound.or(bound);
         Self { ended, usage, output: None, drafts: Vec::new() }
     }
@@ -131,8 +131,9 @@ impl Sandbox {
             Ok(Ok(open)) => open,
             Ok(Err(message)) => return Report::not_started(message),
             Err(stopped) => {
-                let log = call.running.last_lines(LOG_LINES_KEPT);
-                let usage = Usage { wall_ms: milliseconds(started.elapsed()), bytes_in, log, ..Usage::default() };
+                let (log, log_lines) = call.running.last_lines(LOG_LINES_KEPT);
+                let wall_ms = milliseconds(started.elapsed());
+                let usage = Usage { wall_ms, bytes_in, log, log_lines, ..Usage::default() };
                 return Report::over(explain(stopped, &limits), usage);
             }
         };
@@ -180,7 +181,8 @@ impl Sandbox {
             Err(stopped) => Err(explain(stopped, &limits)),
         };
         let mut guest = store.into_data();
-        usage.log = guest.log.last();
+        (usage.log, usage.log_lines) = guest.log.last();
+        let finished = finished.map_err(|over| over.explained_by(&usage.log));
         let (drafts, stdout) = (std::mem::take(&mut guest.drafts), guest.stdout.take());
         let meter = Arc::clone(&guest.meter);
         // Streams the guest left open still hold their drafts, and files of its folders; they go with the guest.

@@ -142,8 +142,8 @@ impl Log {
         self.0.log(line);
     }
 
-    /// The last lines, an unfinished one included.
-    pub(super) fn last(&self) -> Vec<String> {
+    /// The last lines, an unfinished one included, and how many there were in all.
+    pub(super) fn last(&self) -> (Vec<String>, u64) {
         self.0.last_lines(LOG_LINES_KEPT)
     }
 }

@@ -1,10 +1,11 @@
 //! What each change does to a job: checked against the newest state, then added to the group's commit.
 
 use super::blobs::{BlobHandle, Content};
-use super::record::{self, KeyRecord, Part, Record, StoredArtifact};
+use super::group::Group;
+use super::keys::{self, Part};
+use super::record::{self, KeyRecord, Record, StoredArtifact};
 use super::space::Room;
 use super::stored::{Inline, Stored};
-use super::writer::Group;
 use super::writes::Writes;
 use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Backoff, Ended, Job, JobId, Progress, State, USAGE_KEPT, Usage, shorten};
@@ -47,7 +48,7 @@ impl Group<'_> {
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
         if let Some((name, key)) = &key {
-            writes.record(&record::idempotency_key(name), key)?;
+            writes.record(&keys::idempotency_key(name), key)?;
         }
         let first_named = usize::from(matches!(input.content, Content::Blob(_)));
         let contents = std::iter::once(input).chain(named).map(|payload| payload.content);
@@ -89,7 +90,7 @@ impl Group<'_> {
     fn key(&self, name: &[u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
         match self.keys.get(name) {
             Some(key) => Ok(Some(key.clone())),
-            None => record::read(&self.disk.db, &record::idempotency_key(name)),
+            None => record::read(&self.disk.db, &keys::idempotency_key(name)),
         }
     }
 
@@ -97,14 +98,14 @@ impl Group<'_> {
     /// read.
     pub(super) fn drop_key(&mut self, name: &[u8; 32], now: Time) {
         if !matches!(self.key(name), Ok(Some(key)) if key.kept_until > now) {
-            self.writes.remove(&record::idempotency_key(name));
+            self.writes.remove(&keys::idempotency_key(name));
         }
     }
 
     pub(super) fn finish(&mut self, id: JobId, token: Token, attempt: Attempt) -> Result<Job, StoreError> {
         let mut record = self.load(id)?;
         let mut writes = Writes::default();
-        write_usage(&mut writes, &mut record, attempt.usage)?;
+        write_usage(&mut writes, &mut record, Usage { run: token.run(), ..attempt.usage })?;
         if record.job.state == State::Cancelled {
             // The cancel is on disk already; of the attempt it stopped only the report is still wanted.
             return self.put(record, writes, &[]);
@@ -130,7 +131,7 @@ impl Group<'_> {
                 writes.content(id, Part::Artifact(number), &content)?;
                 let stored = Stored::of(&artifact.payload.media_type, &content);
                 let entry = StoredArtifact { name: artifact.name, sha256: artifact.sha256, stored };
-                writes.record(&record::artifact_key(id, number), &entry)?;
+                writes.record(&keys::artifact_key(id, number), &entry)?;
                 record.artifacts = number + 1;
                 record.bytes += content.size();
                 blobs.extend(content.into_blob());
@@ -153,12 +154,18 @@ impl Group<'_> {
         self.put(record, Writes::default(), &[])
     }
 
+    /// Refuses what cannot be done to a job as readers see it: its record does not know that it runs.
+    fn wrong_state(&self, mut job: Job) -> StoreError {
+        self.disk.index().overlay(&mut job);
+        StoreError::WrongState(job.state)
+    }
+
     pub(super) fn retry(&mut self, id: JobId, queue_max: u64) -> Result<Job, StoreError> {
         let mut record = self.load(id)?;
         match record.job.state {
             _ if record.content_gone => return Err(StoreError::Gone),
             State::Failed | State::Cancelled => {}
-            state => return Err(StoreError::WrongState(state)),
+            _ => return Err(self.wrong_state(record.job)),
         }
         self.check_queue(&record.job.kind, queue_max)?;
         record.job = record.job.reopened();
@@ -195,7 +202,7 @@ impl Group<'_> {
             // No pause follows a crash, so how long it would be does not matter.
             let backoff = Backoff { first: std::time::Duration::ZERO, longest: std::time::Duration::ZERO };
             record.job = record.job.after_attempt(Ended::Crashed { crashes_max }, backoff, 0.0, now);
-            writes.record(record::JUDGED_KEY, &self.disk.left.opens)?;
+            writes.record(keys::JUDGED_KEY, &self.disk.left.opens)?;
         }
         self.put(record, writes, &[])
     }
@@ -204,7 +211,7 @@ impl Group<'_> {
     pub(super) fn drop_content(&mut self, id: JobId) -> Result<Job, StoreError> {
         let mut record = self.load(id)?;
         if !record.job.state.is_terminal() {
-            return Err(StoreError::WrongState(record.job.state));
+            return Err(self.wrong_state(record.job));
         }
         let mut writes = Writes::default();
         self.remove_content(&mut record, &mut writes)?;
@@ -215,7 +222,7 @@ impl Group<'_> {
     pub(super) fn delete(&mut self, id: JobId) -> Result<Job, StoreError> {
         let mut record = self.load(id)?;
         if !record.job.state.is_terminal() {
-            return Err(StoreError::WrongState(record.job.state));
+            return Err(self.wrong_state(record.job));
         }
         let mut writes = Writes::default();
         self.remove_content(&mut record, &mut writes)?;
@@ -243,7 +250,7 @@ impl Group<'_> {
             blobs.extend(output.blob());
         }
         for number in 0..record.artifacts {
-            let key = record::artifact_key(id, number);
+            let key = keys::artifact_key(id, number);
             // The attempt that wrote it may have ended in this very group.
             let written = if self.is_changed(id) { self.writes.find(&key)? } else { None };
             let artifact = match written {
@@ -289,7 +296,7 @@ fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Re
     if record.usages == 0 && report.len() <= record.room() {
         record.first_report = Some(Inline(report));
     } else {
-        writes.sealed(&record::usage_key(record.job.id, record.usages), &report)?;
+        writes.sealed(&keys::usage_key(record.job.id, record.usages), &report)?;
     }
     if let Some(oldest) = record.usages.checked_sub(USAGE_KEPT as u32) {
         remove_report(writes, record, oldest);
@@ -300,6 +307,6 @@ fn write_usage(writes: &mut Writes, record: &mut Record, mut usage: Usage) -> Re
 
 fn remove_report(writes: &mut Writes, record: &mut Record, number: u32) {
     if number > 0 || record.first_report.take().is_none() {
-        writes.remove(&record::usage_key(record.job.id, number));
+        writes.remove(&keys::usage_key(record.job.id, number));
     }
 }

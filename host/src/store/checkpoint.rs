@@ -6,10 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::blobs::Content;
-use super::record::{self, Part};
+use super::group::Group;
+use super::keys::{self, Part};
+use super::record::{self};
 use super::space::Room;
 use super::stored::{Place, Stored};
-use super::writer::{Change, Group};
+use super::writer::Change;
 use super::writes::Writes;
 use super::{Store, StoreError, Token};
 use crate::job::JobId;
@@ -53,7 +55,7 @@ impl Store {
         if !self.disk.index().checkpoints.contains(&id) {
             return Ok(None);
         }
-        let kept: Option<StoredCheckpoint> = record::read(&self.disk.db, &record::checkpoint_key(id))?;
+        let kept: Option<StoredCheckpoint> = record::read(&self.disk.db, &keys::checkpoint_key(id))?;
         let Some(StoredCheckpoint { plugin_sha256, stored }) = kept else { return Ok(None) };
         let content = record::read_content(&self.disk.db, &self.disk.blobs, id, Part::Checkpoint, &stored)?;
         Ok(Some(Checkpoint { content, plugin_sha256 }))
@@ -79,7 +81,7 @@ impl Group<'_> {
             writes.remove_stored(id, Part::Checkpoint, &before.stored);
         }
         writes.content(id, Part::Checkpoint, &new.content)?;
-        writes.record(&record::checkpoint_key(id), &kept)?;
+        writes.record(&keys::checkpoint_key(id), &kept)?;
         self.writes.append(writes);
         kept.stored.blob().into_iter().for_each(|sha256| self.disk.blobs.retain(sha256));
         self.release(before.and_then(|before| before.stored.blob()));
@@ -91,7 +93,7 @@ impl Group<'_> {
     pub(super) fn remove_checkpoint(&mut self, id: JobId, writes: &mut Writes) -> Result<(), StoreError> {
         if let Some(kept) = self.kept_checkpoint(id)? {
             writes.remove_stored(id, Part::Checkpoint, &kept.stored);
-            writes.remove(&record::checkpoint_key(id));
+            writes.remove(&keys::checkpoint_key(id));
             self.release(kept.stored.blob());
             self.checkpoints.insert(id, None);
         }
@@ -106,7 +108,7 @@ impl Group<'_> {
         if !self.disk.index().checkpoints.contains(&id) {
             return Ok(None);
         }
-        match record::read(&self.disk.db, &record::checkpoint_key(id)) {
+        match record::read(&self.disk.db, &keys::checkpoint_key(id)) {
             // It must not keep the job from ending. What it named is unknown, so the most it can have named goes.
             Err(StoreError::Damaged(_)) => {
                 let size = Content::INLINE_BYTES_MAX as u64;

@@ -147,8 +147,6 @@ pub struct Claimed {
     pub checkpoint: Result<Option<Checkpoint>, StoreError>,
     /// To be set whenever its guest is about to run, so that a crash finds the guilty.
     pub mark: Mark,
-    /// Reports of attempts before this one.
-    pub reports: u32,
 }
 
 /// How an attempt ended, with everything needed to decide and record what comes next.

@@ -9,8 +9,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
+use super::keys::{self, Part};
 use super::paused;
-use super::record::{self, KeyRecord, Part, Record, StoredArtifact};
+use super::record::{self, KeyRecord, Record, StoredArtifact};
 use super::stored::Stored;
 use super::transfer::{ArtifactLine, CheckpointLine, FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
@@ -23,21 +24,21 @@ const BLOB_LINE_BYTES: usize = 192 * 1024;
 /// Writes everything in the folder to `output`, and answers the number of jobs. The folder must not be in use.
 pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError> {
     let disk = Disk::open(path, &Settings { claims_max: 0, reserve_bytes: 0 })?;
-    write_line(output, &Line::Header { format: FORMAT })?;
+    write_line(output, &Line::Header { format: FORMAT, opens: disk.opens })?;
     let mut jobs = 0;
-    for entry in disk.db.scan_prefix(record::JOB_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::JOB_PREFIX) {
         let record = record::decode_job(&entry.map_err(StoreError::from)?.1)?;
         let line = Exporter::new(&disk, output, record.job.id, record.content_gone).job(record)?;
         write_line(output, &Line::Job(Box::new(line)))?;
         jobs += 1;
     }
-    for entry in disk.db.scan_prefix(record::KEY_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::KEY_PREFIX) {
         let (key, sealed) = entry.map_err(StoreError::from)?;
         let KeyRecord { id, request, kept_until } = record::decode(&sealed)?;
         let (name, request) = (hex::encode(&key[1..]), hex::encode(request));
         write_line(output, &Line::Key { name, id, request, kept_until })?;
     }
-    for entry in disk.db.scan_prefix(record::UPLOAD_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::UPLOAD_PREFIX) {
         let UploadRecord { owner, stored, kept_until } = record::decode(&entry.map_err(StoreError::from)?.1)?;
         let mut exporter = Exporter::new(&disk, output, JobId::nil(), false);
         let payload = exporter.payload(Part::Input, &stored)?;
@@ -71,14 +72,14 @@ impl<'a> Exporter<'a> {
         let options = if self.content_gone { Options::default() } else { record.read_options(&disk.db)? };
         let mut artifacts = Vec::new();
         for number in 0..record.artifacts {
-            let key = record::artifact_key(id, number);
+            let key = keys::artifact_key(id, number);
             // Gone with the content, if that is gone.
             let Some(artifact) = record::read::<StoredArtifact>(&disk.db, &key)? else { continue };
             let payload = self.payload(Part::Artifact(number), &artifact.stored)?;
             artifacts.push(ArtifactLine { name: artifact.name, sha256: hex::encode(artifact.sha256), payload });
         }
         let mut blobs = Vec::new();
-        for entry in disk.db.scan_prefix(record::use_prefix(id)) {
+        for entry in disk.db.scan_prefix(keys::use_prefix(id)) {
             let stored: Stored = record::decode(&entry.map_err(StoreError::from)?.1)?;
             blobs.push(self.payload(Part::Input, &stored)?);
         }
@@ -95,7 +96,7 @@ impl<'a> Exporter<'a> {
             artifacts,
             blobs,
             checkpoint: self.checkpoint()?,
-            webhook: record::read(&disk.db, &record::webhook_key(id))?,
+            webhook: record::read(&disk.db, &keys::webhook_key(id))?,
             usages: record.usages,
             content_gone: record.content_gone,
             suspect: record.suspect,
@@ -105,7 +106,7 @@ impl<'a> Exporter<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<Option<CheckpointLine>, TransferError> {
-        let kept: Option<StoredCheckpoint> = record::read(&self.disk.db, &record::checkpoint_key(self.id))?;
+        let kept: Option<StoredCheckpoint> = record::read(&self.disk.db, &keys::checkpoint_key(self.id))?;
         let Some(StoredCheckpoint { plugin_sha256, stored }) = kept else { return Ok(None) };
         Ok(Some(CheckpointLine { plugin_sha256, payload: self.payload(Part::Checkpoint, &stored)? }))
     }

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::blobs::{self, BlobHandle, Upload};
 use super::checkpoint::StoredCheckpoint;
 use super::disk::{self, Disk};
-use super::record::{self, KeyRecord, Part, Record, StoredArtifact};
+use super::keys::{self, Part};
+use super::record::{KeyRecord, Record, StoredArtifact};
 use super::stored::{Place, Stored};
 use super::transfer::{FORMAT, JobLine, Line, PayloadLine, TransferError};
 use super::uploads::UploadRecord;
@@ -20,6 +21,8 @@ use super::{Content, Options, Settings, StoreError};
 use crate::job::{Job, JobId, Standing};
 use crate::time::Time;
 
+/// More opens are not believed: the count has to go on from there.
+const OPENS_MAX: u64 = 1 << 23;
 /// Jobs per commit.
 const JOBS_PER_COMMIT: u64 = 256;
 
@@ -45,6 +48,7 @@ pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError
         uploads: HashMap::new(),
         held: Vec::new(),
         jobs: 0,
+        opens: disk.opens,
         ended: false,
     };
     for (number, line) in (1u64..).zip(input.lines()) {
@@ -56,6 +60,7 @@ pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<u64, TransferError
     if !importer.ended {
         return Err(TransferError::Line(0, "the file has no end line: it was cut short".to_owned()));
     }
+    importer.writes.record(keys::OPENS_KEY, &importer.opens)?;
     importer.commit()?;
     fs::remove_file(&marker)?;
     blobs::sync_folder(path)?;
@@ -104,6 +109,8 @@ struct Importer<'a> {
     /// Keeps files until the records that name them are on disk.
     held: Vec<BlobHandle>,
     jobs: u64,
+    /// How often the folder counts as opened: often enough that runs to come are larger than those that were.
+    opens: u64,
     ended: bool,
 }
 
@@ -114,7 +121,10 @@ impl Importer<'_> {
             return Err("there is more after the end line".into());
         }
         match line {
-            Line::Header { format: FORMAT } if number == 1 => Ok(()),
+            Line::Header { format: FORMAT, opens } if number == 1 => {
+                self.opens = self.opens.max(opens.min(OPENS_MAX));
+                Ok(())
+            }
             Line::Header { .. } => Err("this header is not that of an export this version reads".into()),
             _ if number == 1 => Err("this is no export: it does not begin with a header line".into()),
             Line::Blob { sha256, data } => {
@@ -125,10 +135,10 @@ impl Importer<'_> {
             Line::Job(job) => self.job(*job),
             Line::Key { name, id, request, kept_until } => {
                 let record = KeyRecord { id, request: digest(&request)?, kept_until };
-                Ok(self.writes.record(&record::idempotency_key(&digest(&name)?), &record)?)
+                Ok(self.writes.record(&keys::idempotency_key(&digest(&name)?), &record)?)
             }
             Line::Upload { owner, kept_until, payload } => self.upload(owner, kept_until, payload),
-            Line::Paused { kind } => Ok(self.writes.record(&record::paused_key(&kind), &1u64)?),
+            Line::Paused { kind } => Ok(self.writes.record(&keys::paused_key(&kind), &1u64)?),
             Line::End { jobs } if jobs == self.jobs => {
                 self.ended = true;
                 Ok(())
@@ -158,7 +168,7 @@ impl Importer<'_> {
         };
         let stored = self.payload(JobId::nil(), Part::Input, line, &blobs, false)?;
         let sha256 = stored.blob().ok_or("an upload has to be a blob")?;
-        self.writes.record(&record::upload_key(&sha256, &owner), &UploadRecord { owner, stored, kept_until })?;
+        self.writes.record(&keys::upload_key(&sha256, &owner), &UploadRecord { owner, stored, kept_until })?;
         self.held.extend(blobs.into_values());
         Ok(())
     }
@@ -193,7 +203,7 @@ impl Importer<'_> {
             let stored = self.payload(id, Part::Artifact(artifacts), artifact.payload, &blobs, false)?;
             bytes += stored.size;
             let entry = StoredArtifact { name: artifact.name, sha256: digest(&artifact.sha256)?, stored };
-            self.writes.record(&record::artifact_key(id, artifacts), &entry)?;
+            self.writes.record(&keys::artifact_key(id, artifacts), &entry)?;
             artifacts += 1;
         }
         if let Some(checkpoint) = line.checkpoint {
@@ -202,24 +212,24 @@ impl Importer<'_> {
             }
             let stored = self.payload(id, Part::Checkpoint, checkpoint.payload, &blobs, false)?;
             let kept = StoredCheckpoint { plugin_sha256: checkpoint.plugin_sha256, stored };
-            self.writes.record(&record::checkpoint_key(id), &kept)?;
+            self.writes.record(&keys::checkpoint_key(id), &kept)?;
         }
         if let Some(webhook) = &line.webhook {
             if line.job.state.is_terminal() == (webhook.standing == Standing::Waiting) {
                 return Err("a webhook is due once its job has ended, and not before".into());
             }
-            self.writes.record(&record::webhook_key(id), webhook)?;
+            self.writes.record(&keys::webhook_key(id), webhook)?;
         }
         for blob in line.blobs {
             let stored = self.payload(id, Part::Input, blob, &blobs, line.content_gone)?;
             if let Some(sha256) = stored.blob() {
                 bytes += stored.size;
-                self.writes.record(&record::use_key(id, &sha256), &stored)?;
+                self.writes.record(&keys::use_key(id, &sha256), &stored)?;
             }
         }
         let first = line.usages.saturating_sub(u32::try_from(line.usage.len()).unwrap_or(u32::MAX));
         for (number, usage) in (first..).zip(&line.usage) {
-            self.writes.record(&record::usage_key(id, number), usage)?;
+            self.writes.record(&keys::usage_key(id, number), usage)?;
         }
         let mut record = Record {
             input,

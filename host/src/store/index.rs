@@ -15,15 +15,25 @@ use super::record::Record;
 use super::retained::Retained;
 use super::uploads::Uploads;
 use super::webhooks::Webhooks;
-use crate::job::{Job, JobId, Kind, State};
+use crate::job::{Job, JobId, JobMap, Kind, Run, State};
 use crate::time::Time;
 
 /// A job of priority 6 goes before one of priority 5 that came up to this much earlier.
 const PRIORITY_STEP: Duration = Duration::from_secs(60);
 
+/// Bits of a token that count the claims of one open; those above them count the opens.
+const COUNTER_BITS: u32 = 40;
+
 /// Proof of a claim. Larger for every claim, across restarts; a finisher with an old one is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(pub(super) u64);
+
+impl Token {
+    /// The run that began with this claim.
+    pub fn run(self) -> Run {
+        Run(self.0)
+    }
+}
 
 /// A job that was claimed and is still to be read.
 #[derive(Debug)]
@@ -76,7 +86,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    entries: HashMap<JobId, Entry>,
+    entries: JobMap<Entry>,
     ready: HashMap<Kind, BTreeSet<(i64, JobId)>>,
     /// Ready jobs under suspicion of having brought a host down. One of them runs at a time.
     suspects: BTreeSet<(i64, JobId)>,
@@ -94,7 +104,7 @@ pub(super) struct Index {
     pub(super) webhooks: Webhooks,
     last_token: u64,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
-    pub(super) in_flight: HashMap<JobId, Option<Arc<Record>>>,
+    pub(super) in_flight: JobMap<Option<Arc<Record>>>,
     /// Records as the last durable commit left them.
     pub(super) recent: Recent,
 }
@@ -102,7 +112,7 @@ pub(super) struct Index {
 impl Index {
     /// An index whose tokens are larger than those of every earlier open.
     pub(super) fn new(opens: u64) -> Self {
-        Self { last_token: opens << 40, ..Self::default() }
+        Self { last_token: opens << COUNTER_BITS, ..Self::default() }
     }
 
     /// Replaces what is known of a job by what its record now says; either may be nothing.

@@ -90,7 +90,7 @@ impl Store {
 mod tests {
     use std::time::Duration;
 
-    use super::super::record::artifact_key;
+    use super::super::keys::artifact_key;
     use super::super::{Admission, Artifact, Attempt, Content, NewJob, Options, Payload, Settings, Share};
     use super::*;
     use crate::job::{Backoff, Ended, Progress, Usage};
@@ -168,7 +168,7 @@ mod tests {
             let share = Share { uploads_max: 9, bytes_max: 1_000 };
             store.keep_upload(upload, "", NOW, share).await.expect("there is room");
         }
-        damage(&store, &super::super::record::upload_key(&uploads[0], ""));
+        damage(&store, &super::super::keys::upload_key(&uploads[0], ""));
         store.sweep_uploads(NOW).await.expect("all of them can go");
         for sha256 in uploads {
             assert!(matches!(store.uploaded(sha256, ""), Ok(None)));

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use super::disk::Disk;
-use super::record::{self, PAUSED_PREFIX};
-use super::writer::{Change, Group};
+use super::group::Group;
+use super::keys::{self, PAUSED_PREFIX};
+use super::writer::Change;
 use super::{Store, StoreError};
 use crate::job::Kind;
 
@@ -56,7 +57,7 @@ pub(super) fn kind_of(key: &[u8]) -> Result<Kind, StoreError> {
 
 impl Group<'_> {
     pub(super) fn pause(&mut self, kind: Kind, paused: bool) -> Result<(), StoreError> {
-        let key = record::paused_key(&kind);
+        let key = keys::paused_key(&kind);
         if paused {
             self.writes.record(&key, &1u64)?;
         } else {

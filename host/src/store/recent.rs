@@ -3,23 +3,22 @@
 //! Two generations, of which the older goes when the younger is full: whatever is used again moves to the younger one, and
 //! nobody has to keep account of who was used last. Only what is durable stands here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::Record;
-use crate::job::JobId;
+use crate::job::{JobId, JobMap};
 
 /// Memory of one generation, about.
 const GENERATION_BYTES: usize = 16 << 20;
 
 /// A whole generation, if one has to go: thousands of records, which take milliseconds to free.
-pub(super) type Forgotten = Option<HashMap<JobId, Arc<Record>>>;
+pub(super) type Forgotten = Option<JobMap<Arc<Record>>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    young: HashMap<JobId, Arc<Record>>,
+    young: JobMap<Arc<Record>>,
     young_bytes: usize,
-    old: HashMap<JobId, Arc<Record>>,
+    old: JobMap<Arc<Record>>,
 }
 
 impl Recent {

@@ -1,7 +1,4 @@
-//! What stands on disk: the keys, the records and their envelope.
-//!
-//! One sled tree holds everything, so that one batch is one atomic commit. The first byte of a key says what it
-//! is; the job's id follows, so everything of a job can be found from its id, and job records sort by time.
+//! What stands on disk: the records and their envelope. `keys` says where each of them lies.
 //!
 //! Every value is `[version][crc32][bytes]` and at most [`VALUE_BYTES_MAX`] long: sled 0.34 moves larger nodes into
 //! files that it never syncs, and a power cut then makes the whole database unopenable. `within_bounds` is the
@@ -14,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::blobs::{Blobs, Content};
 use super::exchange::Options;
+use super::keys::{Part, chunk_key, job_key, usage_key};
 use super::stored::{Inline, Place, Stored};
-use crate::job::{Job, JobId, Kind, Owner, Usage};
+use crate::job::{Job, JobId, Owner, Run, Usage};
 use crate::time::Time;
 
 /// No value in sled is larger.
@@ -32,141 +30,6 @@ const HERE_BYTES_MAX: usize = 2_048;
 const ENVELOPE_BYTES: usize = 5;
 /// What a small job's record takes, so that it is written without growing.
 const USUAL_BYTES: usize = 384;
-
-/// Number of the newest commit; written with every batch.
-pub(super) const COMMIT_KEY: &[u8] = b"m/commit";
-/// How often this folder was opened; the upper half of every fencing token.
-pub(super) const OPENS_KEY: &[u8] = b"m/opens";
-/// All job records.
-pub(super) const JOB_PREFIX: &[u8] = b"j";
-/// All records of artifacts.
-pub(super) const ARTIFACT_PREFIX: &[u8] = b"a";
-
-/// All checkpoints.
-pub(super) const CHECKPOINT_PREFIX: &[u8] = b"c";
-/// All idempotency keys.
-pub(super) const KEY_PREFIX: &[u8] = b"i";
-/// The open whose in-flight record was last judged.
-pub(super) const JUDGED_KEY: &[u8] = b"m/judged";
-
-/// All uploads.
-pub(super) const UPLOAD_PREFIX: &[u8] = b"b";
-/// All uses of blobs by jobs' inputs.
-pub(super) const USE_PREFIX: &[u8] = b"r";
-
-/// An upload, by its address and whoever uploaded it.
-pub(super) fn upload_key(sha256: &[u8; 32], owner: &str) -> Vec<u8> {
-    [UPLOAD_PREFIX, sha256, owner.as_bytes()].concat()
-}
-
-/// The blobs a job's input names.
-pub(super) fn use_prefix(id: JobId) -> Vec<u8> {
-    [USE_PREFIX, id.as_bytes()].concat()
-}
-
-/// A blob a job's input names.
-pub(super) fn use_key(id: JobId, sha256: &[u8; 32]) -> Vec<u8> {
-    [USE_PREFIX, id.as_bytes(), sha256].concat()
-}
-
-/// All kinds that are paused.
-pub(super) const PAUSED_PREFIX: &[u8] = b"m/paused/";
-
-/// A kind that is paused.
-pub(super) fn paused_key(kind: &Kind) -> Vec<u8> {
-    [PAUSED_PREFIX, kind.as_str().as_bytes()].concat()
-}
-
-/// An idempotency key, by the digest of its scope and text.
-pub(super) fn idempotency_key(name: &[u8; 32]) -> [u8; 33] {
-    let mut key = [b'i'; 33];
-    key[1..].copy_from_slice(name);
-    key
-}
-
-/// A job's record.
-pub(super) fn job_key(id: JobId) -> [u8; 17] {
-    let mut key = [b'j'; 17];
-    key[1..].copy_from_slice(id.as_bytes());
-    key
-}
-
-/// The record of a job's checkpoint.
-pub(super) fn checkpoint_key(id: JobId) -> [u8; 17] {
-    let mut key = [b'c'; 17];
-    key[1..].copy_from_slice(id.as_bytes());
-    key
-}
-
-/// All webhooks.
-pub(super) const WEBHOOK_PREFIX: &[u8] = b"w";
-
-/// A job's webhook.
-pub(super) fn webhook_key(id: JobId) -> [u8; 17] {
-    let mut key = [b'w'; 17];
-    key[1..].copy_from_slice(id.as_bytes());
-    key
-}
-
-/// The id in the key of a webhook.
-pub(super) fn webhook_id(key: &[u8]) -> Option<JobId> {
-    key.strip_prefix(WEBHOOK_PREFIX).and_then(|id| JobId::from_slice(id).ok())
-}
-
-/// The id in the key of a checkpoint's record.
-pub(super) fn checkpoint_id(key: &[u8]) -> Option<JobId> {
-    key.strip_prefix(CHECKPOINT_PREFIX).and_then(|id| JobId::from_slice(id).ok())
-}
-
-/// The id in a job record's key.
-pub(super) fn job_id(key: &[u8]) -> Option<JobId> {
-    key.strip_prefix(JOB_PREFIX).and_then(|id| JobId::from_slice(id).ok())
-}
-
-/// Which of a job's payloads a chunk belongs to.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Part {
-    Input,
-    Options,
-    Output,
-    /// The artifact with this number.
-    Artifact(u32),
-    Checkpoint,
-}
-
-/// A piece of a payload.
-pub(super) fn chunk_key(id: JobId, part: Part, sequence: u32) -> [u8; 26] {
-    let (tag, number) = match part {
-        Part::Input => (0, 0),
-        Part::Options => (1, 0),
-        Part::Output => (2, 0),
-        Part::Artifact(number) => (3, number),
-        Part::Checkpoint => (4, 0),
-    };
-    let mut key = [b'p'; 26];
-    key[1..17].copy_from_slice(id.as_bytes());
-    key[17] = tag;
-    key[18..22].copy_from_slice(&number.to_be_bytes());
-    key[22..].copy_from_slice(&sequence.to_be_bytes());
-    key
-}
-
-/// The usage report of an attempt.
-pub(super) fn usage_key(id: JobId, number: u32) -> [u8; 21] {
-    numbered(b'u', id, number)
-}
-
-/// The record of an artifact.
-pub(super) fn artifact_key(id: JobId, number: u32) -> [u8; 21] {
-    numbered(b'a', id, number)
-}
-
-fn numbered(prefix: u8, id: JobId, number: u32) -> [u8; 21] {
-    let mut key = [prefix; 21];
-    key[1..17].copy_from_slice(id.as_bytes());
-    key[17..].copy_from_slice(&number.to_be_bytes());
-    key
-}
 
 /// A job as it stands on disk. `Running` never does: such a job is written as queued. Written by [`encode_job`] and read by
 /// [`decode_job`] alone.
@@ -247,10 +110,18 @@ impl Record {
 
     /// Reads the usage report with this number, if it is still kept.
     pub(super) fn read_report(&self, db: &sled::Db, number: u32) -> Result<Option<Usage>, StoreError> {
-        match &self.first_report {
-            Some(first) if number == 0 => decode_value(&first.0).map(Some),
-            _ => read(db, &usage_key(self.job.id, number)),
-        }
+        let report = match &self.first_report {
+            Some(first) if number == 0 => Some(decode_report(&first.0)?),
+            _ => {
+                let sealed = db.get(usage_key(self.job.id, number))?;
+                sealed.map(|sealed| decode_report(unseal(&sealed)?)).transpose()?
+            }
+        };
+        Ok(report.map(|report| match report.run {
+            // Earlier hosts did not note it. The report's number is smaller than all that were noted since.
+            Run(0) => Usage { run: Run(number.into()), ..report },
+            _ => report,
+        }))
     }
 }
 
@@ -338,6 +209,16 @@ fn decode_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
     postcard::from_bytes(value).map_err(|error| StoreError::damaged(format!("a record cannot be decoded: {error}")))
 }
 
+/// A usage report out of its envelope. Before reports said of which run they are, and how much was logged in it, they ended where that
+/// stands now.
+fn decode_report(value: &[u8]) -> Result<Usage, StoreError> {
+    match postcard::from_bytes(value) {
+        Ok(usage) => Ok(usage),
+        Err(postcard::Error::DeserializeUnexpectedEnd) => decode_value(&[value, &[0, 0]].concat()),
+        Err(_) => decode_value(value),
+    }
+}
+
 /// A job's record in its envelope.
 pub(super) fn encode_job(record: &Record) -> Result<Vec<u8>, StoreError> {
     let Record { job, options, first_report, named, .. } = record;
@@ -405,6 +286,7 @@ pub(super) fn read_bytes(db: &sled::Db, id: JobId, part: Part, size: u64) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Kind;
 
     #[test]
     fn an_envelope_finds_every_flipped_bit() {
@@ -416,6 +298,29 @@ mod tests {
             assert!(unseal(&damaged).is_err(), "bit {bit}");
         }
         assert!(unseal(&sealed[..3]).is_err());
+    }
+
+    #[test]
+    fn a_report_is_read_whichever_version_wrote_it() {
+        let usage =
+            Usage { attempt: 3, log: vec!["x".to_owned(); 2], log_lines: 300, run: Run(7 << 40), ..Usage::default() };
+        let encoded = encode_here(&usage).expect("small enough");
+        assert_eq!(decode_report(&encoded).ok(), Some(usage.clone()));
+        // The first version wrote neither of the last two.
+        let first = encode_here(&Usage { log_lines: 0, run: Run(0), ..usage.clone() }).expect("small enough");
+        let first = &first[..first.len() - 2];
+        let expected = Usage { log_lines: 0, run: Run(0), ..usage };
+        assert_eq!(decode_report(first).ok(), Some(expected.clone()));
+        assert!(decode_report(&first[..first.len() - 3]).is_err(), "half of it is none");
+        let kind = Kind::new("a").expect("well-formed");
+        let job = Job::new(JobId::from_u128(7), kind, Time(5));
+        let record =
+            Record { first_report: Some(Inline(Bytes::copy_from_slice(first))), usages: 1, ..Record::new(job) };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let db = sled::open(folder.path()).expect("it opens");
+        assert_eq!(record.read_report(&db, 0).ok(), Some(Some(expected.clone())));
+        db.insert(usage_key(record.job.id, 4), seal(first).expect("small")).expect("writable");
+        assert_eq!(record.read_report(&db, 4).ok(), Some(Some(Usage { run: Run(4), ..expected })));
     }
 
     #[test]

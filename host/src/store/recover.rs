@@ -4,8 +4,9 @@ use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::index::Index;
 use super::inflight::Left;
+use super::keys::{self, JOB_PREFIX, KEY_PREFIX};
 use super::paused;
-use super::record::{self, JOB_PREFIX, KEY_PREFIX, KeyRecord, StoredArtifact};
+use super::record::{self, KeyRecord, StoredArtifact};
 use super::stored::Stored;
 use super::uploads::UploadRecord;
 use super::writes::Writes;
@@ -23,9 +24,9 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
     };
     let mut index = disk.index();
     // Before the jobs: retention leaves those alone whose end is still to be told.
-    for entry in disk.db.scan_prefix(record::WEBHOOK_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::WEBHOOK_PREFIX) {
         let (key, sealed) = entry?;
-        match (record::webhook_id(&key), record::decode::<Webhook>(&sealed)) {
+        match (keys::webhook_id(&key), record::decode::<Webhook>(&sealed)) {
             (Some(id), Ok(webhook)) => {
                 // Whose it is stands with the job, and counts for as long as it is open. A job that cannot be read is complained of below.
                 let job = if webhook.is_open() { record::read_job(&disk.db, id).ok().flatten() } else { None };
@@ -48,26 +49,26 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
                     stored.filter_map(|stored| stored.blob()).for_each(|sha256| disk.blobs.retain(sha256));
                 }
             }
-            Err(error) => complain("a job's record", record::job_id(&key), &error),
+            Err(error) => complain("a job's record", keys::job_id(&key), &error),
         }
     }
     note_started(disk, &mut index)?;
-    for entry in disk.db.scan_prefix(record::ARTIFACT_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::ARTIFACT_PREFIX) {
         match record::decode::<StoredArtifact>(&entry?.1) {
             Ok(artifact) => artifact.stored.blob().into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
             Err(error) => complain("an artifact's record", None, &error),
         }
     }
-    for entry in disk.db.scan_prefix(record::CHECKPOINT_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::CHECKPOINT_PREFIX) {
         let (key, sealed) = entry?;
         // Also where it is damaged: it goes when its job ends.
-        index.checkpoints.extend(record::checkpoint_id(&key));
+        index.checkpoints.extend(keys::checkpoint_id(&key));
         match record::decode::<StoredCheckpoint>(&sealed) {
             Ok(kept) => kept.stored.blob().into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
-            Err(error) => complain("a checkpoint", record::checkpoint_id(&key), &error),
+            Err(error) => complain("a checkpoint", keys::checkpoint_id(&key), &error),
         }
     }
-    for entry in disk.db.scan_prefix(record::UPLOAD_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::UPLOAD_PREFIX) {
         match record::decode::<UploadRecord>(&entry?.1) {
             Ok(UploadRecord { owner, stored, kept_until }) => {
                 if let Some(sha256) = stored.blob() {
@@ -78,7 +79,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Err(error) => complain("an upload's record", None, &error),
         }
     }
-    for entry in disk.db.scan_prefix(record::USE_PREFIX) {
+    for entry in disk.db.scan_prefix(keys::USE_PREFIX) {
         match record::decode::<Stored>(&entry?.1) {
             Ok(stored) => stored.blob().into_iter().for_each(|sha256| {
                 disk.blobs.retain(sha256);
@@ -139,7 +140,7 @@ impl Store {
     pub async fn recover(&self, crashes_max: u32, now: Time) -> Result<Vec<Job>, StoreError> {
         let disk = &self.disk;
         let Left { opens, same_boot, marked, .. } = &disk.left;
-        let judged: u64 = record::read(&disk.db, record::JUDGED_KEY)?.unwrap_or(0);
+        let judged: u64 = record::read(&disk.db, keys::JUDGED_KEY)?.unwrap_or(0);
         let mut suspects = Vec::new();
         if *same_boot && *opens > judged {
             // The charged one comes last: its charge and the note that it was passed are one commit.

@@ -57,13 +57,34 @@ impl From<io::Error> for TransferError {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Line {
-    Header { format: u32 },
-    Blob { sha256: String, data: String },
+    /// How often the folder was opened; files that do not say it are from before that mattered.
+    Header {
+        format: u32,
+        #[serde(default)]
+        opens: u64,
+    },
+    Blob {
+        sha256: String,
+        data: String,
+    },
     Job(Box<JobLine>),
-    Upload { owner: String, kept_until: Time, payload: PayloadLine },
-    Paused { kind: Kind },
-    Key { name: String, id: JobId, request: String, kept_until: Time },
-    End { jobs: u64 },
+    Upload {
+        owner: String,
+        kept_until: Time,
+        payload: PayloadLine,
+    },
+    Paused {
+        kind: Kind,
+    },
+    Key {
+        name: String,
+        id: JobId,
+        request: String,
+        kept_until: Time,
+    },
+    End {
+        jobs: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

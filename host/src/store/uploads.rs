@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{self, upload_key, use_key, use_prefix};
+use super::group::Group;
+use super::keys::{upload_key, use_key, use_prefix};
+use super::record::{self};
 use super::stored::Stored;
-use super::writer::{Change, Group};
+use super::writer::Change;
 use super::writes::Writes;
 use super::{Content, Payload, Store, StoreError};
 use crate::job::JobId;

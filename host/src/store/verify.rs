@@ -8,11 +8,13 @@ use std::path::Path;
 
 use super::blobs;
 use super::checkpoint::StoredCheckpoint;
+use super::commits::CommitFile;
 use super::compact;
-use super::disk::{self, CommitFile};
+use super::disk;
 use super::error::StoreError;
+use super::keys::{self, Part};
 use super::paused;
-use super::record::{self, KeyRecord, Part, StoredArtifact};
+use super::record::{self, KeyRecord, StoredArtifact};
 use super::stored::{Place, Stored};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
@@ -83,7 +85,7 @@ impl Check<'_> {
 
     fn commits(&mut self) -> Result<(), StoreError> {
         let acknowledged = CommitFile::acknowledged_in(&self.path.join("commit"))?;
-        match record::read::<u64>(self.db, record::COMMIT_KEY) {
+        match record::read::<u64>(self.db, keys::COMMIT_KEY) {
             Ok(last) if last.unwrap_or(0) < acknowledged => self.problem(format!(
                 "the database ends at commit {}, but commit {acknowledged} was acknowledged",
                 last.unwrap_or(0)
@@ -127,8 +129,7 @@ impl Check<'_> {
     fn checkpoint(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
         self.belongs(key)?;
         let kept: StoredCheckpoint = record::decode(sealed)?;
-        let id =
-            record::checkpoint_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a checkpoint"))?;
+        let id = keys::checkpoint_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a checkpoint"))?;
         let owner = record::read_job(self.db, id).unwrap_or_default();
         if owner.is_some_and(|owner| owner.job.state.is_terminal()) {
             return Err(StoreError::damaged(format!("job {id} has ended, and its checkpoint is still there")));
@@ -141,7 +142,7 @@ impl Check<'_> {
     fn webhook(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
         self.belongs(key)?;
         let webhook: Webhook = record::decode(sealed)?;
-        let id = record::webhook_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a webhook"))?;
+        let id = keys::webhook_id(key).ok_or_else(|| StoreError::damaged("its name is not that of a webhook"))?;
         let ended = record::read_job(self.db, id).unwrap_or_default().map(|owner| owner.job.state.is_terminal());
         if ended.is_some_and(|ended| ended == (webhook.standing == Standing::Waiting)) {
             return Err(StoreError::damaged(format!("job {id} and its webhook contradict each other")));
@@ -153,7 +154,7 @@ impl Check<'_> {
     fn job(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
         let record = record::decode_job(sealed)?;
         let id = record.job.id;
-        if record::job_id(key) != Some(id) {
+        if keys::job_id(key) != Some(id) {
             return Err(StoreError::damaged(format!("it is filed under another id than its own, {id}")));
         }
         self.verdict.jobs += 1;
@@ -185,13 +186,13 @@ impl Check<'_> {
             return Err(StoreError::damaged("it succeeded but has no result"));
         }
         for number in 0..record.artifacts {
-            let artifact: Option<StoredArtifact> = record::read(self.db, &record::artifact_key(id, number))?;
+            let artifact: Option<StoredArtifact> = record::read(self.db, &keys::artifact_key(id, number))?;
             let artifact = artifact.ok_or_else(|| StoreError::damaged(format!("artifact {number} is missing")))?;
             self.payload(id, Part::Artifact(number), &artifact.stored)?;
             bytes += artifact.stored.size;
         }
         let mut named = 0;
-        for entry in self.db.scan_prefix(record::use_prefix(id)) {
+        for entry in self.db.scan_prefix(keys::use_prefix(id)) {
             // One that is damaged is told of where it is looked at itself.
             named += record::decode::<Stored>(&entry?.1).map_or(0, |stored| stored.size);
         }
@@ -205,7 +206,7 @@ impl Check<'_> {
 
     fn upload(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
         let UploadRecord { stored, owner, .. } = record::decode(sealed)?;
-        if stored.blob().is_none_or(|sha256| record::upload_key(&sha256, &owner) != key) {
+        if stored.blob().is_none_or(|sha256| keys::upload_key(&sha256, &owner) != key) {
             return Err(StoreError::damaged("an upload is filed under another address or owner than its own"));
         }
         self.blob(&stored)
@@ -222,9 +223,9 @@ impl Check<'_> {
 
     /// What is kept once for the folder, and the kinds that are paused.
     fn note(key: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
-        if key.starts_with(record::PAUSED_PREFIX) {
+        if key.starts_with(keys::PAUSED_PREFIX) {
             paused::kind_of(key)?;
-        } else if ![record::COMMIT_KEY, record::OPENS_KEY, record::JUDGED_KEY].contains(&key) {
+        } else if ![keys::COMMIT_KEY, keys::OPENS_KEY, keys::JUDGED_KEY].contains(&key) {
             return Err(StoreError::damaged("nothing of ours has such a name"));
         }
         record::decode::<u64>(sealed).map(drop)
@@ -306,19 +307,19 @@ mod tests {
         store.set_paused(kind.clone(), true).await.expect("the disk works");
         drop(store);
         assert_eq!(verify(folder.path(), |_, _| {}).expect("it can be read").problems, [""; 0]);
-        let upload = record::upload_key(&sha256, "ann");
+        let upload = keys::upload_key(&sha256, "ann");
         for (from, to, hint) in [
-            (&upload, record::upload_key(&sha256, "bob"), "another address or owner"),
-            (&upload, record::upload_key(&[7; 32], "ann"), "another address or owner"),
-            (&record::paused_key(&kind), b"m/paused/NO KIND".to_vec(), "no proper name"),
-            (&record::paused_key(&kind), b"m/passed/kind".to_vec(), "nothing of ours"),
+            (&upload, keys::upload_key(&sha256, "bob"), "another address or owner"),
+            (&upload, keys::upload_key(&[7; 32], "ann"), "another address or owner"),
+            (&keys::paused_key(&kind), b"m/paused/NO KIND".to_vec(), "no proper name"),
+            (&keys::paused_key(&kind), b"m/passed/kind".to_vec(), "nothing of ours"),
         ] {
             let found = problems_once_moved(folder.path(), from, &to);
             assert!(found.len() == 1 && found[0].contains(hint), "{hint}: {found:?}");
         }
         let mut writes = Writes::default();
         let stored = Stored { media_type: String::new(), size: 5, place: Place::Blob(sha256) };
-        writes.record(&record::use_key(JobId::nil(), &[7; 32]), &stored).expect("small");
+        writes.record(&keys::use_key(JobId::nil(), &[7; 32]), &stored).expect("small");
         let db = disk::open_sled(&folder.path().join("db")).expect("it is whole");
         db.apply_batch(writes.into_batch()).and_then(|()| db.flush()).expect("writable");
         drop(db);

@@ -9,8 +9,10 @@ mod index;
 use std::time::Duration;
 
 pub(super) use self::index::Webhooks;
+use super::group::Group;
+use super::keys;
 use super::record::{self, Record};
-use super::writer::{Change, Group};
+use super::writer::Change;
 use super::writes::Writes;
 use super::{Store, StoreError};
 use crate::job::{JobId, Owner, Persistence, Tried, Webhook};
@@ -87,7 +89,7 @@ impl Store {
     fn durable_webhook(&self, id: JobId) -> Result<Option<Webhook>, StoreError> {
         // Read first: what a commit changes in between is then seen to be in flight, or is durable.
         let known = self.disk.index().webhooks.knows(id);
-        let newest = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+        let newest = if known { record::read(&self.disk.db, &keys::webhook_key(id)) } else { Ok(None) };
         match self.disk.index().webhooks.in_flight.get(&id) {
             Some(before) => Ok(before.clone()),
             None => newest,
@@ -169,7 +171,7 @@ impl Group<'_> {
             return Err(StoreError::TooManyWebhooks { receiver: new.receiver, open_max: new.open_max });
         }
         let webhook = Webhook::new(new.url, new.receiver);
-        writes.record(&record::webhook_key(id), &webhook)?;
+        writes.record(&keys::webhook_key(id), &webhook)?;
         Ok(webhook)
     }
 
@@ -181,7 +183,7 @@ impl Group<'_> {
         if owed == kept {
             return Ok(None);
         }
-        writes.record(&record::webhook_key(record.job.id), &owed)?;
+        writes.record(&keys::webhook_key(record.job.id), &owed)?;
         Ok(Some(owed))
     }
 
@@ -189,7 +191,7 @@ impl Group<'_> {
     pub(super) fn renew_webhook(&self, id: JobId, writes: &mut Writes) -> Result<Option<Webhook>, StoreError> {
         let renewed = self.kept_webhook(id)?.map(Webhook::renewed);
         if let Some(renewed) = &renewed {
-            writes.record(&record::webhook_key(id), renewed)?;
+            writes.record(&keys::webhook_key(id), renewed)?;
         }
         Ok(renewed)
     }
@@ -198,7 +200,7 @@ impl Group<'_> {
         let WebhookTry { number, tried, persistence, jitter, now } = a_try;
         let Some(kept) = self.kept_webhook(id)?.filter(|kept| kept.number == number) else { return Ok(None) };
         let after = kept.after_try(tried, &persistence, jitter, now);
-        self.writes.record(&record::webhook_key(id), &after)?;
+        self.writes.record(&keys::webhook_key(id), &after)?;
         self.set_webhook(id, Some(after.clone()));
         // The job itself stays as it is; but retention, which left it alone, may have it from now on.
         if !after.is_open() {
@@ -211,7 +213,7 @@ impl Group<'_> {
     pub(super) fn set_webhook(&mut self, id: JobId, after: Option<Webhook>) {
         if !self.webhooks_before.contains_key(&id) {
             let known = self.disk.index().webhooks.knows(id);
-            let before = if known { record::read(&self.disk.db, &record::webhook_key(id)) } else { Ok(None) };
+            let before = if known { record::read(&self.disk.db, &keys::webhook_key(id)) } else { Ok(None) };
             // One that cannot be read is none to readers either.
             self.webhooks_before.insert(id, before.unwrap_or_default());
         }
@@ -226,7 +228,7 @@ impl Group<'_> {
         if !self.disk.index().webhooks.knows(id) {
             return Ok(None);
         }
-        match record::read(&self.disk.db, &record::webhook_key(id)) {
+        match record::read(&self.disk.db, &keys::webhook_key(id)) {
             // It must not keep the job from ending, and `dropforge verify` finds it.
             Err(StoreError::Damaged(what)) => {
                 tracing::error!(job.id = %id, "a webhook cannot be read and is not delivered: {what}");

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use super::blobs::Content;
 use super::error::StoreError;
 use super::exchange::Payload;
-use super::record::{CHUNK_BYTES, Part, Record, chunk_key, decode, encode, encode_job, job_key, seal, usage_key};
+use super::keys::{Part, chunk_key, job_key, usage_key};
+use super::record::{CHUNK_BYTES, Record, decode, encode, encode_job, seal};
 use super::stored::{Inline, Place, Stored};
 use crate::job::JobId;
 
@@ -18,6 +19,11 @@ pub(super) struct Writes {
 }
 
 impl Writes {
+    /// No writes, and space for so many.
+    pub(super) fn with_capacity(writes: usize) -> Self {
+        Self { entries: Vec::with_capacity(writes), bytes: 0 }
+    }
+
     /// Sets a key to a record in its envelope.
     pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
         self.add(key, Some(encode(record)?));

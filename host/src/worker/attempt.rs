@@ -65,6 +65,10 @@ pub(crate) async fn perform<T>(
     finished.usage.plugin_digest.clone_from(&plugin.digest);
     if let Ended::Failed(failure, _) = &mut finished.ended {
         failure.retryable |= plugin.settings.retries(failure.code);
+        if failure.code == Code::Trap && !failure.retryable {
+            // Who sees attempts left over should not wonder.
+            failure.add(&format!("; a trap is not tried again, unless retry_on in {}.toml has \"trap\"", plugin.kind));
+        }
     }
     finished
 }

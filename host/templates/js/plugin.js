@@ -40,7 +40,8 @@ export function run(context, input) {
   } catch (error) {
     // A failure of the contract goes through. For a mistake of this program the log has to say where it was: the host cannot know.
     if (error instanceof Error) {
-      console.error(error.stack);
+      // The engine's stack is calls alone: what went wrong stands before it.
+      console.error(`${error}\n${error.stack}`);
     }
     throw error;
   }

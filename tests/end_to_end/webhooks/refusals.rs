@@ -99,7 +99,7 @@ fn a_host_that_could_not_sign_does_not_start_and_says_what_is_missing() {
         ("[{variable=\"NO_SUCH_VARIABLE\"}]", "NO_SUCH_VARIABLE"),
         ("[{variable=\"SHORT\"}]", "24 to 64 bytes"),
         ("[{}]", "webhook_secrets"),
-        (short, "webhook_secrets"),
+        (short, "DROPFORGE_WEBHOOK_SECRETS"),
     ] {
         let exit = with(secrets).with_variable("SHORT", short).start_in_vain();
         assert!(!exit.status.success() && exit.stderr.contains(hint), "{secrets}: {}", exit.stderr);

@@ -15,7 +15,8 @@ use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::message::{self, Operation, Request, Submit, Target};
-use crate::api::access::{Caller, Counter};
+use crate::api::access::Counter;
+use crate::api::caller::Caller;
 use crate::api::problem::Problem;
 use crate::api::{Api, events, submit};
 use crate::events::{Event, Scope, Subscription, What};

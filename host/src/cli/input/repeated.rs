@@ -33,6 +33,11 @@ impl Repeated {
         self.0.lock().await.kept.is_some()
     }
 
+    /// What was read so far, if all of that was kept.
+    pub(super) async fn kept(&self) -> Option<Vec<u8>> {
+        self.0.lock().await.kept.as_ref().map(|pieces| pieces.concat())
+    }
+
     /// All of it from the beginning, as long as it can be repeated.
     pub(super) fn pieces(&self) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
         try_unfold((self.clone(), 0), async |(repeated, number)| {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
-use super::{LOOK_EVERY, List, RawPage};
+use super::{LOOK_EVERY, List, RawPage, drawn};
 use crate::cli::notes;
 use crate::cli::remote::say;
 use crate::client::{Client, ClientError, JobView, Patience};
@@ -38,11 +38,11 @@ impl List {
         let mut patience = client.patience();
         loop {
             match self.page(client).await {
-                Ok((page, _)) => {
+                Ok((rows, _)) => {
                     patience.found();
                     let width = terminal.size().1.into();
                     terminal.clear_screen()?;
-                    for line in page.lines() {
+                    for line in drawn(&rows, Some(width)).lines() {
                         terminal.write_line(&console::truncate_str(line, width, "…"))?;
                     }
                 }

@@ -8,7 +8,7 @@ const CONFIDENTIAL: [&str; 3] = ["config", "environment", "secrets"];
 const NEAR: f64 = 0.6;
 
 /// What is wrong with the text as such. Without the line itself, which may hold a secret.
-pub(super) fn of_text(text: &str, error: &toml::de::Error) -> String {
+pub(crate) fn of_text(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     // Some of its messages go over several lines.
@@ -21,7 +21,8 @@ pub(super) fn of_values(errors: figment::Error) -> String {
     errors.into_iter().map(|error| of_value(&error)).collect::<Vec<_>>().join("; ")
 }
 
-fn of_value(error: &figment::Error) -> String {
+/// What is wrong with one value, after its key.
+pub(crate) fn of_value(error: &figment::Error) -> String {
     let path = error.path.join(".");
     let confidential = error.path.first().is_some_and(|first| CONFIDENTIAL.contains(&first.as_str()));
     let describe = |actual: &Actual| match actual {
@@ -88,7 +89,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>, at_l
 fn plain(expected: &str) -> &str {
     match expected {
         "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" => "a whole number, not below zero",
+        "u32" | "u64" | "usize" => "a whole number, not below zero",
         "a boolean" => "true or false",
         "a string" => "a text in quotes",
         "a sequence" => "a list",

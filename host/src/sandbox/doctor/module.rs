@@ -144,6 +144,16 @@ impl Module {
             Problem::new(format!("{plain} of WASI preview 1, but a library: it has no main function"), AS_PROGRAM)
                 .expected("an exported function `_start`")
                 .found(self.exports())
+        } else if self.exported_functions.contains("_start") {
+            Problem::new(
+                format!(
+                    "{plain} with a main function (`_start`) that calls nothing of WASI, so it could neither read its input nor write a result"
+                ),
+                "Build it for wasm32-wasip2 or wasm32-wasip1, with the standard library of its language: cargo build --target wasm32-wasip2, \
+                 or clang --target=wasm32-wasip1 with the sysroot of wasi-sdk and without -nostdlib",
+            )
+            .expected(format!("a program that imports {PREVIEW_1} and exports `_start`"))
+            .found(format!("{}, and {}", self.exports(), self.imports()))
         } else {
             Problem::new(
                 format!("{plain} for no system at all, such as wasm32-unknown-unknown makes"),
@@ -152,6 +162,11 @@ impl Module {
             .expected(format!("a component, or a program that imports {PREVIEW_1} and exports `_start`"))
             .found(self.exports())
         }
+    }
+
+    fn imports(&self) -> String {
+        let names: Vec<&str> = self.imports.iter().map(|(from, _)| from.as_str()).take(10).collect();
+        if names.is_empty() { "no imports".to_owned() } else { format!("imports of {}", names.join(", ")) }
     }
 
     fn exports(&self) -> String {

@@ -85,7 +85,11 @@ fn start(guest: &Guest, name: &str) -> Result<Lookup, ErrorCode> {
     }
     let mut granted = sockets.reachable.grants.tcp.iter().filter(|grant| grant.host == host).peekable();
     if granted.peek().is_none() {
-        let lines = ["[[tcp]]".to_owned(), format!("host = \"{host}\""), "port = 443 # or whichever it is".to_owned()];
+        let lines = [
+            "[[tcp]]".to_owned(),
+            format!("host = \"{host}\""),
+            "port = 443 # that of https; 80 is that of http: whichever it connects to".to_owned(),
+        ];
         sockets.denials.explain(&format!("looking up {host}"), &lines);
         return Err(ErrorCode::AccessDenied);
     }

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Slots, WebhookCounts};
-use crate::job::{JobId, Owner, Standing, Webhook};
+use crate::job::{JobId, JobMap, Owner, Standing, Webhook};
 use crate::time::Time;
 
 /// What memory knows of webhooks.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Webhooks {
     /// Nothing for one that was delivered or given up, whose record is there as long as the job's.
-    by_job: HashMap<JobId, Option<Open>>,
+    by_job: JobMap<Option<Open>>,
     /// Only those that have any open.
     receivers: HashMap<Arc<str>, Receiver>,
     /// Webhooks in the commit that is being flushed, as they were before it: what readers may see until it is durable.
-    pub(in crate::store) in_flight: HashMap<JobId, Option<Webhook>>,
+    pub(in crate::store) in_flight: JobMap<Option<Webhook>>,
 }
 
 /// A webhook that may still be tried.

@@ -1,0 +1,272 @@
+//! Changes on their way to one commit, and what they make of jobs; `visible` commits them and lets them be seen.
+//!
+//! Later changes of a group see what earlier ones did; see `changes.rs` for what each does. Readers see nothing of it before the flush.
+
+mod visible;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::StoreError;
+use super::blobs::BlobHandle;
+use super::checkpoint::StoredCheckpoint;
+use super::disk::Disk;
+use super::keys;
+use super::record::{KeyRecord, Record};
+use super::space::Room;
+use super::uploads::{UploadName, UploadRecord};
+use super::writer::{Change, GROUP_BYTES_MAX, GROUP_MAX, Reply, Told};
+use super::writes::Writes;
+use crate::job::{Job, JobId, JobMap, Kind, Owner, Webhook};
+
+/// Changes on their way to one commit. Later ones see what earlier ones did; see `changes.rs` for what each does.
+pub(super) struct Group<'a> {
+    pub(super) disk: &'a Disk,
+    /// What there was before it, which its size is bounded for.
+    pub(super) room: Room,
+    pub(super) writes: Writes,
+    pub(super) size: usize,
+    before: JobMap<Option<Arc<Record>>>,
+    /// Jobs as this group leaves them; nothing for a deleted one.
+    after: JobMap<Option<Arc<Record>>>,
+    /// Unfinished jobs by kind that the group adds, or takes away.
+    joined: HashMap<Kind, i64>,
+    pub(super) keys: HashMap<[u8; 32], KeyRecord>,
+    /// Checkpoints that the group saves, and those it takes away.
+    pub(super) checkpoints: JobMap<Option<StoredCheckpoint>>,
+    /// Uploads as this group leaves them; nothing for one that goes.
+    pub(super) uploads: HashMap<UploadName, Option<UploadRecord>>,
+    /// Webhooks as this group leaves them; nothing for one that goes.
+    pub(super) webhooks: JobMap<Option<Webhook>>,
+    /// The same as they were before it.
+    pub(super) webhooks_before: JobMap<Option<Webhook>>,
+    /// Webhooks that the group promises, by their receivers and whoever submits.
+    pub(super) promised: HashMap<String, HashMap<Option<Owner>, usize>>,
+    /// Kinds that the group pauses or resumes, in this order.
+    pub(super) paused: Vec<(Kind, bool)>,
+    released: Vec<[u8; 32]>,
+    answers: Vec<Answer>,
+}
+
+/// What is told to whom once the commit is durable.
+enum Answer {
+    Job(Reply<Job>, Box<Job>),
+    Told(Told, Box<Job>),
+    Done(Reply<()>),
+    Webhook(Reply<Option<Webhook>>, Option<Webhook>),
+}
+
+impl<'a> Group<'a> {
+    /// An empty group with space for so many changes.
+    pub(super) fn new(disk: &'a Disk, room: Room, changes: usize) -> Self {
+        let space = || JobMap::with_capacity_and_hasher(changes, Default::default());
+        Self {
+            disk,
+            room,
+            writes: Writes::with_capacity(changes),
+            size: 0,
+            before: space(),
+            after: space(),
+            joined: HashMap::new(),
+            keys: HashMap::new(),
+            checkpoints: JobMap::default(),
+            uploads: HashMap::new(),
+            webhooks: JobMap::default(),
+            webhooks_before: JobMap::default(),
+            promised: HashMap::new(),
+            paused: Vec::new(),
+            released: Vec::new(),
+            answers: Vec::with_capacity(changes),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        // Room was looked for once, for a group no larger than this.
+        self.size >= GROUP_MAX || self.writes.size_bytes() >= GROUP_BYTES_MAX
+    }
+
+    /// Adds a change if there is room for it; otherwise it is held, or refused where whoever asked goes on without.
+    pub(super) fn take(&mut self, change: Change, held: &mut VecDeque<Change>) {
+        match change {
+            change if change.fits(self.room) => self.add(change),
+            // The clock asks again, and what makes room comes behind this: it must not wait for it.
+            Change::Expire { reply, .. } | Change::Retry { reply, .. } => drop(reply.send(Err(StoreError::DiskFull))),
+            Change::Checkpoint { reply, .. } | Change::KeepUpload { reply, .. } => {
+                drop(reply.send(Err(StoreError::DiskFull)));
+            }
+            change => held.push_back(change),
+        }
+    }
+
+    fn add(&mut self, change: Change) {
+        self.size += 1;
+        let (reply, result) = match change {
+            Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
+            Change::Cancel { id, progress, now, reply } => (reply, self.cancel(id, progress, now)),
+            Change::Retry { id, queue_max, reply } => (reply, self.retry(id, queue_max)),
+            Change::Expire { id, now, reply } => (reply, self.expire(id, now)),
+            Change::Judge { id, charge, now, reply } => (reply, self.judge(id, charge, now)),
+            Change::DropContent { id, reply } => (reply, self.drop_content(id)),
+            Change::Delete { id, reply } => (reply, self.delete(id)),
+            Change::Finish { id, token, attempt, told } => {
+                return match self.finish(id, token, *attempt) {
+                    Ok(job) => self.answers.push(Answer::Told(told, Box::new(job))),
+                    Err(refusal) => told(Err(refusal)),
+                };
+            }
+            Change::Judged { opens, reply } => return self.note(keys::JUDGED_KEY, &opens, reply),
+            Change::Pause { kind, paused, reply } => {
+                let result = self.pause(kind, paused);
+                return self.answer_done(reply, result);
+            }
+            Change::Checkpoint { id, token, checkpoint, reply } => {
+                let result = self.save_checkpoint(id, token, *checkpoint);
+                return self.answer_done(reply, result);
+            }
+            Change::KeepUpload { upload, owner, kept_until, share, reply } => {
+                let done = self.keep_upload(&upload, owner, kept_until, share);
+                return self.answer_done(reply, done);
+            }
+            Change::DropUploads { overdue, now, reply } => {
+                let done = self.drop_uploads(&overdue, now);
+                return self.answer_done(reply, done);
+            }
+            Change::WebhookTried { id, a_try, reply } => {
+                return match self.webhook_tried(id, *a_try) {
+                    Ok(webhook) => self.answers.push(Answer::Webhook(reply, webhook)),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                };
+            }
+            Change::DropKeys { names, now, reply } => {
+                names.iter().for_each(|name| self.drop_key(name, now));
+                return self.answers.push(Answer::Done(reply));
+            }
+        };
+        match result {
+            Ok(job) => self.answers.push(Answer::Job(reply, Box::new(job))),
+            // Nothing was changed, so there is nothing to wait for. If the caller has gone, nobody needs to know.
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    fn note(&mut self, key: &[u8], value: &u64, reply: Reply<()>) {
+        let done = self.writes.record(key, value);
+        self.answer_done(reply, done);
+    }
+
+    /// Answers a change that is not one of a job: after the commit, or at once if it is refused.
+    fn answer_done(&mut self, reply: Reply<()>, done: Result<(), StoreError>) {
+        match done {
+            Ok(()) => self.answers.push(Answer::Done(reply)),
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// The job as this group leaves it so far.
+    pub(super) fn load(&self, id: JobId) -> Result<Record, StoreError> {
+        let newest = match self.after.get(&id) {
+            Some(after) => after.as_deref().cloned(),
+            None => self.disk.newest(id)?.map(Arc::unwrap_or_clone),
+        };
+        newest.ok_or(StoreError::NotFound)
+    }
+
+    /// Whether an earlier change of this group moved the job, so that the index is out of date for it.
+    pub(super) fn is_changed(&self, id: JobId) -> bool {
+        self.after.contains_key(&id)
+    }
+
+    /// Refuses one more unfinished job of a kind that has as many as it may, those counted that this group adds.
+    pub(super) fn check_queue(&self, kind: &Kind, queue_max: u64) -> Result<(), StoreError> {
+        let joined = self.joined.get(kind).copied().unwrap_or(0);
+        let unfinished = self.disk.index().counts(kind).unfinished().saturating_add_signed(joined);
+        if unfinished < queue_max { Ok(()) } else { Err(StoreError::QueueFull { queue_max }) }
+    }
+
+    /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
+    pub(super) fn put(
+        &mut self,
+        mut record: Record,
+        mut writes: Writes,
+        blobs: &[BlobHandle],
+    ) -> Result<Job, StoreError> {
+        let id = record.job.id;
+        writes.job(&mut record)?;
+        self.remember(id)?;
+        let webhook = self.moved_webhook(&record, &mut writes)?;
+        if record.job.state.is_terminal() {
+            self.remove_checkpoint(id, &mut writes)?;
+        }
+        if webhook.is_some() {
+            self.set_webhook(id, webhook);
+        }
+        self.writes.append(writes);
+        for blob in blobs {
+            self.disk.blobs.retain(blob.sha256());
+        }
+        let was_unfinished = self.is_unfinished(id);
+        let job = record.job.clone();
+        self.after.insert(id, Some(Arc::new(record)));
+        let joined = i64::from(!job.state.is_terminal()) - i64::from(was_unfinished);
+        if joined != 0 {
+            *self.joined.entry(job.kind.clone()).or_insert(0) += joined;
+        }
+        Ok(job)
+    }
+
+    /// Whether the group leaves the job unfinished so far; it has been remembered.
+    fn is_unfinished(&self, id: JobId) -> bool {
+        let newest = match self.after.get(&id) {
+            Some(after) => after.as_deref(),
+            None => self.before.get(&id).and_then(Option::as_deref),
+        };
+        newest.is_some_and(|record| !record.job.state.is_terminal())
+    }
+
+    /// Takes a job's record out with the commit.
+    pub(super) fn forget(&mut self, record: Record, mut writes: Writes) -> Result<Job, StoreError> {
+        let id = record.job.id;
+        self.remember(id)?;
+        writes.remove(&keys::job_key(id));
+        if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
+            writes.remove(&keys::webhook_key(id));
+            self.set_webhook(id, None);
+        }
+        self.writes.append(writes);
+        self.after.insert(id, None);
+        Ok(record.job)
+    }
+
+    /// Has the index look at a job again that stays as it is, if it is there and can be read.
+    pub(super) fn touch(&mut self, id: JobId) -> Result<(), StoreError> {
+        match self.load(id) {
+            Ok(record) => {
+                self.remember(id)?;
+                self.after.insert(id, Some(Arc::new(record)));
+                Ok(())
+            }
+            // Said at open, and by `dropforge verify`.
+            Err(StoreError::NotFound | StoreError::Damaged(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets go of blobs once the commit is durable.
+    pub(super) fn release(&mut self, blobs: impl IntoIterator<Item = [u8; 32]>) {
+        self.released.extend(blobs);
+    }
+
+    /// Keeps what readers may see of a job until the commit is durable.
+    fn remember(&mut self, id: JobId) -> Result<(), StoreError> {
+        if !self.before.contains_key(&id) {
+            let before = self.disk.newest(id)?;
+            self.before.insert(id, before);
+        }
+        Ok(())
+    }
+
+    /// The same for a job that is not there yet.
+    pub(super) fn remember_new(&mut self, id: JobId) {
+        self.before.entry(id).or_default();
+    }
+}
