@@ -90,7 +90,7 @@ mod serve;
 mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;
-#[path = "end_to_end/tokens.rs"]
+#[path = "end_to_end/tokens/mod.rs"]
 mod tokens;
 #[path = "end_to_end/unusable.rs"]
 mod unusable;
