@@ -56,7 +56,7 @@ mod manners;
 mod metrics;
 #[path = "end_to_end/mistypes.rs"]
 mod mistypes;
-#[path = "end_to_end/network.rs"]
+#[path = "end_to_end/network/mod.rs"]
 mod network;
 #[path = "end_to_end/new.rs"]
 mod new;
