@@ -86,7 +86,7 @@ mod scratch;
 mod secrets;
 #[path = "end_to_end/serve.rs"]
 mod serve;
-#[path = "end_to_end/settings.rs"]
+#[path = "end_to_end/settings/mod.rs"]
 mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;
