@@ -80,7 +80,7 @@ mod refusals;
 mod run;
 #[path = "end_to_end/saving.rs"]
 mod saving;
-#[path = "end_to_end/scratch.rs"]
+#[path = "end_to_end/scratch/mod.rs"]
 mod scratch;
 #[path = "end_to_end/secrets.rs"]
 mod secrets;
