@@ -60,7 +60,7 @@ mod mistypes;
 mod network;
 #[path = "end_to_end/new.rs"]
 mod new;
-#[path = "end_to_end/openapi.rs"]
+#[path = "end_to_end/openapi/mod.rs"]
 mod openapi;
 #[path = "end_to_end/origins.rs"]
 mod origins;
