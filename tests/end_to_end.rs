@@ -56,11 +56,11 @@ mod manners;
 mod metrics;
 #[path = "end_to_end/mistypes.rs"]
 mod mistypes;
-#[path = "end_to_end/network.rs"]
+#[path = "end_to_end/network/mod.rs"]
 mod network;
 #[path = "end_to_end/new.rs"]
 mod new;
-#[path = "end_to_end/openapi.rs"]
+#[path = "end_to_end/openapi/mod.rs"]
 mod openapi;
 #[path = "end_to_end/origins.rs"]
 mod origins;
@@ -80,17 +80,17 @@ mod refusals;
 mod run;
 #[path = "end_to_end/saving.rs"]
 mod saving;
-#[path = "end_to_end/scratch.rs"]
+#[path = "end_to_end/scratch/mod.rs"]
 mod scratch;
 #[path = "end_to_end/secrets.rs"]
 mod secrets;
 #[path = "end_to_end/serve.rs"]
 mod serve;
-#[path = "end_to_end/settings.rs"]
+#[path = "end_to_end/settings/mod.rs"]
 mod settings;
 #[path = "end_to_end/times.rs"]
 mod times;
-#[path = "end_to_end/tokens.rs"]
+#[path = "end_to_end/tokens/mod.rs"]
 mod tokens;
 #[path = "end_to_end/unusable.rs"]
 mod unusable;

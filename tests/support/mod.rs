@@ -16,6 +16,7 @@ pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod server;
 mod setup;
+mod snippets;
 pub(crate) mod sse;
 pub(crate) mod ws;
 

@@ -6,7 +6,7 @@
 use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
 use wit_component::ComponentEncoder;
 
-use super::guest::{Data, escape, name};
+use super::snippets::{Data, escape, name};
 
 /// A program that writes what it reads.
 pub(crate) const CAT: &str = "(loop $more

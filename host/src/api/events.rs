@@ -3,6 +3,9 @@
 //! A job's stream begins with its state and ends with its terminal one. Every event has an id; a client that comes back with
 //! `Last-Event-ID` gets what it missed, or a `resync` event if that is no longer held.
 
+mod beginning;
+mod message;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +16,18 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use serde::Serialize;
-use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
+pub(super) use self::beginning::look;
+use self::beginning::{Beginning, Missed, Place, begin_with, begin_with_state, missed, place};
+pub(super) use self::message::{LogEvent, ProgressEvent, ResyncEvent, describe};
+use self::message::{render, resync, schemas_of_events};
 use super::caller::Caller;
 use super::jobs::parse_id;
 use super::problem::Problem;
-use super::view::JobView;
 use super::{Api, Segments};
-use crate::events::{Event, Scope, Subscription, What};
-use crate::job::{Job, JobId, Kind, Progress, State as JobState};
-use crate::running::LogLine;
-use crate::store::StoreError;
-
-/// Looks at a job that keeps moving before one of them is taken as its state.
-const LOOKS_MAX: usize = 10;
+use crate::events::{Scope, Subscription, What};
+use crate::job::Kind;
 
 /// The field [`missed`] reads.
 #[derive(IntoParams)]
@@ -48,16 +47,6 @@ struct ScopeQuery {
     /// Only events of this kind.
     #[param(value_type = String, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     kind: Option<String>,
-}
-
-/// The schema of each event's `data`, which OpenAPI has no place for.
-fn schemas_of_events() -> Value {
-    json!({
-        "state": {"$ref": "#/components/schemas/Job"},
-        "progress": {"$ref": "#/components/schemas/ProgressEvent"},
-        "log": {"$ref": "#/components/schemas/LogEvent"},
-        "resync": {"$ref": "#/components/schemas/ResyncEvent"},
-    })
 }
 
 /// What happens to a job, as server-sent events.
@@ -127,73 +116,6 @@ pub(super) async fn of_all(
     Ok(sse(&api, listen(Arc::clone(&api), subscription, begin, false)))
 }
 
-/// What a client that was here before has missed since.
-enum Missed {
-    /// It was not here before.
-    Nothing,
-    /// Nobody knows any more.
-    Unknown,
-    /// These, up to that number.
-    Events(Vec<Arc<Event>>, u64),
-}
-
-fn missed(api: &Api, scope: &Scope, caller: &Caller, headers: &HeaderMap) -> Missed {
-    let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?").trim());
-    match last {
-        None | Some("") => Missed::Nothing,
-        Some(text) => {
-            let since =
-                text.parse().ok().and_then(|position| api.queue.events().since(position, scope, caller.sight()));
-            since.map_or(Missed::Unknown, |(events, last)| Missed::Events(events, last))
-        }
-    }
-}
-
-/// What a stream begins with, and what is known by then.
-#[derive(Default)]
-struct Beginning {
-    messages: Vec<Message>,
-    /// Events up to this number are told already.
-    last: u64,
-    /// The job's place in its life as it was told last.
-    told: Option<Place>,
-}
-
-/// Where a job is in its life. Equal places are not told twice.
-type Place = (JobState, u32, u32, u32);
-
-fn place(job: &Job) -> Place {
-    (job.state, job.attempts, job.crashes, job.interruptions)
-}
-
-fn begin_with_state(api: &Api, id: JobId, mut messages: Vec<Message>) -> Result<Beginning, StoreError> {
-    let (job, last) = look(api, id)?;
-    let told = Some(place(&job));
-    messages.push(message(api, "state", last, &json!(JobView::without_usage(job))));
-    Ok(Beginning { messages, last, told })
-}
-
-fn begin_with(api: &Api, events: &[Arc<Event>], last: u64) -> Beginning {
-    let messages = events.iter().map(|event| render(api, event)).collect();
-    let mut states =
-        events.iter().rev().filter_map(|event| if let What::State(job) = &event.what { Some(job) } else { None });
-    Beginning { messages, last, told: states.next().map(|job| place(job)) }
-}
-
-/// A job, and the number of the newest event that it contains.
-pub(super) fn look(api: &Api, id: JobId) -> Result<(Job, u64), StoreError> {
-    let events = api.queue.events();
-    let mut looks = 0;
-    loop {
-        let last = events.last();
-        let job = api.queue.get(id)?;
-        looks += 1;
-        if looks == LOOKS_MAX || !events.has_moved(id, last) {
-            return Ok((job, last));
-        }
-    }
-}
-
 /// The rest of a stream: events as they come, until the job has ended, the client fell behind, or the host stops.
 fn listen(
     api: Arc<Api>,
@@ -226,64 +148,6 @@ fn listen(
             yield Ok(render(&api, &event));
         }
     }
-}
-
-/// `data` of the event `progress`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ProgressEvent<'a> {
-    #[schema(value_type = String, format = "uuid")]
-    id: JobId,
-    #[schema(inline)]
-    kind: &'a Kind,
-    attempt: u32,
-    #[schema(inline)]
-    progress: &'a Progress,
-}
-
-/// `data` of the event `log`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LogEvent<'a> {
-    #[schema(value_type = String, format = "uuid")]
-    id: JobId,
-    #[schema(inline)]
-    kind: &'a Kind,
-    attempt: u32,
-    #[serde(flatten)]
-    #[schema(inline)]
-    line: &'a LogLine,
-}
-
-/// `data` of the event `resync`: what was missed is not known any more.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ResyncEvent {
-    reason: &'static str,
-}
-
-/// An event's name and what it says, wherever it is told.
-pub(super) fn describe(event: &Event) -> (&'static str, Value) {
-    let (id, kind) = (event.id, &event.kind);
-    match &event.what {
-        What::State(job) => ("state", json!(JobView::without_usage((**job).clone()))),
-        What::Progress { attempt, progress } => {
-            ("progress", json!(ProgressEvent { id, kind, attempt: *attempt, progress }))
-        }
-        What::Log { attempt, line } => ("log", json!(LogEvent { id, kind, attempt: *attempt, line })),
-    }
-}
-
-fn render(api: &Api, event: &Event) -> Message {
-    let (name, data) = describe(event);
-    message(api, name, event.number, &data)
-}
-
-fn resync(api: &Api) -> Message {
-    let reason = "what happened after the given Last-Event-ID is no longer held; take the state as it is now";
-    message(api, "resync", api.queue.events().last(), &json!(ResyncEvent { reason }))
-}
-
-fn message(api: &Api, name: &str, number: u64, data: &Value) -> Message {
-    // JSON on one line, in which no line break can stand.
-    Message::default().event(name).id(api.queue.events().position(number).to_string()).data(data.to_string())
 }
 
 fn sse(api: &Api, stream: impl Stream<Item = Result<Message, Infallible>> + Send + 'static) -> Response {

@@ -14,6 +14,8 @@
 //! DIR/tokens.json  who may come in: `tokens` keeps it there
 //! ```
 
+mod reads;
+
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::panic::{self, AssertUnwindSafe};
@@ -31,13 +33,13 @@ use super::compact;
 use super::index::Index;
 use super::inflight::{InFlight, Left};
 use super::keys::{COMMIT_KEY, OPENS_KEY};
-use super::record::{self, Record};
+use super::record;
 use super::recover;
 use super::space::Space;
 use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
-use crate::job::{Job, JobId, Kind};
+use crate::job::{Job, Kind};
 
 /// How long sled may take to let go of a database that this process has just closed.
 const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
@@ -203,58 +205,6 @@ impl Disk {
         self.commits.acknowledge(number)?;
         self.last_commit.store(number, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// A job's record for the writer, who alone may see what is not durable yet.
-    pub(super) fn newest(&self, id: JobId) -> Result<Option<Arc<Record>>, StoreError> {
-        if let Some(recent) = self.index().recent.get(id) {
-            return Ok(Some(Arc::clone(recent)));
-        }
-        Ok(record::read_job(&self.db, id)?.map(Arc::new))
-    }
-
-    /// A job's record as the last durable commit left it.
-    pub(super) fn load(&self, id: JobId) -> Result<Option<Arc<Record>>, StoreError> {
-        if let Some(recent) = self.index().recent.get(id) {
-            return Ok(Some(Arc::clone(recent)));
-        }
-        let newest = record::read_job(&self.db, id)?.map(Arc::new);
-        Ok(durable(&self.index(), id, newest))
-    }
-
-    /// A job as the last durable commit left it, with what only memory knows laid over.
-    pub(super) fn load_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        {
-            let index = self.index();
-            if let Some(recent) = index.recent.get(id) {
-                return Ok(Some(overlaid(&index, recent)));
-            }
-        }
-        let newest = record::read_job(&self.db, id)?.map(Arc::new);
-        Ok(self.as_durable(id, newest))
-    }
-
-    /// The job of a record that was read, as readers may see it.
-    pub(super) fn as_durable(&self, id: JobId, newest: Option<Arc<Record>>) -> Option<Job> {
-        let index = self.index();
-        durable(&index, id, newest).map(|durable| overlaid(&index, &durable))
-    }
-}
-
-/// Under the same lock as the look at the record: else a job that ends in between would seem to wait again.
-fn overlaid(index: &Index, record: &Record) -> Job {
-    let mut job = record.job.clone();
-    index.overlay(&mut job);
-    job
-}
-
-/// What readers may see of a job whose record was read a moment ago: neither what could still be lost, nor what a commit has
-/// made out of date meanwhile.
-fn durable(index: &Index, id: JobId, newest: Option<Arc<Record>>) -> Option<Arc<Record>> {
-    match (index.in_flight.get(&id), index.recent.get(id)) {
-        (Some(before), _) => before.clone(),
-        (None, Some(recent)) => Some(Arc::clone(recent)),
-        (None, None) => newest,
     }
 }
 

@@ -1,50 +1,25 @@
 //! Which jobs are ready, in which order: the store's memory, rebuilt from its records at every open.
 //!
-//! Only jobs that are not finished have an entry. Within a kind the order is the due time shifted by the priority,
-//! then the id: a step of priority is worth [`PRIORITY_STEP`] of waiting, so low priorities age past high ones by
-//! themselves and the order never has to be recomputed.
+//! Only jobs that are not finished have an entry. `order` says which of them goes first, `claims` who gets it.
 
 mod claims;
+mod order;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
+pub use self::claims::{HandedOut, Token};
+use self::order::{Place, shifted, state_of, unshifted};
 use super::recent::Recent;
 use super::record::Record;
 use super::retained::Retained;
 use super::uploads::Uploads;
 use super::webhooks::Webhooks;
-use crate::job::{Job, JobId, JobMap, Kind, Run, State};
+use crate::job::{Job, JobId, JobMap, Kind, State};
 use crate::time::Time;
-
-/// A job of priority 6 goes before one of priority 5 that came up to this much earlier.
-const PRIORITY_STEP: Duration = Duration::from_secs(60);
 
 /// Bits of a token that count the claims of one open; those above them count the opens.
 const COUNTER_BITS: u32 = 40;
-
-/// Proof of a claim. Larger for every claim, across restarts; a finisher with an old one is turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Token(pub(super) u64);
-
-impl Token {
-    /// The run that began with this claim.
-    pub fn run(self) -> Run {
-        Run(self.0)
-    }
-}
-
-/// A job that was claimed and is still to be read.
-#[derive(Debug)]
-pub struct HandedOut {
-    /// The job.
-    pub id: JobId,
-    /// Its kind.
-    pub kind: Kind,
-    /// Proof of the claim.
-    pub token: Token,
-}
 
 /// Jobs of one kind, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,19 +35,6 @@ impl Counts {
     pub fn unfinished(&self) -> u64 {
         State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.of(state)).sum()
     }
-}
-
-/// Where an unfinished job waits, or who has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Scheduled(Time),
-    Ready(i64),
-    Running {
-        token: Token,
-        started_at: Time,
-    },
-    /// Due, but its time to be started is over: it waits for that to be recorded, and is not handed out.
-    Late,
 }
 
 #[derive(Debug)]
@@ -278,24 +240,6 @@ impl Index {
 /// When a finished job ended; nothing for others.
 fn finish_time(job: &Job) -> Option<Time> {
     job.state.is_terminal().then(|| job.finished_at.unwrap_or(job.created_at))
-}
-
-fn shifted(due: Time, priority: u8) -> i64 {
-    let step = i64::try_from(PRIORITY_STEP.as_millis()).unwrap_or(i64::MAX);
-    due.0.saturating_sub(i64::from(priority) * step)
-}
-
-fn unshifted(key: i64, priority: u8) -> Time {
-    let step = i64::try_from(PRIORITY_STEP.as_millis()).unwrap_or(i64::MAX);
-    Time(key.saturating_add(i64::from(priority) * step))
-}
-
-fn state_of(place: Place) -> State {
-    match place {
-        Place::Scheduled(_) => State::Scheduled,
-        Place::Ready(_) | Place::Late => State::Queued,
-        Place::Running { .. } => State::Running,
-    }
 }
 
 #[cfg(test)]

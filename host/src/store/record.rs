@@ -1,13 +1,14 @@
-//! What stands on disk: the records and their envelope. `keys` says where each of them lies.
-//!
-//! Every value is `[version][crc32][bytes]` and at most [`VALUE_BYTES_MAX`] long: sled 0.34 moves larger nodes into
-//! files that it never syncs, and a power cut then makes the whole database unopenable. `within_bounds` is the
-//! one place that enforces it.
+//! What stands on disk: the records, and what was read of them in whichever version a host wrote it. `keys` says where each
+//! of them lies, `envelope` what stands around each.
+
+mod envelope;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::envelope::{CHUNK_BYTES, decode, encode, encode_here, seal};
+use self::envelope::{VERSION, decode_value, encode_as, unknown_version, unseal, unseal_any};
 use super::StoreError;
 use super::blobs::{Blobs, Content};
 use super::exchange::Options;
@@ -16,20 +17,12 @@ use super::stored::{Inline, Place, Stored};
 use crate::job::{Job, JobId, Owner, Run, Usage};
 use crate::time::Time;
 
-/// No value in sled is larger.
-pub(super) const VALUE_BYTES_MAX: usize = 4096;
-/// How payloads are cut; with the envelope safely below [`VALUE_BYTES_MAX`].
-pub(super) const CHUNK_BYTES: usize = 4000;
-const VERSION: u8 = 1;
 /// Of a job's record: since 2 its owner follows it, since 3 a small job's payloads stand in it as well.
 const JOB_VERSION: u8 = 3;
 const OWNED_JOB_VERSION: u8 = 2;
 /// Bytes of payloads that a job's record holds itself, so that a small job is one value. What stands in it besides is
 /// small as a rule; where it is not, and all of it would be larger than a value may be, they move out.
 const HERE_BYTES_MAX: usize = 2_048;
-const ENVELOPE_BYTES: usize = 5;
-/// What a small job's record takes, so that it is written without growing.
-const USUAL_BYTES: usize = 384;
 
 /// A job as it stands on disk. `Running` never does: such a job is written as queued. Written by [`encode_job`] and read by
 /// [`decode_job`] alone.
@@ -142,73 +135,6 @@ pub(super) struct StoredArtifact {
     pub(super) stored: Stored,
 }
 
-/// Puts the envelope around a value.
-pub(super) fn seal(value: &[u8]) -> Result<Vec<u8>, StoreError> {
-    let mut sealed = Vec::with_capacity(ENVELOPE_BYTES + value.len());
-    sealed.push(VERSION);
-    sealed.extend_from_slice(&crc32fast::hash(value).to_le_bytes());
-    sealed.extend_from_slice(value);
-    within_bounds(sealed)
-}
-
-fn within_bounds(sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    if sealed.len() > VALUE_BYTES_MAX {
-        return Err(StoreError::Refused(format!("a record of {} bytes is too large to be stored", sealed.len())));
-    }
-    Ok(sealed)
-}
-
-/// Takes the envelope off, or says what is wrong with it.
-pub(super) fn unseal(sealed: &[u8]) -> Result<&[u8], StoreError> {
-    match unseal_any(sealed)? {
-        (VERSION, value) => Ok(value),
-        (version, _) => Err(unknown_version(version)),
-    }
-}
-
-/// Takes the envelope off, whichever version it says the value has.
-fn unseal_any(sealed: &[u8]) -> Result<(u8, &[u8]), StoreError> {
-    let (head, value) =
-        sealed.split_at_checked(ENVELOPE_BYTES).ok_or_else(|| StoreError::damaged("a value is cut short"))?;
-    if head[1..] != crc32fast::hash(value).to_le_bytes() {
-        return Err(StoreError::damaged("a value does not match its checksum"));
-    }
-    Ok((head[0], value))
-}
-
-fn unknown_version(version: u8) -> StoreError {
-    StoreError::damaged(format!("a value has the unknown version {version}"))
-}
-
-/// A record in its envelope.
-pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
-    encode_as(VERSION, record)
-}
-
-/// Encodes into the envelope, where [`seal`] would copy what was encoded.
-fn encode_as<T: Serialize>(version: u8, record: &T) -> Result<Vec<u8>, StoreError> {
-    let mut envelope = Vec::with_capacity(ENVELOPE_BYTES + USUAL_BYTES);
-    envelope.extend_from_slice(&[version, 0, 0, 0, 0]);
-    let mut sealed = postcard::to_extend(record, envelope).map_err(|error| StoreError::Refused(error.to_string()))?;
-    let checksum = crc32fast::hash(&sealed[ENVELOPE_BYTES..]);
-    sealed[1..ENVELOPE_BYTES].copy_from_slice(&checksum.to_le_bytes());
-    within_bounds(sealed)
-}
-
-/// A record without its envelope, to stand in another.
-pub(super) fn encode_here<T: Serialize>(record: &T) -> Result<Bytes, StoreError> {
-    postcard::to_stdvec(record).map(Bytes::from).map_err(|error| StoreError::Refused(error.to_string()))
-}
-
-/// A record out of its envelope.
-pub(super) fn decode<T: DeserializeOwned>(sealed: &[u8]) -> Result<T, StoreError> {
-    decode_value(unseal(sealed)?)
-}
-
-fn decode_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(value).map_err(|error| StoreError::damaged(format!("a record cannot be decoded: {error}")))
-}
-
 /// A usage report out of its envelope. Before reports said of which run they are, and how much was logged in it, they ended where that
 /// stands now.
 fn decode_report(value: &[u8]) -> Result<Usage, StoreError> {
@@ -289,18 +215,6 @@ mod tests {
     use crate::job::Kind;
 
     #[test]
-    fn an_envelope_finds_every_flipped_bit() {
-        let sealed = seal(b"precious").expect("small enough");
-        assert_eq!(unseal(&sealed).ok(), Some(b"precious".as_slice()));
-        for bit in 0..sealed.len() * 8 {
-            let mut damaged = sealed.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(unseal(&damaged).is_err(), "bit {bit}");
-        }
-        assert!(unseal(&sealed[..3]).is_err());
-    }
-
-    #[test]
     fn a_report_is_read_whichever_version_wrote_it() {
         let usage =
             Usage { attempt: 3, log: vec!["x".to_owned(); 2], log_lines: 300, run: Run(7 << 40), ..Usage::default() };
@@ -356,12 +270,5 @@ mod tests {
         later[0] = JOB_VERSION + 1;
         assert!(decode_job(&later).is_err());
         assert!(decode::<Record>(&sealed).is_err(), "nobody reads it without its owner");
-    }
-
-    #[test]
-    fn no_value_larger_than_4_kib_is_ever_sealed() {
-        assert!(seal(&vec![0; VALUE_BYTES_MAX - ENVELOPE_BYTES]).is_ok());
-        assert!(seal(&vec![0; VALUE_BYTES_MAX - ENVELOPE_BYTES + 1]).is_err());
-        const { assert!(CHUNK_BYTES + ENVELOPE_BYTES <= VALUE_BYTES_MAX) };
     }
 }

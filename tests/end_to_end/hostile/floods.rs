@@ -1,11 +1,13 @@
-//! Floods of calls: progress, log, input, artifacts, random bytes, child jobs, checkpoints. A call costs hardly any fuel, however
-//! long it takes the host.
+//! Floods of calls: progress, log, input, artifacts, random bytes, child jobs, checkpoints, variables, sockets, fields. A call
+//! costs hardly any fuel, however long it takes the host.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Attack;
-use crate::support::guest::Guest;
-use crate::support::program;
+use crate::support::guest::{self, Guest};
+use crate::support::{Host, program};
 
 /// An attack that makes these calls over and over, with an allocator that gives the same place again and again, so that
 /// nothing else ends it.
@@ -126,4 +128,58 @@ fn a_flood_of_checkpoints_loaded_is_stopped() {
           (call $save_checkpoint (i32.const 8192) (i32.const 1000000) (i32.const 832)) (local.set $i (i32.const 1))))
         (call $load_checkpoint (i32.const 832))";
     flood(calls).stops();
+}
+
+/// Runs a job that prepares something and then makes these calls over and over, and expects it to end at its deadline
+/// without holding up a neighbour on the same thread.
+///
+/// Fault: the clock is looked at after so much fuel, and a host call costs no fuel however long it takes.
+#[track_caller]
+fn stops_in_time(toml: &str, prepare: &str, calls: &str) {
+    // An allocator that gives the same place again and again, so that nothing else ends it.
+    let run = format!("{prepare} (loop $forever {calls} (br $forever))");
+    let attack = Guest { run: &run, realloc: "(return (i32.const 65536))", pages: 64, ..Guest::GOOD }.component();
+    let neighbour = guest::sleeping(Duration::from_millis(200));
+    let setup =
+        Host::prepare().with_guest("good", guest::good()).with_guest("kind", attack).with_file("kind.toml", toml);
+    let host = setup.with_guest("neighbour", neighbour).set("workers", 1).start();
+    let waiting = host.submit("neighbour", Value::Null);
+    host.wait_for(&waiting, "running");
+    let id = host.submit_job(json!({"kind": "kind", "timeout": "1s"}));
+    let job = host.wait_for(&id, "failed");
+    assert_eq!(job["failure"]["code"], "deadline_exceeded", "{job}");
+    let wall_ms = job["usage"][0]["wall_ms"].as_u64().expect("a number");
+    // 100 ms by the promise; the rest is for a machine that does other things meanwhile.
+    assert!(wall_ms < 1_300, "stopped after {wall_ms} ms instead of 1000");
+    let neighbour = host.wait_for(&waiting, "succeeded");
+    let wall_ms = neighbour["usage"][0]["wall_ms"].as_u64().expect("a number");
+    assert!(wall_ms < 500, "a neighbour had to wait {wall_ms} ms for its 200");
+    host.still_works();
+}
+
+#[test]
+fn a_job_that_does_nothing_but_read_its_environment_is_stopped_in_time() {
+    let toml = format!("[environment]\nLARGE = \"{}\"", "x".repeat(60_000));
+    stops_in_time(&toml, "", "(call $environment (i32.const 832))");
+}
+
+#[test]
+fn a_job_that_does_nothing_but_make_sockets_is_stopped_in_time() {
+    stops_in_time(
+        "",
+        "",
+        "(call $create_socket (i32.const 0) (i32.const 832)) (call $drop_socket (i32.load (i32.const 836)))",
+    );
+}
+
+#[test]
+fn a_job_that_does_nothing_but_copy_fields_is_stopped_in_time() {
+    let prepare = r#"(local.set $i (call $new_fields))
+        (drop (call $done (text "") (text "")))
+        (call $append (local.get $i) (text "name") (i32.const 8192) (i32.const 60000) (i32.const 832))"#;
+    stops_in_time(
+        "",
+        prepare,
+        "(call $entries (local.get $i) (i32.const 832)) (call $drop_fields (call $clone_fields (local.get $i)))",
+    );
 }

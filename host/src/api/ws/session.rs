@@ -3,6 +3,8 @@
 //! Nothing here grows with what a client does: while too much is under way nothing more is read; while a message is not taken
 //! nothing more is sent; and a client that falls behind the events it asked for is closed with [`TOO_SLOW`], which costs nobody else.
 
+mod following;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,20 +16,18 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use self::following::Followed;
 use super::message::{self, Operation, Request, Submit, Target};
 use crate::api::access::Counter;
 use crate::api::caller::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Api, events, submit};
-use crate::events::{Event, Scope, Subscription, What};
+use crate::api::{Api, submit};
+use crate::events::{Event, Scope, Subscription};
 use crate::job::{Job, JobId, Kind};
-use crate::store::StoreError;
 use crate::tokens::Scope as Right;
 
 /// Operations of one client under way at a time; with as many, nothing more is read.
 const UNDER_WAY_MAX: usize = 64;
-/// Jobs and kinds one client may follow at a time.
-const FOLLOWED_MAX: usize = 1_000;
 /// A client that takes nothing for so long is cut off.
 const TAKING_MAX: Duration = Duration::from_secs(30);
 /// A client that was not heard of for so many pings, sent every `keep_alive`, is taken for gone.
@@ -46,12 +46,6 @@ pub(super) struct Session {
     jobs: HashMap<JobId, Followed>,
     kinds: HashSet<Kind>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
-}
-
-/// How much of a job was told.
-struct Followed {
-    /// Events up to this number are in what was told.
-    last: u64,
 }
 
 /// An operation that was carried out.
@@ -124,20 +118,8 @@ impl Session {
                 Next::Stopping => close(close_code::AWAY, "the host is stopping"),
                 Next::Revoked => close(close_code::POLICY, "the token was revoked"),
             };
-            match step {
-                Step::Continue(messages) => {
-                    for message in messages {
-                        if !send(&mut socket, Message::Text(message.to_string().into())).await {
-                            return;
-                        }
-                    }
-                }
-                Step::Break(reason) => {
-                    if send(&mut socket, Message::Close(Some(reason))).await {
-                        closed(&mut socket).await;
-                    }
-                    return;
-                }
+            if !take(&mut socket, step).await {
+                return;
             }
         }
     }
@@ -222,100 +204,30 @@ impl Session {
             Err(problem) => vec![message::refused(&reference, problem)],
         }
     }
-
-    fn room(&self) -> Result<(), Problem> {
-        if self.jobs.len() + self.kinds.len() < FOLLOWED_MAX {
-            Ok(())
-        } else {
-            Err(Problem::follows_too_much(FOLLOWED_MAX))
-        }
-    }
-
-    fn may_follow_kind(&self, kind: &Kind) -> Result<(), Problem> {
-        self.caller.require(Right::Read)?;
-        self.caller.require_kind(kind.as_str())?;
-        self.room()
-    }
-
-    fn follow_asked(&mut self, reference: &Value, id: JobId) -> Result<Vec<Value>, Problem> {
-        self.room()?;
-        self.caller.require(Right::Read)?;
-        let job = self.caller.require_job(&self.api, id)?;
-        let mut messages = vec![message::accepted(reference, "subscribe", Some(job))];
-        messages.extend(self.follow(id)?);
-        Ok(messages)
-    }
-
-    /// Follows a job from now on, and tells how it is.
-    fn follow(&mut self, id: JobId) -> Result<Vec<Value>, Problem> {
-        // Listening before looking, so that nothing happens in between.
-        self.subscription.listen(Scope::Job(id));
-        match events::look(&self.api, id) {
-            Ok((job, last)) => {
-                self.jobs.insert(id, Followed { last });
-                Ok(self.told(&job))
-            }
-            Err(error) => {
-                self.unfollow(&Target::Job(id));
-                Err(error.into())
-            }
-        }
-    }
-
-    fn unfollow(&mut self, target: &Target) {
-        match target {
-            Target::Job(id) => {
-                self.jobs.remove(id);
-                self.subscription.ignore(&Scope::Job(*id));
-            }
-            Target::Kind(kind) => {
-                self.kinds.remove(kind);
-                self.subscription.ignore(&Scope::Kind(kind.clone()));
-            }
-        }
-    }
-
-    fn event(&mut self, event: &Event) -> Vec<Value> {
-        let of_kind = self.kinds.contains(&event.kind);
-        match self.jobs.get_mut(&event.id) {
-            Some(followed) if event.number <= followed.last => return Vec::new(),
-            Some(followed) => followed.last = event.number,
-            // It waited here when the job was let go.
-            None if !of_kind => return Vec::new(),
-            None => {}
-        }
-        match &event.what {
-            What::State(job) => self.told(job),
-            _ => message::event(event).into_iter().collect(),
-        }
-    }
-
-    /// A job's state, and its result if there is no more to come.
-    fn told(&mut self, job: &Job) -> Vec<Value> {
-        let mut messages = vec![message::state(job)];
-        if job.state.is_terminal() && self.jobs.contains_key(&job.id) {
-            messages.push(self.result(job));
-            self.unfollow(&Target::Job(job.id));
-        }
-        messages
-    }
-
-    fn result(&self, job: &Job) -> Value {
-        match self.api.queue.store().output(job.id) {
-            Ok(output) => message::result(job, output.as_ref()),
-            Err(error) => {
-                // Gone already, or not readable: whoever fetches it is told which.
-                if !matches!(error, StoreError::Gone) {
-                    tracing::warn!(job.id = %job.id, %error, "a result could not be read");
-                }
-                message::result(job, None)
-            }
-        }
-    }
 }
 
 fn close(code: u16, reason: &'static str) -> Step {
     Step::Break(CloseFrame { code, reason: reason.into() })
+}
+
+/// Sends what is to be sent, or closes. Whether the connection goes on.
+async fn take(socket: &mut WebSocket, step: Step) -> bool {
+    match step {
+        Step::Continue(messages) => {
+            for message in messages {
+                if !send(socket, Message::Text(message.to_string().into())).await {
+                    return false;
+                }
+            }
+            true
+        }
+        Step::Break(reason) => {
+            if send(socket, Message::Close(Some(reason))).await {
+                closed(socket).await;
+            }
+            false
+        }
+    }
 }
 
 /// Lets the closing handshake come to its end. A connection that is cut before may take the close with it, unread.

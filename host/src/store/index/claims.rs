@@ -1,9 +1,31 @@
 //! Who gets which ready job, and until when that holds.
 
-use super::{Entry, Index, Place, shifted};
-use crate::job::{JobId, Kind};
-use crate::store::{HandedOut, Token};
+use super::order::{Place, shifted};
+use super::{Entry, Index};
+use crate::job::{JobId, Kind, Run};
 use crate::time::Time;
+
+/// Proof of a claim. Larger for every claim, across restarts; a finisher with an old one is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub(in crate::store) u64);
+
+impl Token {
+    /// The run that began with this claim.
+    pub fn run(self) -> Run {
+        Run(self.0)
+    }
+}
+
+/// A job that was claimed and is still to be read.
+#[derive(Debug)]
+pub struct HandedOut {
+    /// The job.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Proof of the claim.
+    pub token: Token,
+}
 
 impl Index {
     /// Moves jobs whose time has come from scheduled to ready, and says whether there were any.
