@@ -4,6 +4,7 @@
 //! computes has its thread to itself; while it waits in a host call, or for its end to be recorded, the thread takes
 //! the next one. There is no prefetch: a thread claims a job only when it would run it at once; `load` decides when that is.
 
+mod aside;
 pub(crate) mod attempt;
 mod load;
 mod pulse;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::Instrument;
 
+use self::aside::Aside;
 use self::attempt::{Work, host_failure, interrupted};
 use self::load::{Load, Share};
 pub use self::pulse::Pulse;
@@ -62,7 +64,7 @@ impl Workers {
                 priority::lower();
                 let here = LocalSet::new();
                 here.spawn_local(async move { pulse.keep(number).await });
-                here.block_on(&runtime, run(place, stop));
+                here.block_on(&runtime, run(place, Aside::new(count), stop));
                 // Of a job that was stopped a file may still be waited for; every job's end is recorded already.
                 runtime.shutdown_background();
             };
@@ -88,8 +90,8 @@ impl Workers {
     }
 }
 
-async fn run(place: Workplace, mut stop: watch::Receiver<bool>) {
-    let load = Rc::new(Load::default());
+async fn run(place: Workplace, aside: Aside, mut stop: watch::Receiver<bool>) {
+    let load = Rc::new(Load::new(aside));
     let kinds = place.plugins.kinds();
     let mut jobs = JoinSet::new();
     loop {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::aside::Aside;
 use crate::sandbox::Turn;
 
 /// Shares of a thread are counted in thousandths.
@@ -20,9 +21,10 @@ const WHOLE: u64 = 1_000;
 const WAITING_SHARE_MAX: u64 = WHOLE / 2;
 /// What the waiting jobs of one thread may want of it together.
 const DEMAND_MAX: u64 = 2 * WHOLE;
+/// A job that computes for longer gives way to other threads now and then. Small ones are over before that helps anybody.
+const AT_ONCE_MAX: Duration = Duration::from_micros(500);
 
 /// What the jobs of one thread want of it.
-#[derive(Default)]
 pub(super) struct Load {
     /// Jobs that want the processor now.
     computing: Cell<usize>,
@@ -31,9 +33,17 @@ pub(super) struct Load {
     /// The shares of all jobs, also of those that wait now.
     demand: Cell<u64>,
     changed: Notify,
+    /// For those who wait for the processor that this thread has.
+    aside: Aside,
 }
 
 impl Load {
+    /// Of a thread that does nothing yet.
+    pub(super) fn new(aside: Aside) -> Self {
+        let (computing, busy, demand) = Default::default();
+        Self { computing, busy, demand, changed: Notify::new(), aside }
+    }
+
     fn has_room(&self) -> bool {
         self.computing.get() == 0 || (self.busy.get() == 0 && self.demand.get() < DEMAND_MAX)
     }
@@ -98,6 +108,9 @@ impl Share {
         match turn {
             Turn::Computed(time) => {
                 self.burst.set(self.burst.get() + time);
+                if self.burst.get() > AT_ONCE_MAX {
+                    self.load.aside.step();
+                }
                 if self.burst.get() > self.last_burst.get() {
                     self.count(Wants { computing: true, share: self.share() });
                 }
@@ -160,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_computes_takes_nothing_until_the_job_waits_or_ends() {
-        let load = Rc::new(Load::default());
+        let load = Rc::new(Load::new(Aside::new(1)));
         assert!(load.has_room());
         let job = Share::new(&load);
         assert!(!load.has_room());
@@ -176,7 +189,7 @@ mod tests {
 
     #[test]
     fn jobs_that_wait_most_of_the_time_leave_room_until_they_want_twice_the_thread() {
-        let load = Rc::new(Load::default());
+        let load = Rc::new(Load::new(Aside::new(1)));
         let jobs: Vec<_> = (0..19).map(|_| woken(&load, 10, 90 * MS)).collect();
         assert!(load.has_room(), "a tenth each, 1.9 together, and all of them want it now");
         let more: Vec<_> = (0..2).map(|_| woken(&load, 10, 90 * MS)).collect();
@@ -189,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_job_that_begins_to_compute_for_longer_than_it_waited_is_left_alone() {
-        let load = Rc::new(Load::default());
+        let load = Rc::new(Load::new(Aside::new(1)));
         let job = woken(&load, 10, 90 * MS);
         job.turn(Turn::Computed(80 * MS));
         assert!(load.has_room());
