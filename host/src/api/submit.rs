@@ -1,4 +1,8 @@
-//! `POST /v1/jobs` and `POST /v1/kinds/{kind}/jobs`: take a job in, and wait for it if the client wants to.
+//! `POST /v1/jobs` and `POST /v1/kinds/{kind}/jobs`: take a job in, and wait for it if the client wants to. `input` is what
+//! becomes of the input before that, `key` of the client's idempotency key.
+
+mod input;
+mod key;
 
 use std::sync::Arc;
 
@@ -7,10 +11,12 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-use utoipa::{IntoParams, IntoResponses};
+use utoipa::IntoResponses;
 
+pub(super) use self::input::CHECKED_AT_ONCE_BYTES_MAX;
+use self::input::{JSON, accepts_json, check_json, take_in};
+use self::key::key_of;
+pub(super) use self::key::{Keyed, digest_of_key, idempotency_key};
 use super::caller::Caller;
 use super::options::JobOptions;
 use super::problem::Problem;
@@ -24,23 +30,8 @@ use crate::plugins::Plugin;
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
 
-/// Larger inputs are checked, and looked through for blobs that they name, off the serving threads.
-pub(super) const CHECKED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// Seconds after which it is worth asking again whether somebody has resumed a kind; nobody knows when that will be.
 const LOOK_AGAIN_AT_PAUSED: u32 = 60;
-/// Longest idempotency key.
-const KEY_BYTES_MAX: usize = 255;
-const JSON: &str = "application/json";
-
-/// The field [`idempotency_key`] reads.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it describes a request and is never made")]
-pub(super) struct Keyed {
-    /// The same key and request is the same job, also across restarts; bare or in double quotes.
-    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
-    idempotency_key: Option<String>,
-}
 
 /// What [`submit`] answers, and [`serving`] refuses.
 #[derive(IntoResponses)]
@@ -173,24 +164,6 @@ pub(super) async fn raw(
     submit(&api, &headers, wanted).await
 }
 
-/// Takes a body in and checks it, and answers its text where the plugin reads JSON.
-async fn take_in(
-    plugin: &Arc<Plugin>,
-    upload: Upload,
-    limits: &Limits,
-    headers: &HeaderMap,
-    request: Body,
-) -> Result<(Payload, Bytes), Problem> {
-    if plugin.reads_json() {
-        let input = body::read_whole(request, headers, limits.json_bytes_max, "").await?;
-        let input = check_json(plugin, input, "").await?;
-        let upload = body::write(upload, input.clone()).await?;
-        return Ok((body::finish(upload, JSON.to_owned()).await?, input));
-    }
-    let upload = body::stream(upload, request, headers, limits.body_bytes_max).await?;
-    Ok((body::finish(upload, body::media_type(headers)?).await?, Bytes::new()))
-}
-
 /// A job as `POST /v1/kinds/{kind}/jobs` takes it, checked in the same way, for one who has no host. It can name no blobs. The
 /// error is the problem document.
 pub async fn check_without_host(
@@ -229,14 +202,6 @@ async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Respon
     }
 }
 
-/// A key as the store knows it: everybody has keys of their own.
-fn key_of(owner: Option<Owner>, name: [u8; 32]) -> [u8; 32] {
-    match owner {
-        Some(owner) => Sha256::new_with_prefix(owner.to_string()).chain_update(name).finalize().into(),
-        None => name,
-    }
-}
-
 /// Has a job accepted. A refusal for want of a place in the queue says when there may be one.
 pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
     let (kind, traceparent) = (submission.kind.clone(), submission.options.traceparent.clone());
@@ -254,23 +219,6 @@ pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Pro
     })
 }
 
-/// The digest of the client's key, which may be given bare or as a quoted string.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    digest_of_key(value.to_str().unwrap_or_default().trim()).map(Some)
-}
-
-/// The digest of a client's key, given in whatever way.
-pub(super) fn digest_of_key(text: &str) -> Result<[u8; 32], Problem> {
-    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    if bare.is_empty() || bare.len() > KEY_BYTES_MAX {
-        let detail = format!("it has 1 to {KEY_BYTES_MAX} visible ASCII characters, bare or in double quotes");
-        let problem = Problem::malformed(format!("the Idempotency-Key field: {detail}"));
-        return Err(problem.in_parameter("Idempotency-Key", detail));
-    }
-    Ok(Sha256::digest(bare).into())
-}
-
 /// `202`: the job is on disk and will end.
 pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
     let (location, retry_after) = (location(&job), explain::retry_after(api, &job));
@@ -284,38 +232,4 @@ pub(super) fn accepted(api: &Api, job: Job) -> Result<Response, Problem> {
 /// Where the job is.
 pub(super) fn location(job: &Job) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/jobs/{}", job.id)).expect("an id is hexadecimal digits and dashes")
-}
-
-fn accepts_json(plugin: &Plugin) -> bool {
-    let types = &plugin.description.input_media_types;
-    types.is_empty() || types.iter().any(|one| one == JSON || one == "*/*" || one.ends_with("+json"))
-}
-
-/// Holds an input against the plugin's schema; a large one on a thread that may take its time.
-async fn check_json(plugin: &Arc<Plugin>, input: Bytes, prefix: &'static str) -> Result<Bytes, Problem> {
-    if !plugin.reads_json() {
-        return Ok(input);
-    }
-    if input.len() <= CHECKED_AT_ONCE_BYTES_MAX {
-        return check_json_now(plugin, &input, prefix).map(|()| input);
-    }
-    let plugin = Arc::clone(plugin);
-    let checked = tokio::task::spawn_blocking(move || check_json_now(&plugin, &input, prefix).map(|()| input));
-    checked.await.unwrap_or_else(|_| Err(Problem::internal("the host panicked while it checked the input")))
-}
-
-fn check_json_now(plugin: &Plugin, input: &[u8], prefix: &str) -> Result<(), Problem> {
-    let value: Value = serde_json::from_slice(input).map_err(|error| {
-        if input.trim_ascii().is_empty() {
-            let detail = format!("{} reads JSON, and there is no input", plugin.kind);
-            return Problem::invalid_input(detail.clone()).at(prefix, detail);
-        }
-        Problem::invalid_input(format!("{} reads JSON, and the input is not: {error}", plugin.kind))
-            .at(prefix, error.to_string())
-    })?;
-    plugin.check_input(&value).map_err(|violations| {
-        let summary = violations.iter().map(|one| one.detail.as_str()).collect::<Vec<_>>().join("; ");
-        Problem::invalid_input(format!("the input does not fit the schema of {}: {summary}", plugin.kind))
-            .violations(prefix, violations)
-    })
 }
