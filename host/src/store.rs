@@ -10,6 +10,7 @@
 mod blobs;
 mod changes;
 mod checkpoint;
+mod claiming;
 mod commits;
 mod compact;
 mod disk;
@@ -62,9 +63,7 @@ pub use self::export::export;
 pub use self::import::import;
 pub use self::index::{Counts, HandedOut, Token};
 pub use self::inflight::Mark;
-use self::keys::Part;
 pub use self::overdue::EXPIRE_MAX;
-use self::record::Record;
 pub use self::retained::Retention;
 use self::space::Room;
 pub use self::transfer::TransferError;
@@ -78,6 +77,7 @@ use crate::time::Time;
 
 /// Changes waiting for the writer; beyond that callers wait to be heard.
 const CHANGES_WAITING_MAX: usize = 1024;
+
 /// The jobs of one data folder. Dropped, it finishes what it was asked and closes the folder.
 #[derive(Debug)]
 pub struct Store {
@@ -120,62 +120,6 @@ impl Store {
             return Err(StoreError::DiskFull);
         }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
-    }
-
-    /// Hands out up to `total` ready jobs, at most so many of each kind, kinds in the order given. Costs no flush.
-    pub fn claim(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<Claimed> {
-        self.hand_out(free, total, now).into_iter().filter_map(|job| self.read_claimed(job)).collect()
-    }
-
-    /// The first half of a [`claim`](Self::claim): whose turn it is, without a look at a job's records. Each is to be read next.
-    pub fn hand_out(&self, free: &[(Kind, usize)], total: usize, now: Time) -> Vec<HandedOut> {
-        // What could not be recorded at its end is better not begun.
-        if self.is_out_of_room() {
-            return Vec::new();
-        }
-        self.disk.index().claim(free, total, now)
-    }
-
-    /// The second half: the job and all it needs, from the disk. Nothing if it cannot be read or was taken away meanwhile.
-    pub fn read_claimed(&self, HandedOut { id, token, .. }: HandedOut) -> Option<Claimed> {
-        let record = match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
-            Ok(record) => record,
-            Err(error) => {
-                let mut index = self.disk.index();
-                // Unless it was deleted just now, or is another's already.
-                if index.holds(id, token) {
-                    tracing::error!(job.id = %id, %error, "a job cannot be read and is set aside; it stays on disk as it is");
-                    index.set_aside(id);
-                }
-                return None;
-            }
-        };
-        let (input, blobs) = match self.read_uses(id, record.named) {
-            Ok(blobs) => (self.read_input(&record), blobs),
-            Err(error) => (Err(error), Vec::new()),
-        };
-        let checkpoint = self.checkpoint(id);
-        let mut job = record.job.clone();
-        let mut forgotten = None;
-        let mut index = self.disk.index();
-        index.overlay(&mut job);
-        let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
-        // Unless it was cancelled just now: then that was told already and is the last there is to tell.
-        if index.holds(id, token) {
-            self.disk.tell(&job);
-            // Its end will be looked up by this. Nobody changes it while the claim holds, unless that is being flushed now.
-            if !index.in_flight.contains_key(&id) {
-                forgotten = index.recent.put(record);
-            }
-        }
-        drop(index);
-        drop(forgotten);
-        Some(Claimed { job, token, input, blobs, checkpoint, mark })
-    }
-
-    /// Whether a claim still holds: nobody has ended the job, and nobody else has it.
-    pub fn holds(&self, id: JobId, token: Token) -> bool {
-        self.disk.index().holds(id, token)
     }
 
     /// Records how a claimed job's attempt ended and answers the job as it is then. If the job was cancelled
@@ -303,12 +247,6 @@ impl Store {
 
     fn changes(&self) -> Option<mpsc::Sender<Change>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn read_input(&self, record: &Record) -> Result<(Payload, Options), StoreError> {
-        let Record { job, input, .. } = record;
-        let content = record::read_content(&self.disk.db, &self.disk.blobs, job.id, Part::Input, input)?;
-        Ok((Payload { media_type: input.media_type.clone(), content }, record.read_options(&self.disk.db)?))
     }
 }
 
