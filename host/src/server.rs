@@ -1,7 +1,8 @@
-//! Builds the parts, serves, and stops them in order.
+//! Builds the parts, serves, and stops them in order. What each is told of the configuration stands in `settings`.
+
+mod settings;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +12,19 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::settings::{api_limits, plugin_settings};
+use self::settings::{capacity, connection_limits, jobs_per_thread, queue_settings, store_settings, webhook_settings};
 use crate::api::{self, Api, Front, Hosts, Origins};
 use crate::config::Config;
-use crate::connections::{self, Certificate, Door};
-use crate::job::{Backoff, Persistence};
-use crate::plugins::{self, Plugins};
-use crate::queue::{self, Queue};
-use crate::sandbox::{Capacity, Limits, Sandbox};
-use crate::secrets::SecretSource;
-use crate::store::{self, Retention, Share, Store};
+use crate::connections::{Certificate, Door};
+use crate::plugins::Plugins;
+use crate::queue::Queue;
+use crate::sandbox::Sandbox;
+use crate::store::Store;
 use crate::tokens::Tokens;
-use crate::webhooks::{self, Secret, Webhooks};
+use crate::webhooks::Webhooks;
 use crate::worker::{Workers, Workplace};
 
-/// Open files that connections leave to everything else, or half of them if there are not so many.
-const FILES_KEPT: usize = 1_000;
 /// How long requests that are being answered may take once the host is stopping.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -46,15 +45,7 @@ pub struct Server {
 impl Server {
     /// Opens the data folder, starts to watch the plugin folder, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        for (folder, named) in [(&config.data, &config.named.data), (&config.plugins, &config.named.plugins)] {
-            // What is wrong with others is known to those who open them.
-            if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
-                anyhow::bail!(
-                    "{named}: {} is a file, expected a folder, which is made if it is not there",
-                    folder.display()
-                );
-            }
-        }
+        check_folders(config)?;
         raise_file_limit();
         let tokens = tokens(config)?;
         let certificate = certificate(config)?;
@@ -86,21 +77,7 @@ impl Server {
             jobs_per_thread_max: jobs_per_thread(config),
         };
         let workers = Workers::start(config.worker_count(), &place)?;
-        let (timekeeper, watched, kinds) = (Arc::clone(&queue), Arc::clone(&tokens), Arc::clone(&plugins));
-        let time = tokio::spawn(async move {
-            // None of them ever returns.
-            tokio::join!(
-                timekeeper.keep_time(|| kinds.retention(timekeeper.retention())),
-                timekeeper.keep_telling(),
-                timekeeper.events().hand_out(),
-                watched.keep_reading(),
-                async {
-                    if let Some(certificate) = certificate {
-                        certificate.keep_reading().await;
-                    }
-                },
-            );
-        });
+        let time = keep(Arc::clone(&queue), Arc::clone(&plugins), Arc::clone(&tokens), certificate);
         let stopping = watch::Sender::new(false);
         let webhooks = Arc::new(Webhooks::new(webhooks, Arc::clone(&queue), api::job_as_json));
         let delivering = tokio::spawn(Arc::clone(&webhooks).keep_delivering(stopping.subscribe()));
@@ -185,30 +162,17 @@ impl Server {
     }
 }
 
-pub(crate) fn api_limits(config: &Config) -> api::Limits {
-    api::Limits {
-        json_bytes_max: config.json_bytes_max,
-        body_bytes_max: config.body_bytes_max,
-        wait_max: config.wait_max.0,
-        keep_alive: config.keep_alive.0,
+fn check_folders(config: &Config) -> anyhow::Result<()> {
+    for (folder, named) in [(&config.data, &config.named.data), (&config.plugins, &config.named.plugins)] {
+        // What is wrong with others is known to those who open them.
+        if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+            anyhow::bail!(
+                "{named}: {} is a file, expected a folder, which is made if it is not there",
+                folder.display()
+            );
+        }
     }
-}
-
-fn connection_limits(config: &Config) -> connections::Limits {
-    // Each is an open file; what jobs and the store open must not be kept from it.
-    let files =
-        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
-    let possible = files.saturating_sub(FILES_KEPT).max(files / 2);
-    if possible < config.connections_max {
-        tracing::debug!(possible, "fewer connections than connections_max, as no more files may be open");
-    }
-    connections::Limits {
-        connections_max: config.connections_max.min(possible),
-        header_bytes_max: config.header_bytes_max,
-        streams_max: config.streams_max,
-        header_timeout: config.header_timeout.0,
-        idle_timeout: config.idle_timeout.0,
-    }
+    Ok(())
 }
 
 fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> {
@@ -236,78 +200,34 @@ fn tokens(config: &Config) -> anyhow::Result<Arc<Tokens>> {
     Ok(Arc::new(tokens))
 }
 
+/// What goes on by itself, for as long as the host serves.
+fn keep(
+    queue: Arc<Queue>,
+    plugins: Arc<Plugins>,
+    tokens: Arc<Tokens>,
+    certificate: Option<Arc<Certificate>>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        // None of them ever returns.
+        tokio::join!(
+            queue.keep_time(|| plugins.retention(queue.retention())),
+            queue.keep_telling(),
+            queue.events().hand_out(),
+            tokens.keep_reading(),
+            async {
+                if let Some(certificate) = certificate {
+                    certificate.keep_reading().await;
+                }
+            },
+        );
+    })
+}
+
 /// Connections and large payloads are open files; the usual soft limit of 1,024 is for programs that use `select`.
 pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "could not raise the limit of open files");
-    }
-}
-
-fn jobs_per_thread(config: &Config) -> usize {
-    1 + (config.parked_jobs_max as usize).div_ceil(config.worker_count())
-}
-
-fn capacity(config: &Config) -> Capacity {
-    let guests = jobs_per_thread(config) * config.worker_count();
-    // As many more for `describe` as there are checks at a time.
-    let guests = guests + config.plugin_checks_max;
-    Capacity { guests_max: u32::try_from(guests).unwrap_or(u32::MAX), memory_bytes_max: config.memory_bytes_max }
-}
-
-fn queue_settings(config: &Config) -> queue::Settings {
-    let backoff = Backoff { first: config.retry_pause.0, longest: config.retry_pause_max.0 };
-    let retention = Retention { age: config.keep.0, jobs_max: config.keep_jobs_max, bytes_max: config.keep_bytes_max };
-    queue::Settings {
-        queue_max: config.queue_max,
-        backoff,
-        crashes_max: config.crashes_max,
-        retention,
-        keys_kept: config.keep_keys.0,
-        uploads_kept: config.keep_uploads.0,
-        uploads_share: Share { uploads_max: config.uploads_max, bytes_max: config.upload_bytes_max },
-        listeners_max: config.listeners_max,
-        workers: config.worker_count(),
-    }
-}
-
-/// Who may be told of jobs, with the secrets read. What is said of a secret that cannot be used names its place alone.
-fn webhook_settings(config: &Config) -> anyhow::Result<webhooks::Settings> {
-    let read = |(number, source): (usize, &SecretSource)| {
-        let secret =
-            source.read(Path::new("")).and_then(|text| Secret::parse(&text).map_err(|error| error.to_string()));
-        secret.map_err(|error| anyhow::anyhow!("webhook_secrets.{number}: {error}"))
-    };
-    let backoff =
-        Backoff { first: config.webhook_pause.0, longest: config.webhook_pause_max.0.max(config.webhook_pause.0) };
-    Ok(webhooks::Settings {
-        receivers: config.webhooks.clone(),
-        secrets: config.webhook_secrets.iter().enumerate().map(read).collect::<anyhow::Result<_>>()?,
-        timeout: config.webhook_timeout.0,
-        persistence: Persistence { backoff, longest: config.webhook_keep_trying.0, may_end: true },
-        open_max: config.webhooks_max,
-    })
-}
-
-fn store_settings(config: &Config) -> store::Settings {
-    let claims_max = jobs_per_thread(config) * config.worker_count();
-    store::Settings { claims_max, reserve_bytes: config.disk_reserve_bytes }
-}
-
-/// What the plugin folder has to know.
-pub(crate) fn plugin_settings(config: &Config) -> plugins::Settings {
-    let fuel =
-        |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(config.fuel_per_ms);
-    let limits =
-        |timeout, memory_bytes, output_bytes| Limits { timeout, fuel: fuel(timeout), memory_bytes, output_bytes };
-    plugins::Settings {
-        folder: config.plugins.clone(),
-        kept: config.data.join("plugins"),
-        file_bytes_max: config.plugin_file_bytes_max,
-        checks_max: config.plugin_checks_max,
-        limits: limits(config.timeout.0, config.memory_bytes, config.output_bytes),
-        limits_max: limits(config.timeout_max.0, config.memory_bytes_max, config.output_bytes_max),
-        fuel_per_ms: config.fuel_per_ms,
     }
 }
