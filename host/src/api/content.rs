@@ -1,44 +1,24 @@
 //! Stored bytes as answers: entity tags, conditional requests and ranges (RFC 9110), streamed from where they lie.
 
+mod conditions;
+mod range;
+
 use std::io;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
-use utoipa::{IntoParams, IntoResponses};
+use utoipa::IntoResponses;
 
+pub(super) use self::conditions::{Conditions, Wanted};
+use self::range::Part;
+pub(super) use self::range::Ranges;
 use super::problem::Problem;
 use crate::store::{Content, ContentReader, Payload, StoreError};
 
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
-
-/// The fields [`Wanted`] reads, one by one.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it describes a request and is never made")]
-pub(super) struct Conditions {
-    /// Entity tags of what the client has already, or `*`: then 304.
-    #[param(rename = "If-None-Match")]
-    if_none_match: Option<String>,
-    /// Entity tags one of which it must have, or `*`: else 412.
-    #[param(rename = "If-Match")]
-    if_match: Option<String>,
-}
-
-/// The fields that ask for a part.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it describes a request and is never made")]
-pub(super) struct Ranges {
-    /// One range of bytes, such as `bytes=0-1023`; what is not understood is ignored.
-    #[param(rename = "Range")]
-    range: Option<String>,
-    /// The entity tag of what the client has a part of; with another one it gets all.
-    #[param(rename = "If-Range")]
-    if_range: Option<String>,
-}
 
 /// What [`answer`] answers.
 #[derive(IntoResponses)]
@@ -59,66 +39,6 @@ pub(super) enum Contents {
     /// Range begins beyond the end.
     #[response(status = 416, headers(("Content-Range")))]
     Beyond,
-}
-
-/// Under what conditions a client wants the bytes, and which of them.
-#[derive(Debug, Default)]
-pub(super) struct Wanted {
-    if_match: Option<String>,
-    if_none_match: Option<String>,
-    if_range: Option<String>,
-    range: Option<String>,
-}
-
-impl Wanted {
-    /// What a `GET` or `HEAD` says. A range means something with `GET` alone.
-    pub(super) fn by(method: &Method, headers: &HeaderMap) -> Self {
-        let all = |name| {
-            let lines = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-            lines.reduce(|before, line| before + ", " + line).map(String::from)
-        };
-        Self {
-            if_match: all(header::IF_MATCH),
-            if_none_match: all(header::IF_NONE_MATCH),
-            if_range: all(header::IF_RANGE),
-            range: all(header::RANGE).filter(|_| method == Method::GET),
-        }
-    }
-
-    /// `304` if the client has these bytes already, `412` if it wants others; nothing if it is to get them.
-    pub(super) fn precondition(&self, tag: &str) -> Result<Option<Response>, Problem> {
-        if let Some(tags) = &self.if_match
-            && !names(tags, tag, false)
-        {
-            return Err(Problem::precondition_failed());
-        }
-        if self.if_none_match.as_ref().is_some_and(|tags| names(tags, tag, true)) {
-            let mut unchanged = StatusCode::NOT_MODIFIED.into_response();
-            // What is kept is kept under the same terms.
-            protect(unchanged.headers_mut(), tag);
-            return Ok(Some(unchanged));
-        }
-        Ok(None)
-    }
-
-    fn part_of(&self, tag: &str, size: u64) -> Part {
-        match &self.range {
-            // Other bytes than the client has the beginning of: it gets all of them. A date never matches, as there is none.
-            Some(_) if self.if_range.as_ref().is_some_and(|known| known.trim() != tag) => Part::Whole,
-            Some(range) => parse_range(range, size),
-            None => Part::Whole,
-        }
-    }
-}
-
-/// Which of the bytes are asked for.
-#[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    /// The first byte and how many.
-    From(u64, u64),
-    /// Beyond the end.
-    Unsatisfiable,
 }
 
 /// A strong entity tag: equal tags mean equal bytes.
@@ -204,37 +124,6 @@ impl IntoResponse for SizedBody {
     }
 }
 
-/// Whether a list of entity tags, or `*`, names this one.
-fn names(tags: &str, tag: &str, weakly: bool) -> bool {
-    // A tag of ours has no comma in it, so one that is cut at a comma is not ours.
-    tags.split(',').map(str::trim).any(|given| {
-        let given = if weakly { given.strip_prefix("W/").unwrap_or(given) } else { given };
-        given == "*" || given == tag
-    })
-}
-
-/// Reads a `Range`. What is not understood is ignored, as the standard asks; so are several ranges at once, which no
-/// answer to a whole file is worse than.
-fn parse_range(range: &str, size: u64) -> Part {
-    let spec = range.trim().split_once('=').filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
-    let Some((first, last)) = spec.and_then(|(_, spec)| spec.trim().split_once('-')) else { return Part::Whole };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(first) || !digits(last) {
-        return Part::Whole;
-    }
-    // More digits than fit mean "to the end", however it is written.
-    let number = |text: &str| if text.is_empty() { None } else { Some(text.parse().unwrap_or(u64::MAX)) };
-    match (number(first), number(last)) {
-        (None, None) => Part::Whole,
-        (None, Some(0)) => Part::Unsatisfiable,
-        (None, Some(_)) if size == 0 => Part::Whole,
-        (None, Some(count)) => Part::From(size - count.min(size), count.min(size)),
-        (Some(first), Some(last)) if last < first => Part::Whole,
-        (Some(first), _) if first >= size => Part::Unsatisfiable,
-        (Some(first), last) => Part::From(first, last.unwrap_or(u64::MAX).min(size - 1) - first + 1),
-    }
-}
-
 /// The fields that name a file for whoever saves it. No name can break out of them.
 pub(super) fn disposition(kind: &str, name: &str) -> HeaderValue {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%' | '/') || c == ' ';
@@ -255,44 +144,6 @@ pub(super) fn disposition(kind: &str, name: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_read_as_the_standard_has_it() {
-        for (range, part) in [
-            ("bytes=0-0", Part::From(0, 1)),
-            ("bytes=2-5", Part::From(2, 4)),
-            ("Bytes = 2-", Part::From(2, 8)),
-            ("bytes=9-99999999999999999999999", Part::From(9, 1)),
-            ("bytes=-3", Part::From(7, 3)),
-            ("bytes=-30", Part::From(0, 10)),
-            ("bytes=10-", Part::Unsatisfiable),
-            ("bytes=-0", Part::Unsatisfiable),
-            ("bytes=5-2", Part::Whole),
-            ("bytes=-", Part::Whole),
-            ("bytes=1-2,4-5", Part::Whole),
-            ("bytes=+1-2", Part::Whole),
-            ("pages=1-2", Part::Whole),
-            ("", Part::Whole),
-        ] {
-            assert_eq!(parse_range(range, 10), part, "{range}");
-        }
-        assert_eq!((parse_range("bytes=0-", 0), parse_range("bytes=-1", 0)), (Part::Unsatisfiable, Part::Whole));
-    }
-
-    #[test]
-    fn tags_are_compared_strongly_or_weakly() {
-        let tag = "\"a\"";
-        for (tags, weakly, strongly) in [
-            ("\"a\"", true, true),
-            ("\"b\" , \"a\"", true, true),
-            ("*", true, true),
-            ("W/\"a\"", true, false),
-            ("a", false, false),
-            ("\"b\"", false, false),
-        ] {
-            assert_eq!((names(tags, tag, true), names(tags, tag, false)), (weakly, strongly), "{tags}");
-        }
-    }
 
     #[test]
     fn no_file_name_breaks_out_of_its_field() {
