@@ -1,7 +1,8 @@
 //! A host under test, and the verbs of the stories told about it.
 //!
 //! Every [`Host`] is the real binary in a temporary folder of its own. Waiting is always for a state and has a
-//! deadline. When a test fails, what its host wrote to standard error follows the failure.
+//! deadline. When a test fails, what its host wrote to standard error follows the failure. What stories do with jobs stands in
+//! `jobs`.
 
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
@@ -11,6 +12,7 @@ pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod door;
 pub(crate) mod guest;
+mod jobs;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod receiver;
@@ -26,7 +28,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::answer::{Answer, client};
 pub(crate) use self::process::{Exit, Process};
@@ -172,90 +174,6 @@ impl Host {
         Answer::of(self.request(Method::POST, path).body(body))
     }
 
-    /// `POST /v1/jobs` of this body, whatever comes of it.
-    pub(crate) fn post_job(&self, body: &Value) -> Answer {
-        self.post("/v1/jobs", body.to_string())
-    }
-
-    /// Submits a job, with options if the body has them, and answers its id.
-    pub(crate) fn submit_job(&self, body: Value) -> String {
-        accepted(&self.post_job(&body))
-    }
-
-    /// Submits a job with nothing but an input, and answers its id.
-    pub(crate) fn submit(&self, kind: &str, input: Value) -> String {
-        self.submit_job(json!({"kind": kind, "input": input}))
-    }
-
-    /// Submits a file as `curl --data-binary` does, with options in the query, and answers the job's id.
-    pub(crate) fn submit_raw(&self, kind_and_query: &str, body: impl Into<reqwest::Body>) -> String {
-        let (kind, query) = kind_and_query.split_once('?').unwrap_or((kind_and_query, ""));
-        accepted(&self.post(&format!("/v1/kinds/{kind}/jobs?{query}"), body))
-    }
-
-    /// The job as it is now.
-    pub(crate) fn job(&self, id: &str) -> Value {
-        let answer = self.get(&format!("/v1/jobs/{id}"));
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
-    }
-
-    /// The job as it is now, unless the host is gone.
-    pub(crate) fn try_job(&self, id: &str) -> Option<Value> {
-        let answer = Answer::try_of(self.request(Method::GET, &format!("/v1/jobs/{id}"))).ok()?;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        Some(answer.json())
-    }
-
-    /// The job once it is as wanted.
-    pub(crate) fn wait_until(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("job {id} {what}"), || Some(self.job(id)).filter(&wanted))
-    }
-
-    /// The job once it is in this state.
-    pub(crate) fn wait_for(&self, id: &str, state: &str) -> Value {
-        self.wait_until(id, state, |job| {
-            assert!(job["state"] == *state || !is_terminal(job), "waiting for {state}: {job}");
-            job["state"] == *state
-        })
-    }
-
-    /// The job once it has ended.
-    pub(crate) fn wait(&self, id: &str) -> Value {
-        self.wait_until(id, "ended", is_terminal)
-    }
-
-    /// The failure of a job that fails.
-    pub(crate) fn failure(&self, id: &str) -> Value {
-        self.wait_for(id, "failed")["failure"].clone()
-    }
-
-    /// `GET …/result`
-    pub(crate) fn result(&self, id: &str) -> Answer {
-        self.get(&format!("/v1/jobs/{id}/result"))
-    }
-
-    /// The result of a job that succeeds.
-    pub(crate) fn output(&self, id: &str) -> Vec<u8> {
-        self.wait_for(id, "succeeded");
-        let result = self.result(id);
-        assert_eq!(result.status, 200, "{}", result.text());
-        result.body
-    }
-
-    /// Cancels a job and answers it.
-    pub(crate) fn cancel(&self, id: &str) -> Value {
-        let answer = self.post(&format!("/v1/jobs/{id}/cancel"), "");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
-    }
-
-    /// The list of a job's artifacts.
-    pub(crate) fn artifacts(&self, id: &str) -> Vec<Value> {
-        let list = self.get(&format!("/v1/jobs/{id}/artifacts")).json();
-        list["artifacts"].as_array().expect("a list").clone()
-    }
-
     /// What the host says about a file of its plugin folder, once it has looked at it.
     pub(crate) fn file(&self, name: &str) -> Value {
         eventually(&format!("{name} is checked"), || {
@@ -263,13 +181,6 @@ impl Host {
             let file = files["plugins"].as_array().expect("a list").iter().find(|file| file["file"] == name);
             file.filter(|file| file["state"] != "compiling").cloned()
         })
-    }
-
-    /// Has a guest of the sort of [`guest::probe`] try these things, and answers what came of each.
-    pub(crate) fn probe(&self, kind: &str, tries: &[&str]) -> Vec<String> {
-        let id = self.submit_raw(kind, tries.join("\n"));
-        let answer = String::from_utf8(self.output(&id)).expect("it answers in text");
-        answer.split('\n').map(str::to_owned).collect()
     }
 
     /// Measures how long a good job takes here, for [`still_works`](Self::still_works) to hold against later.
