@@ -16,7 +16,7 @@ mod command_line;
 mod commands;
 #[path = "end_to_end/compiled.rs"]
 mod compiled;
-#[path = "end_to_end/connections.rs"]
+#[path = "end_to_end/connections/mod.rs"]
 mod connections;
 #[path = "end_to_end/contents.rs"]
 mod contents;
