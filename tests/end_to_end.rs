@@ -10,7 +10,7 @@ mod bench;
 mod blobs;
 #[path = "end_to_end/checkpoints.rs"]
 mod checkpoints;
-#[path = "end_to_end/command_line.rs"]
+#[path = "end_to_end/command_line/mod.rs"]
 mod command_line;
 #[path = "end_to_end/commands.rs"]
 mod commands;
