@@ -22,7 +22,7 @@ mod connections;
 mod contents;
 #[path = "end_to_end/crash.rs"]
 mod crash;
-#[path = "end_to_end/doctor.rs"]
+#[path = "end_to_end/doctor/mod.rs"]
 mod doctor;
 #[path = "end_to_end/durability.rs"]
 mod durability;
