@@ -74,7 +74,7 @@ mod plugin_folder;
 mod rates;
 #[path = "end_to_end/readme.rs"]
 mod readme;
-#[path = "end_to_end/refusals.rs"]
+#[path = "end_to_end/refusals/mod.rs"]
 mod refusals;
 #[path = "end_to_end/run.rs"]
 mod run;

@@ -1,14 +1,13 @@
 //! Requests the host refuses, each with its own status and code, as RFC 9457 has it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+mod options;
+mod sizes;
 
-use futures_util::stream;
-use reqwest::{Body, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
-use crate::support::{Host, PATIENCE, guest};
+use crate::support::{Host, guest};
 
 /// Where the first mistake is, as the problem says.
 fn pointer(problem: &Value) -> &str {
@@ -133,121 +132,6 @@ fn parameters_against_the_schema_are_refused_where_they_are_wrong() {
     }
 }
 
-/// A moment so many days from now.
-fn in_days(days: i64) -> String {
-    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).to_string()
-}
-
-#[test]
-fn options_have_bounds() {
-    let host = Host::prepare().with_guest("good", guest::good()).set("timeout_max", "10s").set("timeout", "5s").start();
-    let job = |options: &Value| {
-        let mut job = json!({"kind": "good"});
-        job.as_object_mut().expect("an object").append(&mut options.as_object().expect("an object").clone());
-        job
-    };
-    // The first one is the one that is wrong.
-    for (wrong, right) in [
-        (json!({"priority": 10}), json!({"priority": 9})),
-        (json!({"timeout": "10001ms"}), json!({"timeout": "10s"})),
-        (json!({"timeout": 0}), json!({"timeout": 1000})),
-        (json!({"max_attempts": 0}), json!({"max_attempts": 1})),
-        (json!({"delay": "1s", "run_at": in_days(1)}), json!({"delay": "1ms"})),
-        (json!({"expires_in": format!("{}h", 366 * 24 + 1)}), json!({"expires_in": format!("{}h", 366 * 24)})),
-        (json!({"tags": ["x".repeat(65)]}), json!({"tags": ["x".repeat(64)]})),
-    ] {
-        let name = wrong.as_object().and_then(|options| options.keys().next()).expect("an option");
-        let problem = host.post_job(&job(&wrong)).refused(422, "invalid_option");
-        assert!(detail(&problem).contains(name.as_str()), "{problem}");
-        assert_eq!(pointer(&problem), format!("/{name}"), "{problem}");
-        assert_eq!(problem["errors"][0]["parameter"], Value::Null, "{problem}");
-        let line = host.post("/v1/jobs/batch", job(&wrong).to_string()).json();
-        assert_eq!(pointer(&line["problem"]), format!("/{name}"), "{line}");
-        assert_eq!(host.output(&host.submit_job(job(&right))), b"ok", "{right}");
-    }
-    // What is put off is not waited for here.
-    for (name, wrong, right) in
-        [("delay", format!("{}h", 366 * 24 + 1), format!("{}h", 366 * 24)), ("run_at", in_days(367), in_days(365))]
-    {
-        let problem = host.post_job(&job(&json!({name: wrong}))).refused(422, "invalid_option");
-        assert_eq!(pointer(&problem), format!("/{name}"), "{problem}");
-        let id = host.submit_job(job(&json!({name: right})));
-        assert_eq!(host.job(&id)["state"], "scheduled");
-    }
-    let long = "x".repeat(65);
-    for (query, name) in [
-        ("priority=10", "priority"),
-        ("priority=high", "priority"),
-        ("timeout=11s", "timeout"),
-        ("delay=soon", "delay"),
-        ("run_at=never", "run_at"),
-        ("run_at=3000-01-01T00:00:00Z", "run_at"),
-        ("expires_in=9000h", "expires_in"),
-        ("on_timeout=explode", "on_timeout"),
-        (&format!("tag={long}"), "tag"),
-        ("webhook=x", "webhook"),
-    ] {
-        let problem = host.post(&format!("/v1/kinds/good/jobs?{query}"), "x").refused(422, "invalid_option");
-        assert_eq!(problem["errors"][0]["parameter"], name, "{problem}");
-        assert_eq!(problem["errors"][0]["pointer"], Value::Null, "{problem}");
-        assert!(detail(&problem).contains(name), "{problem}");
-    }
-}
-
-#[test]
-fn oversize_json_bodies_are_refused_and_the_largest_allowed_is_not() {
-    let host = Host::prepare().with_guest("good", guest::good()).set("json_bytes_max", 1000).start();
-    let job = r#"{"kind": "good"}"#;
-    let body = |size: usize| job.to_owned() + &" ".repeat(size - job.len());
-    for (size, status) in [(1000, 202), (1001, 413), (200_000, 413)] {
-        check_size(&host, "/v1/jobs", body(size), status);
-    }
-    host.still_works();
-}
-
-#[test]
-fn oversize_files_are_refused_and_the_largest_allowed_is_not() {
-    let host = Host::prepare().with_guest("good", guest::good()).set("body_bytes_max", 100_000).start();
-    for (size, status) in [(0, 202), (100_000, 202), (100_001, 413), (300_000, 413)] {
-        check_size(&host, "/v1/kinds/good/jobs", "x".repeat(size), status);
-    }
-    let left: Vec<_> = std::fs::read_dir(host.setup().data().join("tmp")).expect("readable").collect();
-    assert!(left.is_empty(), "refused uploads leave nothing: {left:?}");
-    host.still_works();
-}
-
-/// Sends a body with its length announced, and again in chunks of which nobody knows how many there will be.
-fn check_size(host: &Host, path: &str, body: String, status: u16) {
-    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
-        body.as_bytes().chunks(700).map(|chunk| Ok(chunk.to_vec())).collect();
-    for body in [Body::from(body), Body::wrap_stream(stream::iter(chunks))] {
-        let answer = host.post(path, body);
-        match status {
-            413 => drop(answer.refused(413, "too_large")),
-            _ => assert_eq!(answer.status, status, "{}", answer.text()),
-        }
-    }
-}
-
-/// Fault: the host answers and closes while the client still sends. The client then finds a broken pipe, not the answer.
-#[test]
-fn an_oversize_body_is_refused_also_to_clients_that_send_all_of_it_before_they_listen() {
-    let host = Host::prepare().with_guest("good", guest::good()).set("body_bytes_max", 100_000).start();
-    let address = host.process().address().trim_start_matches("http://");
-    let size = 20_000_000;
-    for path in ["/v1/kinds/good/jobs", "/v1/jobs"] {
-        let mut stream = TcpStream::connect(address).expect("the host listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        write!(stream, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n")
-            .expect("the head is taken");
-        stream.write_all(&vec![b'x'; size]).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert_eq!(answer, *b"HTTP/1.1 413");
-    }
-    host.still_works();
-}
-
 #[test]
 fn an_unknown_job_is_not_found_however_it_is_spelt() {
     let host = Host::start();
@@ -310,12 +194,4 @@ fn a_full_queue_refuses_with_advice_and_only_its_own_kind() {
     }
     host.wait_for(&third, "cancelled");
     assert_eq!(host.output(&other), b"ok");
-}
-
-#[test]
-fn what_this_version_cannot_do_yet_is_refused_not_ignored() {
-    let host = Host::start();
-    let problem = host.post_job(&json!({"kind": "good", "after": "x"})).refused(422, "invalid_option");
-    assert_eq!(pointer(&problem), "/after");
-    host.post("/v1/kinds/good/jobs?after=x", "x").refused(422, "invalid_option");
 }
