@@ -24,7 +24,7 @@ mod contents;
 mod crash;
 #[path = "end_to_end/doctor/mod.rs"]
 mod doctor;
-#[path = "end_to_end/durability.rs"]
+#[path = "end_to_end/durability/mod.rs"]
 mod durability;
 #[path = "end_to_end/events.rs"]
 mod events;
