@@ -68,7 +68,7 @@ mod origins;
 mod pausing;
 #[path = "end_to_end/pdf.rs"]
 mod pdf;
-#[path = "end_to_end/plugin_folder.rs"]
+#[path = "end_to_end/plugin_folder/mod.rs"]
 mod plugin_folder;
 #[path = "end_to_end/rates.rs"]
 mod rates;

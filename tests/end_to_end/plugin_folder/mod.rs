@@ -1,13 +1,13 @@
 //! The plugin folder of a running host: files come, change and go.
 
-use std::io::Write;
+mod copies;
+mod moved;
+
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Host, eventually, guest, program};
+use crate::support::{Host, eventually, guest};
 
 /// What a job of this kind answers, run to its end.
 fn answer(host: &Host, kind: &str) -> Vec<u8> {
@@ -158,150 +158,4 @@ fn a_link_to_nowhere_is_listed() {
     let files = host.get("/v1/plugins").json();
     let dangling = files["plugins"].as_array().expect("a list").iter().find(|file| file["file"] == "dangling.wasm");
     assert!(dangling.is_some_and(|file| file["state"] == "rejected"), "{files}");
-}
-
-/// Writes a file as a slow copy does: in place, piece by piece, over about a second.
-fn copy_slowly(host: &Host, name: &str, bytes: &[u8]) {
-    let mut file = std::fs::File::create(host.setup().plugins().join(name)).expect("the plugin folder can be written");
-    for piece in bytes.chunks(bytes.len().div_ceil(8)) {
-        file.write_all(piece).expect("the plugin folder can be written");
-        // Not a wait for anything: this is the slowness of the copy.
-        std::thread::sleep(Duration::from_millis(130));
-    }
-}
-
-#[test]
-fn a_slowly_copied_file_serves_whole_in_the_end() {
-    let host = Host::prepare().with_guest("good", guest::good()).start();
-    let bytes = crate::support::shipped("plugins/message.wasm");
-    copy_slowly(&host, "message.wasm", &bytes);
-    eventually("the whole file serves", || (host.file("message.wasm")["state"] == "serving").then_some(()));
-    let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
-    assert_eq!(host.file("message.wasm")["digest"], digest.as_str());
-    let id = host.submit("message", json!({"message": "hi", "seconds": 0}));
-    assert_eq!(host.output(&id), br#"{"message":"hi"}"#);
-}
-
-/// Fault: the first part of a file is a file as well. This one is a valid module without the text it prints.
-#[test]
-fn a_copy_that_stalls_is_not_taken_for_a_complete_file() {
-    let whole = program::module("(call $write (i32.const 1) (text \"whole\"))");
-    let half = section_start(&whole, 11);
-    for _ in 0..5 {
-        let host = Host::start();
-        let path = host.setup().plugins().join("tool.wasm");
-        let mut file = std::fs::File::create(&path).expect("the plugin folder can be written");
-        file.write_all(&whole[..half]).expect("the plugin folder can be written");
-        let written = std::time::Instant::now();
-        // The time the copy stalls.
-        std::thread::sleep(Duration::from_millis(500));
-        let files = host.get("/v1/plugins").json();
-        file.write_all(&whole[half..]).expect("the plugin folder can be written");
-        if written.elapsed() > Duration::from_millis(900) {
-            // The machine was busy; a copy that stalls so long is another story.
-            continue;
-        }
-        let mut files = files["plugins"].as_array().expect("a list").iter();
-        let half = files.find(|file| file["file"] == "tool.wasm").expect("it was found");
-        assert_eq!((&half["state"], &half["step"]), (&json!("compiling"), &json!("settling")), "{half}");
-        eventually("the whole file serves", || (serves(&host, "tool")).then_some(()));
-        assert_eq!(answer(&host, "tool"), b"whole");
-        return;
-    }
-    panic!("the machine is too busy to tell");
-}
-
-/// Where the section of this number begins.
-fn section_start(module: &[u8], id: u8) -> usize {
-    let mut at = 8;
-    while module[at] != id {
-        let digits = 1 + module[at + 1..].iter().take_while(|&&byte| byte >= 128).count();
-        let size = (0..digits).fold(0, |size, n| size | usize::from(module[at + 1 + n] & 127) << (7 * n));
-        at += 1 + digits + size;
-    }
-    at
-}
-
-#[test]
-fn a_slow_copy_over_an_old_version_never_interrupts_it() {
-    let host = Host::prepare().with_guest("kind", guest::answering("one")).start();
-    let copied = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let client = scope.spawn(|| {
-            let mut answers = Vec::new();
-            while !copied.load(Ordering::Relaxed) {
-                answers.push(answer(&host, "kind"));
-            }
-            answers
-        });
-        copy_slowly(&host, "kind.wasm", &guest::answering("two"));
-        copied.store(true, Ordering::Relaxed);
-        let answers = client.join().expect("every job is accepted and succeeds");
-        assert!(
-            !answers.is_empty() && answers.iter().all(|answer| answer == b"one" || answer == b"two"),
-            "{answers:?}"
-        );
-    });
-    eventually("the new version serves", || (answer(&host, "kind") == b"two").then_some(()));
-    assert_eq!(host.file("kind.wasm")["state"], "serving");
-}
-
-#[test]
-fn a_plugin_folder_that_goes_away_leaves_what_serves() {
-    let host = Host::start();
-    let (folder, aside) = (host.setup().plugins(), host.setup().data().join("plugins-aside"));
-    std::fs::rename(&folder, &aside).expect("a folder can be renamed");
-    eventually("the host has noticed", || {
-        host.process().stderr().contains("plugin folder cannot be read").then_some(())
-    });
-    host.still_works();
-    let list = host.get("/v1/plugins").json();
-    assert_eq!(list["plugins"][0]["state"], "serving", "{list}");
-    assert!(list["reason"].as_str().is_some_and(|reason| reason.contains("cannot be read")), "{list}");
-    assert_eq!(host.get("/readyz").status, 200);
-    std::fs::rename(&aside, &folder).expect("a folder can be renamed");
-    host.drop_file("more.wasm", guest::answering("more"));
-    assert_eq!(host.file("more.wasm")["state"], "serving");
-    host.still_works();
-}
-
-/// Fault: a disk is unmounted for a moment, the empty folder under it is taken for the operator's word, and every kind is gone.
-#[test]
-fn an_empty_folder_in_place_of_the_plugin_folder_retires_nothing() {
-    let host = Host::start();
-    let (folder, aside) = (host.setup().plugins(), host.setup().data().join("plugins-aside"));
-    let digest = host.file("good.wasm")["digest"].clone();
-    // What an unmounted disk leaves: another folder under the same name.
-    std::fs::rename(&folder, &aside).expect("a folder can be renamed");
-    std::fs::create_dir(&folder).expect("a folder can be made");
-    let list = eventually("the host has noticed", || {
-        let list = host.get("/v1/plugins").json();
-        list["reason"].as_str().is_some_and(|reason| reason.contains("unmounted")).then_some(list)
-    });
-    assert_eq!((&list["plugins"][0]["state"], &list["plugins"][0]["digest"]), (&json!("serving"), &digest), "{list}");
-    assert!(host.process().stderr().contains("what serves goes on serving"));
-    assert!(host.says(&["plugins"]).ended_with(0).text().contains("unmounted"));
-    assert_eq!(host.get("/readyz").status, 200);
-    host.still_works();
-    std::fs::remove_dir(&folder).expect("it is empty");
-    std::fs::rename(&aside, &folder).expect("a folder can be renamed");
-    eventually("the folder is back", || host.get("/v1/plugins").json().get("reason").is_none().then_some(()));
-    assert_eq!(host.file("good.wasm")["digest"], digest);
-    host.still_works();
-    // The folder itself, read and found to be empty, is the operator's word.
-    std::fs::remove_file(folder.join("good.wasm")).expect("the file is there");
-    eventually("the kind is retired", || (!serves(&host, "good")).then_some(()));
-}
-
-#[test]
-fn another_folder_with_files_in_it_takes_the_place_of_the_plugin_folder() {
-    let host = Host::start();
-    let (folder, next) = (host.setup().plugins(), host.setup().data().join("next"));
-    std::fs::create_dir(&next).expect("a folder can be made");
-    std::fs::write(next.join("other.wasm"), guest::answering("other")).expect("it can be written");
-    std::fs::rename(&folder, host.setup().data().join("before")).expect("a folder can be renamed");
-    std::fs::rename(&next, &folder).expect("a folder can be renamed");
-    eventually("the other kind serves alone", || (serves(&host, "other") && !serves(&host, "good")).then_some(()));
-    assert_eq!(answer(&host, "other"), b"other");
-    assert_eq!(host.get("/v1/plugins").json().get("reason"), None);
 }
