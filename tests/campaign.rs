@@ -27,7 +27,7 @@ mod kills;
 mod ledger;
 #[path = "campaign/mounts.rs"]
 mod mounts;
-#[path = "campaign/room.rs"]
+#[path = "campaign/room/mod.rs"]
 mod room;
 
 use std::sync::atomic::{AtomicBool, Ordering};
