@@ -30,7 +30,7 @@ mod parts;
 mod payloads;
 #[path = "store/place.rs"]
 mod place;
-#[path = "store/property.rs"]
+#[path = "store/property/mod.rs"]
 mod property;
 #[path = "store/reopening.rs"]
 mod reopening;
