@@ -22,7 +22,7 @@ mod keys;
 mod kill;
 #[path = "store/list.rs"]
 mod list;
-#[path = "store/model.rs"]
+#[path = "store/model/mod.rs"]
 mod model;
 #[path = "store/parts.rs"]
 mod parts;

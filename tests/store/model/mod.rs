@@ -3,6 +3,8 @@
 //! How one job moves is decided by `dropforge::job` for every engine, so the model asks it, too. Everything else (who is
 //! next, whose claim holds, what is kept) is said here a second time, with linear searches and no index.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -10,26 +12,11 @@ use dropforge::job::{Ended, Job, JobId, Kind, Progress, State, USAGE_KEPT};
 use dropforge::store::Retention;
 use dropforge::time::Time;
 
+use self::entry::Entry;
 use crate::parts::BACKOFF;
 
 /// What a step of priority is worth, in milliseconds of waiting.
 const PRIORITY_STEP: i64 = 60_000;
-
-/// A job, and what the store keeps beside its record.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    /// As it would be if nobody had it.
-    pub(crate) job: Job,
-    pub(crate) input: Vec<u8>,
-    pub(crate) output: Option<Vec<u8>>,
-    /// The number of each report, oldest first.
-    pub(crate) usage: Vec<u64>,
-    pub(crate) content_gone: bool,
-    /// What an attempt left for the next one.
-    pub(crate) checkpoint: Option<Vec<u8>>,
-    /// Which claim has it, and since when.
-    holder: Option<(u64, Time)>,
-}
 
 #[derive(Debug, Clone)]
 struct Key {
@@ -63,41 +50,6 @@ pub(crate) struct Model {
     entries: HashMap<JobId, Entry>,
     keys: HashMap<u8, Key>,
     claims: u64,
-}
-
-impl Entry {
-    /// The job as everybody sees it.
-    pub(crate) fn seen(&self) -> Job {
-        let mut job = self.job.clone();
-        if let Some((_, since)) = self.holder {
-            (job.state, job.started_at) = (State::Running, Some(since));
-        }
-        job
-    }
-
-    fn due(&self) -> Time {
-        self.job.run_at.unwrap_or(self.job.created_at)
-    }
-
-    fn is_finished(&self) -> bool {
-        self.job.state.is_terminal()
-    }
-
-    /// To be called after every move: what was kept for the next attempt goes when there is none.
-    fn moved(&mut self) {
-        if self.is_finished() {
-            self.checkpoint = None;
-        }
-    }
-
-    /// When a finished one ended.
-    fn ended_at(&self) -> (Option<Time>, JobId) {
-        (self.job.finished_at, self.job.id)
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.input.len() + self.output.as_ref().map_or(0, Vec::len)) as u64
-    }
 }
 
 impl Model {
