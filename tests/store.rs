@@ -12,7 +12,7 @@ mod checkpoints;
 mod child;
 #[path = "store/claim.rs"]
 mod claim;
-#[path = "store/crash.rs"]
+#[path = "store/crash/mod.rs"]
 mod crash;
 #[path = "store/finish.rs"]
 mod finish;
