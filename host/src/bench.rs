@@ -38,8 +38,8 @@ use self::table::{Row, Sample};
 use self::works::{Given, WORKS, Work};
 use crate::config::Config;
 // A job of it does next to nothing if it has no seconds to compute.
-use crate::demo::{INTEGRATE, MESSAGE as NO_OP};
 use crate::interrupts::Interrupts;
+use crate::shipped::{INTEGRATE, MESSAGE as NO_OP};
 
 const NO_OP_INPUT: &str = r#"{"message":"hi","seconds":0}"#;
 /// What it is called.
@@ -219,7 +219,7 @@ fn guide() -> String {
 fn config(folder: &Path) -> anyhow::Result<Config> {
     let plugins = folder.join("plugins");
     std::fs::create_dir(&plugins)?;
-    std::fs::write(plugins.join("message.wasm"), NO_OP)?;
+    std::fs::write(plugins.join("message.wasm"), NO_OP.as_slice())?;
     let listen = "127.0.0.1:0".parse()?;
     Ok(Config { listen, data: folder.join("data"), plugins, queue_max: QUEUE_MAX, ..Config::default() })
 }

@@ -18,16 +18,12 @@ use crate::client::{Client, JobView, Seen};
 use crate::config::Config;
 use crate::interrupts::Interrupts;
 use crate::server::Server;
+use crate::shipped::{INTEGRATE, MESSAGE, PDF_TO_PNG, Shipped};
 
-/// The shipped plugins are part of the program, so that the demo runs from any folder.
-const PLUGINS: [(&str, &[u8]); 3] =
-    [("pdf-to-png.wasm", PDF_TO_PNG), ("integrate.wasm", INTEGRATE), ("message.wasm", MESSAGE)];
+const PLUGINS: [(&str, &Shipped); 3] =
+    [("pdf-to-png.wasm", &PDF_TO_PNG), ("integrate.wasm", &INTEGRATE), ("message.wasm", &MESSAGE)];
 /// 17 pages of text, vectors and pictures.
 pub(crate) static DOCUMENT: &[u8] = include_bytes!("../assets/demo.pdf");
-// Statics, so that the program holds each once: `bench` uses them as well.
-pub(crate) static PDF_TO_PNG: &[u8] = include_bytes!("../../plugins/pdf-to-png.wasm");
-pub(crate) static INTEGRATE: &[u8] = include_bytes!("../../plugins/integrate.wasm");
-pub(crate) static MESSAGE: &[u8] = include_bytes!("../../plugins/message.wasm");
 const DPI: u32 = 200;
 const AT_ONCE: usize = 8;
 /// How long compiling may take on a slow machine.
@@ -84,8 +80,8 @@ impl Demo {
     fn configure(&self, folder: &Path) -> anyhow::Result<Config> {
         let plugins = folder.join("plugins");
         std::fs::create_dir(&plugins)?;
-        for (name, bytes) in PLUGINS {
-            std::fs::write(plugins.join(name), bytes)?;
+        for (name, plugin) in PLUGINS {
+            std::fs::write(plugins.join(name), plugin.as_slice())?;
         }
         let listen = "127.0.0.1:0".parse()?;
         let workers = self.workers;

@@ -22,6 +22,7 @@
 //! | [`demo`] | show a real host at work, as a client of it | uses anything but HTTP to do so |
 //! | [`client`] | speak to a host as anybody's program may | know more of it than the contract says |
 //! | [`bench`](mod@bench) | measure a real host beside its parts, in one run | claim what it did not measure |
+//! | `shipped` | carry the plugins of the repository for `demo` and `bench` | know what they do |
 //! | [`scaffold`] | write a plugin project to begin with | fetch or build anything |
 //! | [`trial`] | check a plugin file, or run one job of it, here and now, without a host | go another way than a host would |
 //! | [`server`] | build the parts, serve, stop them in order | knows routes |
@@ -72,6 +73,7 @@ pub mod sandbox;
 pub mod scaffold;
 pub mod secrets;
 pub mod server;
+mod shipped;
 pub mod store;
 pub mod time;
 pub mod tokens;

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Gives each worker a job that computes on and on, and then submits others, one after the other.
 pub(super) async fn submits(folder: &Path, duration: Duration) -> anyhow::Result<Sample> {
     let config = config(folder)?;
-    std::fs::write(config.plugins.join("busy.wasm"), NO_OP)?;
+    std::fs::write(config.plugins.join("busy.wasm"), NO_OP.as_slice())?;
     let server = Server::start(&config).await?;
     let load = Load { address: server.address(), connections: 1, duration };
     load.until_ready().await?;

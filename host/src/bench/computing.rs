@@ -12,8 +12,9 @@ use super::load::{Connection, Load};
 use super::table::{Sample, milliseconds};
 use super::{INTEGRATE, config};
 use crate::config::Config;
-use crate::demo::{DOCUMENT, PDF_TO_PNG};
+use crate::demo::DOCUMENT;
 use crate::server::Server;
+use crate::shipped::PDF_TO_PNG;
 
 /// As sharp as print.
 const DPI: u32 = 200;
@@ -57,7 +58,7 @@ fn cells_below(size: u32) -> u64 {
 
 /// The same as jobs, one after the other, each waited for.
 pub(super) async fn integrate(folder: &Path, size: u32, duration: Duration) -> anyhow::Result<Sample> {
-    let (server, mut connection) = with_plugin(folder, "integrate", INTEGRATE).await?;
+    let (server, mut connection) = with_plugin(folder, "integrate", &INTEGRATE).await?;
     let input = json!({"f": "sqrt(4-xs**2)", "a": 0, "b": 2, "c": 0, "d": 2, "size": size}).to_string();
     let mut latencies = Vec::new();
     let began = Instant::now();
@@ -73,7 +74,7 @@ pub(super) async fn integrate(folder: &Path, size: u32, duration: Duration) -> a
 
 /// So many documents at once, each to 17 pictures, by two workers.
 pub(super) async fn documents(folder: &Path, number: usize) -> anyhow::Result<Sample> {
-    let (server, mut connection) = with_plugin(folder, "pdf-to-png", PDF_TO_PNG).await?;
+    let (server, mut connection) = with_plugin(folder, "pdf-to-png", &PDF_TO_PNG).await?;
     let began = Instant::now();
     let mut jobs = Vec::with_capacity(number);
     for _ in 0..number {

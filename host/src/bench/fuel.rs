@@ -44,8 +44,8 @@ impl Spread {
 /// Measures so many runs of each and prints the ratio. Blocks.
 pub(super) fn run(runs: usize, json: bool) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("dropforge-bench-").tempdir()?;
-    let with = Alone::new(Sandbox::new(CAPACITY, None)?, folder.path(), INTEGRATE)?;
-    let without = Alone::new(Arc::new(Sandbox::without_fuel(CAPACITY)?), folder.path(), INTEGRATE)?;
+    let with = Alone::new(Sandbox::new(CAPACITY, None)?, folder.path(), &INTEGRATE)?;
+    let without = Alone::new(Arc::new(Sandbox::without_fuel(CAPACITY)?), folder.path(), &INTEGRATE)?;
     let bar: ProgressBar = bar(runs as u64);
     let (mut counted, mut free) = (Vec::new(), Vec::new());
     // The first of each is not counted: it touches memory for the first time.

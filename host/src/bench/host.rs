@@ -31,7 +31,7 @@ impl Host {
         std::fs::create_dir_all(&plugins)?;
         let file = plugins.join("message.wasm");
         if !file.exists() {
-            std::fs::write(&file, NO_OP)?;
+            std::fs::write(&file, NO_OP.as_slice())?;
             // A file that has just been written is waited for: it might still grow. This one has been there for long.
             File::options().write(true).open(&file)?.set_modified(SystemTime::now() - AGE)?;
         }

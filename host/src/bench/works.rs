@@ -186,7 +186,7 @@ impl Work {
         match self.measure {
             Measure::Echo => floors::echo(connections, duration).await,
             Measure::StoreCommit => floors::store_commit(path, connections, duration).await,
-            Measure::Call => floors::call(path, NO_OP.to_owned(), NO_OP_INPUT, duration).await,
+            Measure::Call => floors::call(path, NO_OP.to_vec(), NO_OP_INPUT, duration).await,
             Measure::Http(request, kind) => under_load(path, request, kind, connections, duration).await,
             Measure::Scheduled(request) => on_schedule(path, request, duration).await,
             Measure::Busy => busy::submits(path, duration).await,

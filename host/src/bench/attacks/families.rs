@@ -95,7 +95,8 @@ pub(super) fn prepare(plugins: &Path, peer: SocketAddr) -> anyhow::Result<()> {
     for (name, text) in texts {
         fs::write(plugins.join(name), text)?;
     }
-    let files = [("attack", ATTACKS), ("good", NO_OP), ("start", START), ("program", PROGRAM), ("network", PROBE)];
+    let files =
+        [("attack", ATTACKS), ("good", NO_OP.as_slice()), ("start", START), ("program", PROGRAM), ("network", PROBE)];
     for (kind, bytes) in files {
         put(plugins, kind, bytes)?;
     }

@@ -102,7 +102,7 @@ async fn attack_before_good(
 pub(super) fn config(folder: &Path) -> anyhow::Result<Config> {
     let config = super::super::config(folder)?;
     families::put(&config.plugins, "attack", families::ATTACKS)?;
-    families::put(&config.plugins, "good", NO_OP)?;
+    families::put(&config.plugins, "good", &NO_OP)?;
     Ok(Config { memory_bytes: 512 << 20, output_bytes: 1 << 20, ..config })
 }
 
