@@ -17,7 +17,7 @@ use crate::connections::{self, Certificate, Door};
 use crate::job::{Backoff, Persistence};
 use crate::plugins::{self, Plugins};
 use crate::queue::{self, Queue};
-use crate::sandbox::{Capacity, Limits, Sandbox};
+use crate::sandbox::{Capacity, Folders, LOOK_MAX, Limits, Sandbox};
 use crate::secrets::SecretSource;
 use crate::store::{self, Retention, Share, Store};
 use crate::tokens::Tokens;
@@ -47,8 +47,10 @@ impl Server {
     /// Opens the data folder, starts to watch the plugin folder, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         for (folder, named) in [(&config.data, &config.named.data), (&config.plugins, &config.named.plugins)] {
-            // What is wrong with others is known to those who open them.
-            if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+            let path = folder.clone();
+            let found = Folders::default().at(folder).ask(LOOK_MAX, move |_| std::fs::metadata(path));
+            // What is wrong with others, which may not even answer, is known to those who open them.
+            if found.is_some_and(|found| found.is_ok_and(|found| !found.is_dir())) {
                 anyhow::bail!(
                     "{named}: {} is a file, expected a folder, which is made if it is not there",
                     folder.display()
