@@ -9,6 +9,7 @@ mod checker;
 mod folder;
 mod kept;
 mod look;
+mod looker;
 mod pace;
 mod schema;
 mod settings;
@@ -21,7 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::check::{Bench, Verdict, check_at, kind_at};
 pub use self::pace::Unusable;
@@ -32,7 +33,7 @@ use self::table::Table;
 pub use self::table::{FileReport, FileState, Step};
 use crate::job::Kind;
 use crate::queue::Runnable;
-use crate::sandbox::{CommandSettings, Description, Grants, Limits, Program, Sandbox, Shape};
+use crate::sandbox::{CommandSettings, Description, Grants, LOOK_MAX, Limits, Program, Sandbox, Shape};
 use crate::store::{Blobs, Retention};
 
 /// Attempts of a job, unless the job or its kind's settings say otherwise.
@@ -168,18 +169,23 @@ impl Plugins {
     pub async fn lies_there(&self, kind: &Kind) -> bool {
         let Ok(seat) = Arc::clone(&self.looks).try_acquire_owned() else { return false };
         let path = self.folder.join(format!("{kind}.wasm"));
-        let look = tokio::task::spawn_blocking(move || {
+        let (tell, told) = oneshot::channel();
+        let look = move || {
             let is_there = path.is_file();
             // Kept for as long as the thread, also where nobody waits for it any more.
             drop(seat);
-            is_there
-        });
-        matches!(tokio::time::timeout(LOOK_TIME_MAX, look).await, Ok(Ok(true)))
+            let _ = tell.send(is_there);
+        };
+        // No thread of the runtime's, which waits for its own when the host ends.
+        let is_looking = thread::Builder::new().name("plugin-look".into()).spawn(look).is_ok();
+        is_looking && matches!(tokio::time::timeout(LOOK_TIME_MAX, told).await, Ok(Ok(true)))
     }
 
-    /// Starts to watch a folder, which is created if it is not there.
+    /// Starts to watch a folder, which is created if it is not there. One that does not answer is waited for by nobody else.
     pub fn watch(settings: Settings, sandbox: Arc<Sandbox>, blobs: Blobs) -> std::io::Result<Arc<Self>> {
-        std::fs::create_dir_all(&settings.folder)?;
+        let folder = settings.folder.clone();
+        let made = sandbox.folders().at(&folder).ask(LOOK_MAX, move |_| std::fs::create_dir_all(folder));
+        made.unwrap_or(Ok(()))?;
         let plugins = Arc::new(Self {
             folder: settings.folder.clone(),
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),

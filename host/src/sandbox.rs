@@ -48,7 +48,7 @@ use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::engine::Capacity;
 use self::engine::config;
-pub use self::folders::{Absence, Folder, Folders, find_absent};
+pub use self::folders::{Absence, Folder, Folders, LOOK_MAX, find_absent};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::scratch::ScratchWish;

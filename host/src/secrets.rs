@@ -23,8 +23,8 @@ pub struct SecretSource {
 
 impl SecretSource {
     /// The file it lies in, if that is where it comes from.
-    pub(crate) fn path(&self, base: &Path) -> Option<PathBuf> {
-        self.file.as_ref().map(|file| base.join(file))
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The secret; a relative path begins at `base`. What is said of a failure names the place, never the content.

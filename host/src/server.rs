@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::connections::{Certificate, Door};
 use crate::plugins::Plugins;
 use crate::queue::Queue;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Folders, LOOK_MAX, Sandbox};
 use crate::store::Store;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
@@ -164,8 +164,10 @@ impl Server {
 
 fn check_folders(config: &Config) -> anyhow::Result<()> {
     for (folder, named) in [(&config.data, &config.named.data), (&config.plugins, &config.named.plugins)] {
-        // What is wrong with others is known to those who open them.
-        if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+        let path = folder.clone();
+        let found = Folders::default().at(folder).ask(LOOK_MAX, move |_| std::fs::metadata(path));
+        // What is wrong with others, which may not even answer, is known to those who open them.
+        if found.is_some_and(|found| found.is_ok_and(|found| !found.is_dir())) {
             anyhow::bail!(
                 "{named}: {} is a file, expected a folder, which is made if it is not there",
                 folder.display()

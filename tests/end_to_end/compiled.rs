@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
+use crate::support::process::can_mount_apart;
 use crate::support::{Host, Setup, eventually, guest};
 
 /// A plugin that takes a second or more to compile, and a moment to load.
@@ -93,6 +95,47 @@ fn a_compiler_that_dies_costs_its_file_alone() {
     // A compiler goes with its host, however that ends.
     drop(host);
     eventually("nobody compiles for a host that is gone", || test_kill_process(compiler).is_err().then_some(()));
+}
+
+/// Fault: whoever tells all processes of a host to stop, and then waits for its jobs to end, has the files of that moment rejected.
+#[test]
+fn a_compiler_that_is_told_to_stop_compiles_on() {
+    let host = Host::start();
+    host.drop_file("large.wasm", guest::huge(30));
+    // Called so once it hears signals in a way of its own.
+    let is_ready =
+        |id: &Pid| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "dropforge-comp\n");
+    let compiler = eventually("it is compiled in a process of its own", || children(&host).pop().filter(is_ready));
+    for signal in [Signal::TERM, Signal::INT] {
+        kill_process(compiler, signal).expect("it is there");
+    }
+    let file = host.file("large.wasm");
+    assert_eq!(file["state"], "serving", "{file}");
+    assert_eq!(load_times(&host, "large.wasm").len(), 1);
+    host.still_works();
+}
+
+/// Fault: a host whose parent wants to hear of no child, as some that start others do, is not told how its compiler has ended.
+#[test]
+fn a_host_that_is_told_of_no_child_compiles_all_the_same() {
+    let perl = Command::new("perl").arg("-e1").status().is_ok_and(|status| status.success());
+    if !perl || !can_mount_apart() {
+        return eprintln!("skipped: a parent that wants to hear of no child needs root, unshare and perl");
+    }
+    // Shells take it back.
+    let ignore = r#"exec perl -e '$SIG{CHLD} = "IGNORE"; exec @ARGV' "$0" "$@""#;
+    let mut host = Host::prepare().with_guest("good", guest::large(LARGE)).with_mounts(ignore).start();
+    let status = fs::read_to_string(format!("/proc/{}/status", host.process().id())).expect("it runs");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).expect("the system tells");
+    let ignored = u64::from_str_radix(ignored, 16).expect("a number");
+    assert_ne!(ignored & 1 << (Signal::CHILD.as_raw() - 1), 0, "the test ignores nothing");
+    host.still_works();
+    host.drop_file("nonsense.wasm", guest::large(LARGE).split_last().expect("it is long").1);
+    assert_eq!(host.file("nonsense.wasm")["state"], "rejected");
+    assert_eq!(entries(host.setup()).len(), 1);
+    assert!(!host.process().stderr().contains("no process could be started"), "{}", host.process().stderr());
+    assert_eq!(load_times(&host, "good.wasm").len(), 1);
+    assert!(host.terminate().success());
 }
 
 /// Fault: machine code is run that nobody has checked.

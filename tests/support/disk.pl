@@ -3,6 +3,7 @@
 #   quick     is read like any file
 #   hung      is opened, and no read of it ever returns
 #   unclosed  is read like any file, and closing it never returns
+#   back      is a link to the working folder, so that a path can lead over this disk to anything there
 #
 # While there is a file `silent` in the working folder, nothing at all is answered. It ends with the process that started it.
 use strict;
@@ -16,12 +17,13 @@ my $options = 'fd=' . fileno($disk) . ',rootmode=40000,user_id=0,group_id=0';
 system('mount', '-i', '-t', 'fuse', '-o', $options, 'none', $folder) == 0 or die "cannot mount";
 
 my $text = "its text";
-my %names = (1 => { inner => 2 }, 2 => { quick => 3, hung => 4, unclosed => 5 });
+my %names = (1 => { inner => 2 }, 2 => { quick => 3, hung => 4, unclosed => 5, back => 6 });
+my $link = '../..';
 
 # Inode, size, blocks, three times in two parts, mode, links, owner, group, device, block size, flags.
 sub attributes {
     my ($node) = @_;
-    my ($mode, $size) = $node < 3 ? (040755, 0) : (0100644, length $text);
+    my ($mode, $size) = $node < 3 ? (040755, 0) : $node == 6 ? (0120777, length $link) : (0100644, length $text);
     return pack('Q6 L10', $node, $size, 0, 0, 0, 0, 0, 0, 0, $mode, 1, 0, 0, 0, 4096, 0);
 }
 
@@ -37,6 +39,7 @@ sub answer {
         return $found ? (0, pack('Q4 L2', $found, 0, 0, 0, 0, 0) . attributes($found)) : (2, '');
     }
     return (0, pack('Q L L', 0, 0, 0) . attributes($node)) if $what == 3;
+    return (0, $link) if $what == 5;
     # Reads go past the page cache.
     return (0, pack('Q L L', 1, 1, 0)) if $what == 14 || $what == 27;
     if ($what == 15) {

@@ -7,6 +7,9 @@ use super::Setup;
 /// What the disk of `disk.pl` is mounted by. It ends with the host.
 const MOUNT: &str = "mkdir -p granted; perl disk.pl granted >/dev/null 2>disk.log &
     until grep -q \"$PWD/granted fuse\" /proc/mounts; do kill -0 $! && sleep 0.05 || exit 1; done";
+/// Has the host find its plugin folder over that disk.
+const LEAD_OVER_DISK: &str = r#"for word; do shift; test "$word" != "$PWD/plugins" || word=granted/inner/back/plugins
+    set -- "$@" "$word"; done"#;
 /// Grants the folder on that disk.
 pub(crate) const GRANT: &str = "[[folders]]\nguest = \"/g\"\nhost = \"../granted/inner\"";
 
@@ -25,6 +28,11 @@ impl Setup {
     pub(crate) fn with_disk(self) -> Self {
         std::fs::write(self.folder().join("disk.pl"), include_str!("disk.pl")).expect("the folder can be written");
         self.with_mounts(MOUNT)
+    }
+
+    /// The same, and the host finds its plugin folder, which others find as ever, only while the disk answers.
+    pub(crate) fn with_disk_before_plugins(self) -> Self {
+        self.with_disk().with_mounts(&format!("{MOUNT}\n{LEAD_OVER_DISK}"))
     }
 
     /// Has the disk answer nothing any more.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::checker::{Checker, Rejection};
+use super::checker::{Checker, Rejection, Silent};
 use super::folder::kind_of;
 use super::kept::{Kept, Version};
-use super::look::Found;
+use super::look::{Found, Turn};
 use super::{Plugin, Settings};
 use crate::job::Kind;
 use crate::sandbox::{Examination, Sandbox, examine};
@@ -63,7 +63,7 @@ pub fn check_at(
     toml: Option<&Path>,
     settings: Settings,
 ) -> io::Result<Verdict> {
-    let found = Found::at(path, &[])?.ok_or(io::ErrorKind::NotFound)?;
+    let found = Found::at(path, &[], &|_| Turn::Now)?.ok_or(io::ErrorKind::NotFound)?;
     let checker = Checker {
         settings: Settings { folder: folder_of(path).to_owned(), ..settings },
         sandbox: Arc::clone(&bench.sandbox),
@@ -109,7 +109,8 @@ fn take_through(
         Rejection::Changed => "the file changed while it was read; check it again".to_owned(),
     };
     let name = name_of(path);
-    let wasm = checker.read(&name, &found.wasm).map_err(say)?;
+    let mut silent = Silent::new();
+    let wasm = checker.read(&name, &found.wasm, &mut silent).map_err(say)?;
     let digest = hex::encode(Sha256::digest(&wasm));
     verdict.digest = Some(digest.clone());
     verdict.same_as = twins(&checker.settings.folder, &name, &wasm);
@@ -117,19 +118,19 @@ fn take_through(
     let kind = kind?;
     checker.toml = Some(toml.map_or_else(|| path.with_file_name(format!("{kind}.toml")), Path::to_owned));
     let toml = match toml {
-        None => checker.read_toml(&format!("{kind}.toml"), found.toml.as_ref()).map_err(say)?,
+        None => checker.read_toml(&format!("{kind}.toml"), found.toml.as_ref(), &mut silent).map_err(say)?,
         Some(path) => {
             let metadata = fs::metadata(path).map_err(|error| format!("{kind}.toml: {error}"))?;
             // Paths in it begin where it lies, as they do in a plugin folder.
             checker.settings.folder = folder_of(path).to_owned();
             let name = name_of(path);
-            checker.read_toml(&name, Some(&metadata)).map_err(say).map_err(|reason| {
+            checker.read_toml(&name, Some(&metadata), &mut silent).map_err(say).map_err(|reason| {
                 let mistake = reason.strip_prefix(&format!("{name}: ")).map(str::to_owned);
                 format!("{kind}.toml: {}", mistake.unwrap_or(reason))
             })?
         }
     };
-    checker.prepare(kind, &Version { wasm, toml }, &digest, &mut Vec::new(), &|_| ())
+    checker.prepare(kind, &Version { wasm, toml }, &digest, &mut silent, &|_| ())
 }
 
 fn name_of(path: &Path) -> String {

@@ -4,11 +4,12 @@
 //! neither other files nor the end of the host. How many there are at a time is the business of `folder/checks.rs`.
 
 mod prepare;
+mod read;
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::collections::BTreeMap;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,12 +17,13 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+pub(super) use self::read::Silent;
 use super::kept::{Kept, Version};
 use super::look::{Found, Stamp};
-use super::{KindSettings, Plugin, Settings, settings};
+use super::{Plugin, Settings};
 use crate::job::Kind;
 use crate::priority;
-use crate::sandbox::{Folder, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::store::Blobs;
 
 /// What every check needs.
@@ -78,20 +80,10 @@ pub(super) struct Learnt {
     /// SHA-256 of the file, if it was read.
     pub(super) digest: Option<String>,
     /// The files of the secrets that its settings name, and those of what serves in its stead, as they were before they were read.
-    pub(super) secrets: Vec<(PathBuf, Option<Stamp>)>,
-    /// The granted folders that did not answer, and how many calls had returned from each before it was asked.
-    pub(super) silent: Vec<(Arc<Folder>, u64)>,
-}
-
-impl Learnt {
-    fn note_secrets(&mut self, settings: &KindSettings, folder: &Path) {
-        for path in settings.secret_files(folder) {
-            if !self.secrets.iter().any(|(known, _)| *known == path) {
-                let stamp = Stamp::at(&path);
-                self.secrets.push((path, stamp));
-            }
-        }
-    }
+    /// Nothing for one that cannot be looked at.
+    pub(super) secrets: BTreeMap<PathBuf, Option<Stamp>>,
+    /// What did not answer: granted folders, and files.
+    pub(super) silent: Silent,
 }
 
 /// Why a file is not used.
@@ -152,9 +144,8 @@ impl Checker {
 
     /// A version that is not usable must not keep a new secret from the one that goes on serving.
     fn read_secrets_again(&self, serving: &Plugin, learnt: &mut Learnt) {
-        let folder = &self.settings.folder;
-        learnt.note_secrets(&serving.settings, folder);
-        match serving.settings.grants(&serving.kind, folder) {
+        self.note_secrets(&serving.settings, learnt);
+        match self.grants(&serving.settings, &serving.kind, &mut learnt.silent) {
             Ok(grants) => serving.grant(grants),
             Err(error) => {
                 let kind = &serving.kind;
@@ -164,12 +155,13 @@ impl Checker {
     }
 
     fn take_through(&self, task: &Task, learnt: &mut Learnt, tell: &dyn Fn(Told)) -> Result<Arc<Plugin>, Rejection> {
-        let toml = self.read_toml(&format!("{}.toml", task.kind), task.found.toml.as_ref());
+        let toml = format!("{}.toml", task.kind);
+        let toml = self.read_toml(&toml, task.found.toml.as_ref(), &mut learnt.silent);
         if let Ok(settings) = toml.as_deref().map_err(drop).and_then(|toml| self.parse(&task.kind, toml).map_err(drop))
         {
-            learnt.note_secrets(&settings, &self.settings.folder);
+            self.note_secrets(&settings, learnt);
         }
-        let wasm = self.read(&task.name, &task.found.wasm)?;
+        let wasm = self.read(&task.name, &task.found.wasm, &mut learnt.silent)?;
         let digest = &*learnt.digest.insert(hex::encode(Sha256::digest(&wasm)));
         let version = Version { wasm, toml: toml? };
         let (ticket, bytes) = (task.ticket, version.wasm.len() as u64);
@@ -181,43 +173,11 @@ impl Checker {
         Ok(plugin)
     }
 
-    /// The settings beside a file, or none.
-    pub(super) fn read_toml(&self, name: &str, metadata: Option<&Metadata>) -> Result<String, Rejection> {
-        let Some(metadata) = metadata else { return Ok(String::new()) };
-        let bytes = match self.read_up_to(settings::FILE_BYTES_MAX, name, metadata) {
-            Err(Rejection::NotUsable(reason)) => return Err(format!("{name}: {reason}").into()),
-            read => read?,
-        };
-        String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text").into())
-    }
-
-    /// The program itself.
-    pub(super) fn read(&self, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
-        self.read_up_to(self.settings.file_bytes_max, name, before)
-    }
-
-    fn read_up_to(&self, most: u64, name: &str, before: &Metadata) -> Result<Vec<u8>, Rejection> {
-        let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
-        if !before.is_file() {
-            return Err("this is not a regular file".to_owned().into());
-        }
-        if before.len() > most {
-            return Err(format!("the file has {} bytes; {most} is the most", before.len()).into());
-        }
-        let path = self.settings.folder.join(name);
-        let mut file = File::open(&path).map_err(unreadable)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-        // One byte more than allowed is enough to notice a file that has grown meanwhile.
-        let _ = file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        // The next looks will find the newer content; this one must not be blamed on it.
-        if is_unchanged(&path, before) { Ok(bytes) } else { Err(Rejection::Changed) }
-    }
-
     /// The version that served before this host was started.
     fn fall_back(&self, task: &Task, learnt: &mut Learnt) -> Option<Arc<Plugin>> {
         let version = self.kept.get(&task.name).ok()?;
         if let Ok(settings) = self.parse(&task.kind, &version.toml) {
-            learnt.note_secrets(&settings, &self.settings.folder);
+            self.note_secrets(&settings, learnt);
         }
         let digest = hex::encode(Sha256::digest(&version.wasm));
         let prepare = || self.prepare(task.kind.clone(), &version, &digest, &mut learnt.silent, &|_| ());
@@ -233,8 +193,4 @@ impl Checker {
             }
         }
     }
-}
-
-fn is_unchanged(path: &Path, before: &Metadata) -> bool {
-    fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == Stamp::of(before))
 }

@@ -5,7 +5,7 @@
 
 mod checks;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
-use super::checker::{Checker, TOLD_MAX, Task, Told};
+use super::checker::{Checker, Silent, TOLD_MAX, Task, Told};
 use super::kept::Kept;
 use super::look::{Found, Identity, Look, Stamps};
+use super::looker::{Looker, Sight};
 use super::{Plugins, Settings};
 use crate::job::Kind;
 use crate::priority;
-use crate::sandbox::{Folder, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::store::Blobs;
 
 /// Time between two looks. A file is complete when two looks find it the same.
@@ -33,19 +34,17 @@ const FIRST_SCAN_MAX: Duration = Duration::from_secs(5);
 
 struct Seen {
     stamps: Stamps,
-    /// The files of the secrets that its settings named when they were read last; in the stamps they have the same order.
-    secrets: Vec<PathBuf>,
     /// When it was first seen like this.
     since: Instant,
     checked: bool,
-    /// Granted folders that did not answer when it was checked, and how many calls had returned from each before.
-    silent: Vec<(Arc<Folder>, u64)>,
+    /// What did not answer when it was checked.
+    silent: Silent,
     /// The latest check of this name; what an earlier one finds is of no interest any more.
     ticket: u64,
 }
 
 impl Seen {
-    /// Whether something has come back from a folder that did not answer: then it is asked again.
+    /// Whether something has come back from what did not answer: then it is asked again.
     fn may_be_answered(&self) -> bool {
         self.silent.iter().any(|(folder, returned)| folder.returned() != *returned)
     }
@@ -56,6 +55,7 @@ pub(super) struct Watcher {
     checker: Arc<Checker>,
     plugins: Weak<Plugins>,
     runtime: Runtime,
+    looker: Looker,
     seen: BTreeMap<String, Seen>,
     waiting: Vec<Task>,
     under_way: Vec<Task>,
@@ -77,10 +77,12 @@ impl Watcher {
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let kept = Kept::open(settings.kept.clone())?;
         let results = mpsc::channel(settings.checks_max.max(1) * TOLD_MAX);
+        let looker = Looker::new(settings.folder.clone());
         Ok(Self {
             checker: Arc::new(Checker { settings, sandbox, blobs, kept, toml: None }),
             plugins,
             runtime,
+            looker,
             seen: BTreeMap::new(),
             waiting: Vec::new(),
             under_way: Vec::new(),
@@ -92,45 +94,81 @@ impl Watcher {
         })
     }
 
-    /// Looks and has files checked until told to stop. Does not wait for checks that are under way: they can take long,
+    /// Looks and has files checked until told to stop. Does not wait for looks and checks that are under way: they can take long,
     /// and leave nothing half done when the process ends.
     pub(super) fn run(mut self, mut stop: watch::Receiver<bool>) {
         priority::lower();
-        while let Some(plugins) = self.plugins.upgrade() {
-            match self.look() {
-                Ok(look) => {
-                    plugins.complain(look.reason.clone());
-                    self.compare(&plugins, &look);
-                }
-                Err(reason) => plugins.complain(Some(reason)),
-            }
-            drop(plugins);
-            let (runtime, results) = (&self.runtime, &mut self.results.1);
-            let next = runtime.block_on(async {
+        // Nothing while it follows from what comes of the look under way.
+        let mut next_look = Some(Instant::now());
+        loop {
+            let (results, looker) = (&mut self.results.1, &mut self.looker);
+            let (is_looking, begin) = (looker.is_looking(), next_look.unwrap_or_else(Instant::now));
+            let next = self.runtime.block_on(async {
                 tokio::select! {
                     biased;
                     _ = stop.wait_for(|stop| *stop) => Next::Stop,
                     told = results.recv() => told.map_or(Next::Stop, Next::Hear),
-                    () = tokio::time::sleep(LOOK_EVERY) => Next::Look,
+                    sight = looker.sight() => Next::See(sight),
+                    () = tokio::time::sleep_until(begin.into()), if !is_looking => Next::Look,
                 }
             });
             match next {
                 Next::Stop => return,
-                Next::Look => {}
-                Next::Hear(Told::Compiled { name, ticket, bytes, took }) => {
-                    self.note_compiled(&name, ticket, bytes, took)
+                Next::Look => {
+                    next_look = None;
+                    if let Err(error) = self.begin_look() {
+                        next_look = Some(Instant::now() + LOOK_EVERY);
+                        self.note_sight(Sight::Look(Err(error)));
+                    }
                 }
-                Next::Hear(Told::Checked(checked)) => self.take(*checked),
+                Next::See(Sight::Left) => next_look = Some(Instant::now()),
+                Next::See(sight) => {
+                    next_look.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
+                    self.note_sight(sight);
+                }
+                // There is room for the next check.
+                Next::Hear(told) => {
+                    next_look = Some(Instant::now());
+                    self.hear(told);
+                }
             }
         }
     }
 
+    fn begin_look(&mut self) -> io::Result<()> {
+        let secrets_of = |seen: &Seen| seen.stamps.secrets.keys().cloned().collect();
+        let with_secrets = self.seen.iter().filter(|(_, seen)| !seen.stamps.secrets.is_empty());
+        let secrets: HashMap<String, Vec<PathBuf>> =
+            with_secrets.map(|(name, seen)| (name.clone(), secrets_of(seen))).collect();
+        self.looker.begin(secrets)
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Compiled { name, ticket, bytes, took } => self.note_compiled(&name, ticket, bytes, took),
+            Told::Checked(checked) => self.take(*checked),
+        }
+    }
+
+    fn note_sight(&mut self, sight: Sight) {
+        let Some(plugins) = self.plugins.upgrade() else { return };
+        let look = match sight {
+            Sight::Look(look) => self.believe(look),
+            Sight::Silent => Err("the plugin folder does not answer, as on a disk or server that is gone".to_owned()),
+            Sight::Left => return,
+        };
+        match look {
+            Ok(look) => {
+                plugins.complain(look.reason.clone());
+                self.compare(&plugins, &look);
+            }
+            Err(reason) => plugins.complain(Some(reason)),
+        }
+    }
+
     /// What the folder holds, or why that is not known.
-    fn look(&mut self) -> Result<Look, String> {
-        let folder = &self.checker.settings.folder;
-        let secrets_of = |name: &str| self.seen.get(name).map_or(&[][..], |seen| &seen.secrets);
-        let look =
-            Look::at(folder, secrets_of).map_err(|error| format!("the plugin folder cannot be read: {error}"))?;
+    fn believe(&mut self, look: io::Result<Look>) -> Result<Look, String> {
+        let look = look.map_err(|error| format!("the plugin folder cannot be read: {error}"))?;
         // Where a disk was unmounted there is an empty folder: it does not say that anybody removed the files.
         let is_another = self.identity.is_some_and(|before| before != look.identity);
         if is_another && look.is_empty() && !self.seen.is_empty() {
@@ -153,9 +191,9 @@ impl Watcher {
             plugins.retire(&name);
             self.has_changed = true;
         }
-        let mut unsettled = false;
+        let mut unsettled = look.is_partial;
         for (name, found) in &look.files {
-            let stamps = found.stamps();
+            let stamps = found.stamps(self.seen.get(name).map(|seen| &seen.stamps));
             let first_scan = !plugins.is_scanned();
             let now = Instant::now();
             let (settled, since, ticket) = match self.seen.get(name) {
@@ -166,9 +204,7 @@ impl Watcher {
                 Some(seen) => (false, now, seen.ticket),
                 None => (first_scan && found.have_rested(), now, 0),
             };
-            let secrets = self.seen.remove(name).map(|seen| seen.secrets).unwrap_or_default();
-            self.seen
-                .insert(name.clone(), Seen { stamps, secrets, since, checked: settled, silent: Vec::new(), ticket });
+            self.seen.insert(name.clone(), Seen { stamps, since, checked: settled, silent: Silent::new(), ticket });
             if settled {
                 self.enqueue(plugins, name, found);
             } else {
@@ -219,5 +255,6 @@ pub(super) fn kind_of(name: &str) -> Result<Kind, String> {
 enum Next {
     Stop,
     Look,
+    See(Sight),
     Hear(Told),
 }

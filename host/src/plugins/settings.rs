@@ -103,9 +103,14 @@ impl KindSettings {
         Ok(Self { doubts: doubts(&figment), ..settings })
     }
 
-    /// What the guests of this kind may reach. Reads the secrets; relative paths begin at `base`. Whether the folders are there is not
-    /// looked at.
-    pub(super) fn grants(&self, kind: &Kind, base: &Path) -> Result<Grants, String> {
+    /// What the guests of this kind may reach, with the secrets that `read` reads; relative paths begin at `base`. Whether the folders are
+    /// there is not looked at.
+    pub(super) fn grants(
+        &self,
+        kind: &Kind,
+        base: &Path,
+        mut read: impl FnMut(&SecretSource) -> Result<String, String>,
+    ) -> Result<Grants, String> {
         let mut grants = Grants {
             settings_file: format!("plugins/{kind}.toml"),
             network_bytes: self.network_bytes.unwrap_or(NETWORK_BYTES),
@@ -116,7 +121,7 @@ impl KindSettings {
             folders: self.granted_folders(base),
         };
         for (name, source) in &self.secrets {
-            let secret = source.read(base).map_err(|error| format!("secrets.{name}: {error}"))?;
+            let secret = read(source).map_err(|error| format!("secrets.{name}: {error}"))?;
             grants.config.insert(name.clone(), secret.clone());
             grants.environment.insert(name.clone(), secret);
         }
@@ -142,7 +147,7 @@ impl KindSettings {
 
     /// Where those secrets lie that are in files; relative paths begin at `base`.
     pub(super) fn secret_files(&self, base: &Path) -> Vec<PathBuf> {
-        self.secrets.values().filter_map(|source| source.path(base)).collect()
+        self.secrets.values().filter_map(|source| Some(base.join(source.file()?))).collect()
     }
 
     /// For a job component: says which keys are of no use to it.

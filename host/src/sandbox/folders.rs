@@ -2,7 +2,8 @@
 //!
 //! A folder may lie on a disk or a server that is gone. A system call there does not return, and nothing ends the thread that made
 //! it. So such calls are made on threads that nobody else waits for, and there is a seat for each: so many for a folder, and so many
-//! for all folders together. Who finds none free waits for one, which can be given up, instead of holding one more thread.
+//! for all folders together. Who finds none free waits for one, which can be given up, instead of holding one more thread. Whoever has
+//! to read any other file of an operator's asks it in the same way, as if it were a folder.
 
 mod closing;
 
@@ -21,8 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::closing::Closing;
 
-/// How long the folders of a kind may take, together, to show that they are there when its file is checked.
-const LOOK_MAX: Duration = Duration::from_secs(2);
+/// How long the folders of a kind may take, together, to show that they are there when its file is checked; and any other file to be
+/// looked at, or to get on with being read.
+pub const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Calls under way in one folder, and with them threads that wait for it.
 pub(super) const CALLS_PER_FOLDER_MAX: usize = 16;
 /// Calls under way in all granted folders together, but for those that each may have whatever the others do. Each worker has 512 threads
@@ -39,7 +41,7 @@ pub struct Folders {
     input: Arc<Folder>,
 }
 
-/// One folder of the host, whoever it is granted to.
+/// One folder of the host, whoever it is granted to, or a file that is asked in the same way.
 pub struct Folder {
     path: PathBuf,
     calls: Arc<Semaphore>,
@@ -75,7 +77,7 @@ impl Default for Folders {
 }
 
 impl Folders {
-    /// The folder of this path: the same one for all who ask while any of them holds on to it, or a thread waits there.
+    /// The folder or file of this path: the same one for all who ask while any of them holds on to it, or a thread waits there.
     pub fn at(&self, path: &Path) -> Arc<Folder> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = known.get(path).and_then(Weak::upgrade) {
@@ -137,6 +139,32 @@ impl Folder {
         }
     }
 
+    /// Makes a call there on a thread that nobody else waits for, and answers what came of it; nothing if it does not return for so long, and
+    /// has not said meanwhile that it gets on. Blocks.
+    pub fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        patience: Duration,
+        call: impl FnOnce(&dyn Fn()) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut end = Instant::now() + patience;
+        let seat = self.seat_until(end)?;
+        let (tell, told) = mpsc::channel();
+        let work = move || {
+            // Whoever has asked may have given up.
+            let answer = call(&|| drop(tell.send(None)));
+            drop(seat);
+            let _ = tell.send(Some(answer));
+        };
+        thread::Builder::new().name("folder-look".into()).spawn(work).ok()?;
+        loop {
+            match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(None) => end = Instant::now() + patience,
+                Ok(answer) => return answer,
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Closes a file of this folder, which waits for the folder as any other call may: on a thread of the folder's own.
     pub(super) fn close(self: &Arc<Self>, file: Arc<File>) {
         self.closing.add(file, self);
@@ -165,30 +193,13 @@ impl Drop for Seat {
 
 /// Looks whether these folders are there; answers the number of the first that is not known to be. Blocks for two seconds at most.
 pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
-    if folders.is_empty() {
-        return Ok(());
-    }
-    let (tell, told) = mpsc::channel();
-    let to_look_at = folders.to_vec();
     let deadline = Instant::now() + LOOK_MAX;
-    let look = move || {
-        for folder in to_look_at {
-            let seat = folder.seat_until(deadline);
-            let is_there = seat.as_ref().map(|_| folder.path.is_dir());
-            drop(seat);
-            if tell.send(is_there).is_err() {
-                return;
-            }
-        }
-    };
-    if thread::Builder::new().name("folder-look".into()).spawn(look).is_err() {
-        return Err((0, Absence::Silent));
-    }
-    for number in 0..folders.len() {
-        match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Some(true)) => {}
-            Ok(Some(false)) => return Err((number, Absence::Missing)),
-            Ok(None) | Err(_) => return Err((number, Absence::Silent)),
+    for (number, folder) in folders.iter().enumerate() {
+        let path = folder.path.clone();
+        match folder.ask(deadline.saturating_duration_since(Instant::now()), move |_| path.is_dir()) {
+            Some(true) => {}
+            Some(false) => return Err((number, Absence::Missing)),
+            None => return Err((number, Absence::Silent)),
         }
     }
     Ok(())
@@ -235,6 +246,31 @@ mod tests {
         // One call returns, once the look waits for it or before.
         seats.pop();
         assert_eq!(look.join().expect("it does not panic"), Ok(()));
+    }
+
+    /// Fault: a large file on a slow disk is taken for one that does not answer.
+    #[test]
+    fn a_call_may_take_long_while_it_gets_on() {
+        let place = Folders::default().at(Path::new("/file"));
+        let patience = Duration::from_millis(500);
+        let (let_go, held) = mpsc::channel::<()>();
+        let answer = place.ask(patience, move |gets_on| {
+            for _ in 0..8 {
+                // As slow as a disk can be.
+                thread::sleep(patience / 4);
+                gets_on();
+            }
+            "read"
+        });
+        assert_eq!((answer, place.returned()), (Some("read"), 1));
+        assert_eq!(place.ask(patience / 8, move |_| held.recv().is_ok()), None);
+        assert_eq!(place.returned(), 1);
+        drop(let_go);
+        let started = Instant::now();
+        while place.returned() == 1 {
+            assert!(started.elapsed() < Duration::from_secs(10), "it has not returned");
+            thread::yield_now();
+        }
     }
 
     #[test]

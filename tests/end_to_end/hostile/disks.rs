@@ -18,7 +18,7 @@ fn probe(input: &str) -> Attack {
 }
 
 /// Threads of the host.
-fn threads(host: &Host) -> usize {
+pub(super) fn threads(host: &Host) -> usize {
     let threads = std::fs::read_dir(format!("/proc/{}/task", host.process().id()));
     threads.expect("it runs").count()
 }
@@ -53,7 +53,7 @@ fn holds_few_threads(host: &Host, input: &str) {
 }
 
 /// The host ends about when it was told to, whoever still waits.
-fn ends_in_time(host: &mut Host) {
+pub(super) fn ends_in_time(host: &mut Host) {
     let started = Instant::now();
     assert!(host.terminate().success());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());

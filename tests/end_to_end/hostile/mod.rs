@@ -16,6 +16,7 @@ mod memory;
 mod names;
 mod outputs;
 mod reach;
+mod servers;
 mod traps;
 mod waits;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 
-use super::Checker;
+use super::{Checker, Silent};
 use crate::job::Kind;
 use crate::plugins::kept::Version;
 use crate::plugins::schema::Schema;
@@ -13,19 +13,19 @@ use crate::plugins::{KindSettings, Plugin};
 use crate::sandbox::{Absence, Description, Folder, FolderGrant, Grants, Limits, NewUpload, Shape, find_absent};
 
 impl Checker {
-    /// Reads the settings, and has the program compiled and asked what it is. Names the folders that do not answer. `compiled` hears how long the
+    /// Reads the settings, and has the program compiled and asked what it is. Names what does not answer. `compiled` hears how long the
     /// compiler took.
     pub(in crate::plugins) fn prepare(
         &self,
         kind: Kind,
         version: &Version,
         digest: &str,
-        silent: &mut Vec<(Arc<Folder>, u64)>,
+        silent: &mut Silent,
         compiled: &dyn Fn(Duration),
     ) -> Result<Arc<Plugin>, String> {
         let wrong = |error| format!("{kind}.toml: {error}");
         let settings = self.parse(&kind, &version.toml)?;
-        let mut grants = settings.grants(&kind, &self.settings.folder).map_err(wrong)?;
+        let mut grants = self.grants(&settings, &kind, silent).map_err(wrong)?;
         if let Some(toml) = &self.toml {
             grants.settings_file = toml.display().to_string();
         }
@@ -68,13 +68,13 @@ impl Checker {
         KindSettings::parse(toml, &self.settings.limits_max).map_err(|error| format!("{kind}.toml: {error}"))
     }
 
+    /// What the guests of a kind may reach, with its secrets read.
+    pub(super) fn grants(&self, settings: &KindSettings, kind: &Kind, silent: &mut Silent) -> Result<Grants, String> {
+        settings.grants(kind, &self.settings.folder, |source| self.read_secret(source, silent))
+    }
+
     /// Looks whether the folders are there that are granted. Of one that does not answer it takes note.
-    fn look_at_folders(
-        &self,
-        settings: &KindSettings,
-        grants: &Grants,
-        silent: &mut Vec<(Arc<Folder>, u64)>,
-    ) -> Result<(), String> {
+    fn look_at_folders(&self, settings: &KindSettings, grants: &Grants, silent: &mut Silent) -> Result<(), String> {
         let at = |grant: &FolderGrant| self.sandbox.folders().at(&grant.host);
         let folders: Vec<Arc<Folder>> = grants.folders.iter().map(at).collect();
         // Before they are looked at: what returns meanwhile is not to be missed.
