@@ -36,7 +36,8 @@ pub(super) const GROUP_MAX: usize = 256;
 /// A group with so many bytes to write takes no more changes. Together with the largest change, a finish with some hundred KiB of small
 /// results, it stays well below the room that is kept for one group, whatever sled rewrites for it besides.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
-/// A flush that so many changes shared is followed by others like it, so waiting for company pays. Fewer wait for nobody.
+/// A flush that so many changes shared is followed by others like it, so waiting for company pays. After one that fewer
+/// shared, as where clients are few, nobody waits.
 const COMPANY: usize = 16;
 /// A flush costs about twice as much processor time. PostgreSQL knows both figures as `commit_siblings` and `commit_delay`.
 const LINGER: Duration = Duration::from_micros(200);
