@@ -5,9 +5,11 @@
 #   unclosed  is read like any file, and closing it never returns
 #   back      is a link to the working folder, so that a path can lead over this disk to anything there
 #
-# While there is a file `silent` in the working folder, nothing at all is answered. It ends with the process that started it.
+# While there is a file `silent` in the working folder, nothing at all is answered; while there is a file `slow`, whatever is asked is
+# answered so much later that to follow a path takes about a second. It ends with the process that started it.
 use strict;
 use warnings;
+use Time::HiRes 'time';
 
 my ($folder) = @ARGV;
 my $host = getppid();
@@ -54,20 +56,32 @@ sub answer {
     return (38, '');
 }
 
+sub respond {
+    my ($request) = @_;
+    my ($length, $what, $unique, $node) = unpack('L L Q Q', $request);
+    my ($error, $body) = answer($what, $node, substr($request, 40)) or return;
+    syswrite($disk, pack('L l Q', 16 + length $body, -$error, $unique) . $body);
+}
+
 sub has_ended {
     open(my $state, '<', "/proc/$host/stat") or return 1;
     return getppid() != $host || <$state> =~ /\) [ZX] /;
 }
 
+# Requests, and when they are to be answered.
+my @late;
 until (has_ended()) {
     my $waiting = '';
     vec($waiting, fileno($disk), 1) = 1;
-    if (-e 'silent' || select($waiting, undef, undef, 0.1) <= 0) {
+    respond((shift @late)->[1]) while !-e 'silent' && @late && $late[0][0] <= time();
+    if (-e 'silent' || select($waiting, undef, undef, @late ? 0 : 0.1) <= 0) {
         select(undef, undef, undef, 0.02);
         next;
     }
     sysread($disk, my $request, 1 << 17) or last;
-    my ($length, $what, $unique, $node) = unpack('L L Q Q', $request);
-    my ($error, $body) = answer($what, $node, substr($request, 40)) or next;
-    syswrite($disk, pack('L l Q', 16 + length $body, -$error, $unique) . $body);
+    if (-e 'slow') {
+        push @late, [time() + 0.35, $request];
+    } else {
+        respond($request);
+    }
 }

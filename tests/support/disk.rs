@@ -40,6 +40,11 @@ impl Setup {
         std::fs::write(self.folder().join("silent"), "").expect("the folder can be written");
     }
 
+    /// Has it take its time, though never as long as a file may take.
+    pub(crate) fn slow_disk(&self) {
+        std::fs::write(self.folder().join("slow"), "").expect("the folder can be written");
+    }
+
     /// Has it answer again, also what it was asked meanwhile.
     pub(crate) fn wake_disk(&self) {
         std::fs::remove_file(self.folder().join("silent")).expect("the folder can be written");

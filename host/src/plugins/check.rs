@@ -63,7 +63,7 @@ pub fn check_at(
     toml: Option<&Path>,
     settings: Settings,
 ) -> io::Result<Verdict> {
-    let found = Found::at(path, &[], &|_| Turn::Now)?.ok_or(io::ErrorKind::NotFound)?;
+    let found = Found::at(path, &[], &|path| Turn::Now(fs::metadata(path)))?.ok_or(io::ErrorKind::NotFound)?;
     let checker = Checker {
         settings: Settings { folder: folder_of(path).to_owned(), ..settings },
         sandbox: Arc::clone(&bench.sandbox),

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 pub(super) use self::read::Silent;
 use super::kept::{Kept, Version};
-use super::look::{Found, Stamp};
+use super::look::{Found, Mark};
 use super::{Plugin, Settings};
 use crate::job::Kind;
 use crate::priority;
@@ -80,8 +80,7 @@ pub(super) struct Learnt {
     /// SHA-256 of the file, if it was read.
     pub(super) digest: Option<String>,
     /// The files of the secrets that its settings name, and those of what serves in its stead, as they were before they were read.
-    /// Nothing for one that cannot be looked at.
-    pub(super) secrets: BTreeMap<PathBuf, Option<Stamp>>,
+    pub(super) secrets: BTreeMap<PathBuf, Mark>,
     /// What did not answer: granted folders, and files.
     pub(super) silent: Silent,
 }

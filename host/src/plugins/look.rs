@@ -38,28 +38,53 @@ impl Stamp {
     }
 }
 
+/// What the file of a secret is recognised by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Nothing for one that cannot be looked at.
+    pub(super) stamp: Option<Stamp>,
+    /// Whether it does not answer any more. That is a change, for which the kind is checked once, and so is the next answer; the stamp is
+    /// what was known before, so that nothing else is.
+    pub(super) is_silent: bool,
+}
+
 /// A kind's files: `NAME.wasm`, `NAME.toml` if there is one, and the secrets that it names. A version is all of them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamps {
     wasm: Stamp,
     toml: Option<Stamp>,
-    /// Those that its settings named when they were read last; nothing for one that cannot be looked at.
-    pub(super) secrets: BTreeMap<PathBuf, Option<Stamp>>,
+    /// Those that its settings named when they were read last.
+    pub(super) secrets: BTreeMap<PathBuf, Mark>,
 }
 
-/// What is done about a file that may be on a disk or a server that does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Stamps {
+    /// Takes note of the secrets as a check has found them. What the looks have found holds where the check had no answer, and whether they
+    /// have one is theirs to say: else the next look would take the difference for a change, and so would each one after it.
+    pub(super) fn learn(&mut self, mut secrets: BTreeMap<PathBuf, Mark>) {
+        for (path, mark) in &mut secrets {
+            let before = self.secrets.get(path).copied().unwrap_or_default();
+            if mark.is_silent {
+                *mark = before;
+            }
+            mark.is_silent = before.is_silent;
+        }
+        self.secrets = secrets;
+    }
+}
+
+/// What comes of looking at a file that may be on a disk or a server that does not answer.
+#[derive(Debug)]
 pub(super) enum Turn {
-    /// It is looked at.
-    Now,
+    /// This was found, with links followed.
+    Now(io::Result<Metadata>),
     /// Somebody still looks at it, and has not done so for long.
     Later,
     /// Somebody has looked at it for so long that it counts as one that cannot be looked at.
     Never,
 }
 
-/// Called before a file is looked at, with nothing before the folder itself is.
-pub(super) type Turns<'a> = &'a dyn Fn(Option<&Path>) -> Turn;
+/// Looks at a file, if it is its turn.
+pub(super) type Turns<'a> = &'a dyn Fn(&Path) -> Turn;
 
 /// The files as they are found.
 #[derive(Debug, Clone)]
@@ -67,7 +92,15 @@ pub(super) struct Found {
     pub(super) wasm: Metadata,
     pub(super) toml: Option<Metadata>,
     /// But for those that somebody still looks at.
-    secrets: HashMap<PathBuf, Option<Metadata>>,
+    secrets: HashMap<PathBuf, Secret>,
+}
+
+#[derive(Debug, Clone)]
+enum Secret {
+    /// Looked at; nothing if it cannot be.
+    Found(Option<Metadata>),
+    /// Somebody has looked at it for so long that it is not waited for.
+    Silent,
 }
 
 impl Found {
@@ -75,10 +108,10 @@ impl Found {
     pub(super) fn at(path: &Path, secrets: &[PathBuf], turns: Turns<'_>) -> io::Result<Option<Self>> {
         let Some(wasm) = look_at(path, turns)? else { return Ok(None) };
         let toml = look_at(&path.with_extension("toml"), turns)?;
-        let look = |secret: &PathBuf| match turns(Some(secret)) {
-            Turn::Now => Some((secret.clone(), fs::metadata(secret).ok())),
+        let look = |secret: &PathBuf| match turns(secret) {
+            Turn::Now(metadata) => Some((secret.clone(), Secret::Found(metadata.ok()))),
             Turn::Later => None,
-            Turn::Never => Some((secret.clone(), None)),
+            Turn::Never => Some((secret.clone(), Secret::Silent)),
         };
         Ok(Some(Self { wasm, toml, secrets: secrets.iter().filter_map(look).collect() }))
     }
@@ -86,8 +119,14 @@ impl Found {
     /// What they are recognised by. Of a secret that somebody still looks at that is what it was `before`.
     pub(super) fn stamps(&self, before: Option<&Stamps>) -> Stamps {
         let of = |file: &Option<Metadata>| file.as_ref().map(Stamp::of);
+        let mark = |path, before: &Mark| match self.secrets.get(path) {
+            Some(Secret::Found(metadata)) => Mark { stamp: of(metadata), is_silent: false },
+            // What could not be looked at before is not known to have changed.
+            Some(Secret::Silent) => Mark { is_silent: before.stamp.is_some(), ..*before },
+            None => *before,
+        };
         let named = before.into_iter().flat_map(|before| &before.secrets);
-        let secrets = named.map(|(path, before)| (path.clone(), self.secrets.get(path).map_or(*before, of)));
+        let secrets = named.map(|(path, before)| (path.clone(), mark(path, before)));
         Stamps { wasm: Stamp::of(&self.wasm), toml: of(&self.toml), secrets: secrets.collect() }
     }
 
@@ -99,7 +138,11 @@ impl Found {
     /// Whether something happened to each after its last byte was written.
     pub(super) fn were_moved_here(&self) -> bool {
         let was_moved = |file: &Metadata| (file.ctime(), file.ctime_nsec()) != (file.mtime(), file.mtime_nsec());
-        was_moved(&self.wasm) && self.toml.iter().chain(self.secrets.values().flatten()).all(was_moved)
+        let secrets = self.secrets.values().filter_map(|secret| match secret {
+            Secret::Found(metadata) => metadata.as_ref(),
+            Secret::Silent => None,
+        });
+        was_moved(&self.wasm) && self.toml.iter().chain(secrets).all(was_moved)
     }
 }
 
@@ -127,7 +170,6 @@ pub(super) struct Look {
 impl Look {
     /// Looks at a folder, and at the secrets that a file of a name is known to have.
     pub(super) fn at(folder: &Path, secrets: &HashMap<String, Vec<PathBuf>>, turns: Turns<'_>) -> io::Result<Self> {
-        turns(None);
         let identity = identity_of(folder)?;
         let (files, unknown) = (BTreeMap::new(), BTreeSet::new());
         let mut look = Self { identity, files, unknown, reason: None, is_partial: false };
@@ -150,7 +192,6 @@ impl Look {
                     look.unknown.insert(name);
                 }
             }
-            turns(None);
         }
         // A list that was begun in one folder says nothing about another.
         if identity_of(folder)? != identity {
@@ -181,8 +222,8 @@ fn identity_of(folder: &Path) -> io::Result<Identity> {
 
 /// Follows links, but also looks at one that leads nowhere.
 fn look_at(path: &Path, turns: Turns<'_>) -> io::Result<Option<Metadata>> {
-    match turns(Some(path)) {
-        Turn::Now => {}
+    let found = match turns(path) {
+        Turn::Now(found) => found,
         Turn::Later => return Err(ErrorKind::WouldBlock.into()),
         Turn::Never => {
             return Err(io::Error::other(format!(
@@ -190,8 +231,8 @@ fn look_at(path: &Path, turns: Turns<'_>) -> io::Result<Option<Metadata>> {
                 path.display()
             )));
         }
-    }
-    match fs::metadata(path).or_else(|_| fs::symlink_metadata(path)) {
+    };
+    match found.or_else(|_| fs::symlink_metadata(path)) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -202,4 +243,39 @@ fn has_rested(metadata: &Metadata) -> bool {
     // A clock that runs backwards makes the file wait for a second look, nothing more.
     let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     age.is_some_and(|age| age >= RESTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault: where looks and checks do not agree on whether a secret answers, its kind is checked again and again.
+    #[test]
+    fn a_secret_that_answers_only_looks_or_only_checks_is_a_change_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let (wasm, secret) = (folder.path().join("kind.wasm"), folder.path().join("secret"));
+        for path in [&wasm, &secret] {
+            fs::write(path, "its text").expect("the folder can be written");
+        }
+        let answers = |path: &Path| Turn::Now(fs::metadata(path));
+        let silent = |path: &Path| if path == secret { Turn::Never } else { answers(path) };
+        let look = |turns: Turns<'_>, before: Option<&Stamps>| {
+            let found = Found::at(&wasm, std::slice::from_ref(&secret), turns);
+            found.expect("it can be looked at").expect("it is there").stamps(before)
+        };
+        let noted = |stamp, is_silent| BTreeMap::from([(secret.clone(), Mark { stamp, is_silent })]);
+        let mut stamps = look(&answers, None);
+        stamps.learn(noted(None, true));
+        // Only now the looks know of the secret.
+        stamps = look(&answers, Some(&stamps));
+        stamps.learn(noted(None, true));
+        assert_eq!(look(&answers, Some(&stamps)), stamps);
+
+        let after = look(&silent, Some(&stamps));
+        assert_ne!(after, stamps);
+        stamps = after;
+        stamps.learn(noted(Stamp::at(&secret), false));
+        assert_eq!(look(&silent, Some(&stamps)), stamps);
+        assert_ne!(look(&answers, Some(&stamps)), stamps);
+    }
 }

@@ -6,19 +6,18 @@
 //! to read any other file of an operator's asks it in the same way, as if it were a folder.
 
 mod closing;
+mod seat;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use self::closing::Closing;
 
@@ -48,14 +47,9 @@ pub struct Folder {
     calls_of_its_own: Arc<Semaphore>,
     calls_of_all: Arc<Semaphore>,
     returned: AtomicU64,
+    /// Whether somebody has waited for a seat in vain, and no call has returned since.
+    is_awaited: AtomicBool,
     closing: Closing,
-}
-
-/// The right to make a call in a folder. To be dropped when the call has returned, by the thread that made it.
-pub(super) struct Seat {
-    folder: Arc<Folder>,
-    _of_the_folder: OwnedSemaphorePermit,
-    _of_its_own_or_of_all: OwnedSemaphorePermit,
 }
 
 /// What is wrong with a folder.
@@ -102,41 +96,20 @@ impl Folder {
             calls_of_its_own: Arc::new(Semaphore::new(CALLS_OF_ITS_OWN)),
             calls_of_all: Arc::clone(calls_of_all),
             returned: AtomicU64::new(0),
+            is_awaited: AtomicBool::new(false),
             closing: Closing::default(),
         }
     }
 
-    /// How many calls have returned from there so far. More than before, and one that was waited for in vain may have.
+    /// How many calls have returned from there so far that somebody had waited for in vain, or for the seats of. More than before, and it
+    /// may be worth while to ask again. The others are not counted: those who share a place that answers only at times would make each
+    /// other ask for ever.
     pub fn returned(&self) -> u64 {
         self.returned.load(Ordering::Acquire)
     }
 
-    /// Waits until a call may be made there.
-    pub(super) async fn seat(self: &Arc<Self>) -> Seat {
-        let of_the_folder = Arc::clone(&self.calls).acquire_owned().await;
-        let of_its_own_or_of_all = tokio::select! {
-            biased;
-            of_its_own = Arc::clone(&self.calls_of_its_own).acquire_owned() => of_its_own,
-            of_all = Arc::clone(&self.calls_of_all).acquire_owned() => of_all,
-        };
-        Seat {
-            folder: Arc::clone(self),
-            _of_the_folder: of_the_folder.expect("it is never closed"),
-            _of_its_own_or_of_all: of_its_own_or_of_all.expect("it is never closed"),
-        }
-    }
-
-    /// The same for a thread that may wait itself, in the same row as the others, until a moment.
-    fn seat_until(self: &Arc<Self>, end: Instant) -> Option<Seat> {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut seat = pin!(self.seat());
-        loop {
-            if let Poll::Ready(seat) = seat.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return Some(seat);
-            }
-            let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-            thread::park_timeout(left);
-        }
+    fn note_returned(&self) {
+        self.returned.fetch_add(1, Ordering::Release);
     }
 
     /// Makes a call there on a thread that nobody else waits for, and answers what came of it; nothing if it does not return for so long, and
@@ -147,19 +120,31 @@ impl Folder {
         call: impl FnOnce(&dyn Fn()) -> T + Send + 'static,
     ) -> Option<T> {
         let mut end = Instant::now() + patience;
-        let seat = self.seat_until(end)?;
+        let seat = self.seat_or_note(end)?;
         let (tell, told) = mpsc::channel();
+        // Set by whoever is done first: the call that has returned, or the one who gives up.
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (place, is_given_up) = (Arc::clone(self), Arc::clone(&is_over));
         let work = move || {
             // Whoever has asked may have given up.
             let answer = call(&|| drop(tell.send(None)));
             drop(seat);
             let _ = tell.send(Some(answer));
+            // After it has told: one who gives up from now on finds the answer.
+            if is_given_up.swap(true, Ordering::AcqRel) {
+                place.note_returned();
+            }
         };
-        thread::Builder::new().name("folder-look".into()).spawn(work).ok()?;
+        if thread::Builder::new().name("folder-look".into()).spawn(work).is_err() {
+            // It was not asked at all, and is to be asked again.
+            self.note_returned();
+            return None;
+        }
         loop {
             match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(None) => end = Instant::now() + patience,
                 Ok(answer) => return answer,
+                Err(_) if is_over.swap(true, Ordering::AcqRel) => return told.try_iter().flatten().next(),
                 Err(_) => return None,
             }
         }
@@ -173,21 +158,6 @@ impl Folder {
     /// Waits while too many files are still to be closed there.
     pub(super) async fn until_few_unclosed(&self) {
         self.closing.until_few().await;
-    }
-}
-
-/// Wakes a thread that waits for a seat.
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.folder.returned.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -207,6 +177,7 @@ pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
 
 #[cfg(test)]
 mod tests {
+    use super::seat::Seat;
     use super::*;
 
     /// As many seats as there are now.
@@ -228,9 +199,11 @@ mod tests {
         assert_eq!(of_all(&seats) + others.iter().map(of_all).sum::<usize>(), CALLS_MAX);
         assert_eq!(all_seats(&folders.at(Path::new("/healthy"))).len(), CALLS_OF_ITS_OWN);
         assert_eq!(all_seats(folders.input()).len(), CALLS_PER_FOLDER_MAX);
+        assert_eq!(one.ask(Duration::ZERO, |_| ()), None);
         drop(seats);
-        assert_eq!(one.returned(), CALLS_PER_FOLDER_MAX as u64);
-        assert!(!all_seats(&one).is_empty());
+        assert_eq!(one.returned(), 1, "whoever waited for a seat in vain may ask again");
+        drop(all_seats(&one));
+        assert_eq!((one.ask(LOOK_MAX, |_| ()), one.returned()), (Some(()), 1));
     }
 
     /// Fault: a folder that many read from is taken for one that does not answer.
@@ -262,12 +235,13 @@ mod tests {
             }
             "read"
         });
-        assert_eq!((answer, place.returned()), (Some("read"), 1));
+        assert_eq!((answer, place.returned()), (Some("read"), 0));
         assert_eq!(place.ask(patience / 8, move |_| held.recv().is_ok()), None);
-        assert_eq!(place.returned(), 1);
+        // What others ask there meanwhile, with an answer, says nothing about that one.
+        assert_eq!((place.ask(LOOK_MAX, |_| ()), place.returned()), (Some(()), 0));
         drop(let_go);
         let started = Instant::now();
-        while place.returned() == 1 {
+        while place.returned() == 0 {
             assert!(started.elapsed() < Duration::from_secs(10), "it has not returned");
             thread::yield_now();
         }

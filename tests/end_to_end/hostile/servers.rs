@@ -7,8 +7,9 @@ use super::disks::{ends_in_time, threads};
 use crate::support::disk::can_be_mounted;
 use crate::support::{Host, Setup, eventually, guest};
 
-/// Threads that may wait for one path: one that looks at it from time to time, and those that were to read it when a file was checked.
-const WAITING_MAX: usize = 6;
+/// Threads that may wait for one path: those that have looked at it, less and less often, so that they are six after a minute, and those that
+/// were to read it when a file was checked.
+const WAITING_MAX: usize = 8;
 
 /// A host with a kind `kind`, whose secret is a file on a disk.
 fn with_secret(file: &str) -> Setup {
@@ -27,6 +28,19 @@ fn is_rejected(host: &Host, hint: &str) {
         let reason = file["reason"].as_str().unwrap_or_default();
         (file["state"] == "rejected" && reason.contains(hint)).then_some(())
     });
+}
+
+/// Puts a link into the plugin folder, in one step.
+fn link(host: &Host, name: &str, to: &str) {
+    let (new, path) = (host.setup().plugins().join(".new"), host.setup().plugins().join(name));
+    symlink(to, &new).expect("a link can be made");
+    std::fs::rename(new, path).expect("a file can be renamed");
+}
+
+/// How many checks of a kind's file have ended badly so far.
+fn rejections(host: &Host, kind: &str) -> usize {
+    let file = format!("{kind}.wasm");
+    host.process().stderr().lines().filter(|line| line.contains("rejected") && line.contains(&file)).count()
 }
 
 /// Why it is not known what lies in the plugin folder.
@@ -105,11 +119,7 @@ fn secrets_settings_and_programs_that_are_never_read_to_their_end_hold_up_nobody
     let mut host = with_secret("hung").start();
     is_rejected(&host, "secrets.TOKEN: the file \"../granted/inner/hung\" does not answer");
     notices_others(&host);
-    let replace = |name: &str| {
-        let (new, path) = (host.setup().plugins().join(".new"), host.setup().plugins().join(name));
-        symlink("../granted/inner/hung", &new).expect("a link can be made");
-        std::fs::rename(new, path).expect("a file can be renamed");
-    };
+    let replace = |name: &str| link(&host, name, "../granted/inner/hung");
     replace("kind.toml");
     is_rejected(&host, "kind.toml: the file does not answer");
     notices_others(&host);
@@ -142,6 +152,74 @@ fn settings_that_fall_silent_hold_up_no_other_file() {
     host.kill();
     host.setup().silence_disk();
     host.start_again();
+    notices_others(&host);
+    ends_in_time(&mut host);
+}
+
+/// Fault: those who share a secret whose content never comes have each other checked again without end, as each look of one at it counts
+/// as a sign of life for the other.
+#[test]
+fn two_kinds_that_share_a_secret_do_not_have_each_other_checked_for_ever() {
+    if !can_be_mounted() {
+        return;
+    }
+    let toml = "[secrets]\nTOKEN = { file = \"../granted/inner/hung\" }";
+    let mut host = with_secret("hung").with_guest("twin", guest::probe()).with_file("twin.toml", toml).start();
+    let all = |host: &Host| ["kind", "twin"].map(|kind| rejections(host, kind));
+    eventually("both are named", || all(&host).iter().all(|times| *times > 0).then_some(()));
+    // Each of these files is seen after the other two were, three times.
+    notices_others(&host);
+    let before = all(&host);
+    assert!(before.iter().all(|times| *times <= 2), "{before:?}");
+    notices_others(&host);
+    notices_others(&host);
+    assert_eq!(all(&host), before);
+    is_rejected(&host, "secrets.TOKEN: the file \"../granted/inner/hung\" does not answer");
+    ends_in_time(&mut host);
+}
+
+/// Fault: each look at a file on a slow disk is given up before its answer comes, so that the file is never seen, nor any change of it.
+#[test]
+fn settings_on_a_slow_disk_are_only_slow() {
+    if !can_be_mounted() {
+        return;
+    }
+    let setup = plain().with_disk().with_guest("kind", guest::answering("kind"));
+    let settings = setup.folder().join("settings");
+    std::fs::write(&settings, "timeout = \"5s\"").expect("the folder can be written");
+    symlink("../granted/inner/back/settings", setup.plugins().join("kind.toml")).expect("a link can be made");
+    setup.slow_disk();
+    let mut host = setup.start();
+    eventually("it serves", || (host.get("/v1/kinds/kind").status == 200).then_some(()));
+    assert_eq!(host.output(&host.submit_raw("kind", "")), b"kind");
+    std::fs::write(&settings, "is = \"wrong\"").expect("the folder can be written");
+    is_rejected(&host, "kind.toml: ");
+    assert_eq!(reason(&host), None);
+    std::fs::write(&settings, "timeout = \"6s\"").expect("the folder can be written");
+    eventually("it serves again", || (host.file("kind.wasm")["state"] == "serving").then_some(()));
+    notices_others(&host);
+    ends_in_time(&mut host);
+}
+
+/// Fault: as an old call never returns, what has come in the place of the file is not seen until the host is started again.
+#[test]
+fn what_comes_in_the_place_of_a_silent_file_is_seen() {
+    if !can_be_mounted() {
+        return;
+    }
+    let setup = plain().with_disk().with_guest("kind", guest::answering("kind"));
+    std::fs::write(setup.folder().join("settings"), "timeout = \"5s\"").expect("the folder can be written");
+    symlink("../granted/inner/back/settings", setup.plugins().join("kind.toml")).expect("a link can be made");
+    let mut host = setup.start();
+    host.setup().silence_disk();
+    let is_silent = |reason: &String| reason.contains("kind.toml") && reason.contains("does not answer");
+    eventually("the host says which file does not answer", || reason(&host).filter(is_silent));
+    std::fs::write(host.setup().folder().join("settings"), "is = \"wrong\"").expect("the folder can be written");
+    link(&host, "kind.toml", "../settings");
+    is_rejected(&host, "kind.toml: ");
+    assert_eq!(reason(&host), None);
+    host.drop_file("kind.toml", "timeout = \"6s\"");
+    eventually("it serves again", || (host.file("kind.wasm")["state"] == "serving").then_some(()));
     notices_others(&host);
     ends_in_time(&mut host);
 }

@@ -84,7 +84,7 @@ impl Watcher {
         let Some(mut report) = plugins.files().into_iter().find(|report| report.file == name) else { return };
         report.digest = learnt.digest;
         // As they were before they were read: one that has changed since is found changed at the next look.
-        seen.stamps.secrets = learnt.secrets;
+        seen.stamps.learn(learnt.secrets);
         seen.silent = learnt.silent;
         match result {
             Ok(plugin) => plugins.serve(report, plugin, took_ms),
