@@ -17,6 +17,14 @@ fn with_secret(file: &str) -> Setup {
     plain().with_disk().with_guest("kind", guest::probe()).with_file("kind.toml", toml)
 }
 
+/// A host with a kind `kind`, whose settings are a link to the file `settings`, on a disk.
+fn with_linked_settings() -> Setup {
+    let setup = plain().with_disk().with_guest("kind", guest::answering("kind"));
+    std::fs::write(setup.folder().join("settings"), "timeout = \"5s\"").expect("the folder can be written");
+    symlink("../granted/inner/back/settings", setup.plugins().join("kind.toml")).expect("a link can be made");
+    setup
+}
+
 /// A host where a single file that waits could hold up all others.
 fn plain() -> Setup {
     Host::prepare().with_guest("good", guest::good()).set("plugin_checks_max", 1).set("grace", "200ms")
@@ -136,10 +144,7 @@ fn settings_that_fall_silent_hold_up_no_other_file() {
     if !can_be_mounted() {
         return;
     }
-    let setup = plain().with_disk().with_guest("kind", guest::answering("kind"));
-    std::fs::write(setup.folder().join("settings"), "timeout = \"5s\"").expect("the folder can be written");
-    symlink("../granted/inner/back/settings", setup.plugins().join("kind.toml")).expect("a link can be made");
-    let mut host = setup.start();
+    let mut host = with_linked_settings().start();
     assert_eq!(host.file("kind.wasm")["state"], "serving");
     host.setup().silence_disk();
     notices_others(&host);
@@ -184,10 +189,8 @@ fn settings_on_a_slow_disk_are_only_slow() {
     if !can_be_mounted() {
         return;
     }
-    let setup = plain().with_disk().with_guest("kind", guest::answering("kind"));
+    let setup = with_linked_settings();
     let settings = setup.folder().join("settings");
-    std::fs::write(&settings, "timeout = \"5s\"").expect("the folder can be written");
-    symlink("../granted/inner/back/settings", setup.plugins().join("kind.toml")).expect("a link can be made");
     setup.slow_disk();
     let mut host = setup.start();
     eventually("it serves", || (host.get("/v1/kinds/kind").status == 200).then_some(()));
@@ -207,10 +210,7 @@ fn what_comes_in_the_place_of_a_silent_file_is_seen() {
     if !can_be_mounted() {
         return;
     }
-    let setup = plain().with_disk().with_guest("kind", guest::answering("kind"));
-    std::fs::write(setup.folder().join("settings"), "timeout = \"5s\"").expect("the folder can be written");
-    symlink("../granted/inner/back/settings", setup.plugins().join("kind.toml")).expect("a link can be made");
-    let mut host = setup.start();
+    let mut host = with_linked_settings().start();
     host.setup().silence_disk();
     let is_silent = |reason: &String| reason.contains("kind.toml") && reason.contains("does not answer");
     eventually("the host says which file does not answer", || reason(&host).filter(is_silent));
