@@ -158,6 +158,12 @@ impl Running {
         self.told().log.since(seen, usize::MAX)
     }
 
+    /// Whether it has said something that was not told yet.
+    pub fn has_news(&self) -> bool {
+        let told = self.told();
+        told.is_new || told.log.written > told.lines_told
+    }
+
     /// What is new since the last call; of many lines the newest.
     pub fn news(&self, lines_max: usize) -> News {
         let told = &mut *self.told();

@@ -18,6 +18,7 @@ mod error;
 mod exchange;
 mod export;
 mod group;
+mod hold;
 #[doc(hidden)]
 pub mod hot;
 mod import;
@@ -120,6 +121,16 @@ impl Store {
             return Err(StoreError::DiskFull);
         }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
+    }
+
+    /// Returns once all is durable that was asked for before, among it the submits of jobs that started early.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        self.change(|reply| Change::Settle { reply }).await
+    }
+
+    /// Whether the job was handed out before it was durable, and is not so yet.
+    pub fn is_early(&self, id: JobId) -> bool {
+        self.disk.index().early(id).is_some()
     }
 
     /// Records how a claimed job's attempt ended and answers the job as it is then. If the job was cancelled

@@ -157,6 +157,10 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, s
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
         return interrupted();
     };
+    if claimed.is_early && plugin.grants().reach_out() && place.queue.store().settle().await.is_err() {
+        // What it sends could not be taken back, and the host might not remember why it was sent.
+        return interrupted();
+    }
     let (input, options) = match &claimed.input {
         Ok((input, options)) => (input.clone(), options.clone()),
         Err(error) => return host_failure(&format!("the host could not read the job's input: {error}")),

@@ -22,6 +22,7 @@ fn with_key(request: u8, now: Time) -> Admission {
     Admission {
         queue_max: u64::MAX,
         key: Some(IdempotencyKey { name: [7; 32], request: [request; 32], now, kept_until }),
+        workers: None,
     }
 }
 
@@ -197,7 +198,7 @@ async fn a_request_seen_before_leaves_no_bytes_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_hundred_jobs_that_race_for_fifty_places_fifty_are_accepted() {
     let place = Place::new().await;
-    let fifty = || Admission { queue_max: 50, key: None };
+    let fifty = || Admission { queue_max: 50, key: None, workers: None };
     let answers = join_all((0..200).map(|_| place.submit(job("a"), fifty()))).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 50);
     let full = |answer: &Result<Job, StoreError>| matches!(answer, Err(StoreError::QueueFull { queue_max: 50 }));
@@ -211,7 +212,7 @@ async fn of_two_hundred_jobs_that_race_for_fifty_places_fifty_are_accepted() {
 #[tokio::test]
 async fn a_place_in_the_queue_is_free_again_only_once_a_job_has_ended() {
     let place = Place::new().await;
-    let two = || Admission { queue_max: 2, key: None };
+    let two = || Admission { queue_max: 2, key: None, workers: None };
     let full = |answer: Result<Job, StoreError>| matches!(answer, Err(StoreError::QueueFull { queue_max: 2 }));
     for _ in 0..2 {
         place.submit(job("a"), two()).await.expect("there is room");

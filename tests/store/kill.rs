@@ -1,17 +1,20 @@
 //! The host is killed in the middle of its work: whatever it had acknowledged is there afterwards.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dropforge::job::{Ended, JobId, Standing, State};
-use dropforge::store::{Attempt, Checkpoint, NewJob, Store};
-use futures_util::future::join_all;
+use dropforge::store::{Admission, Attempt, Checkpoint, NewJob, Store};
+use futures_util::future::{join, join_all};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::checkpoints::found;
 use crate::child::start;
@@ -51,32 +54,50 @@ async fn work(store: &Store, name: &str) {
             let id = new.job.id;
             let webhook = Some(promise(KINDS[round % KINDS.len()], usize::MAX));
             let new = NewJob { input: payload(store, &input_of(id)), webhook, ..new };
+            if round < 6 {
+                // A small one is claimed, and may end, while its submit is on its way to the disk.
+                let workers = Arc::new(Notify::new());
+                let admission = Admission { workers: Some(Arc::clone(&workers)), ..no_limit() };
+                let newest = Cell::new(None);
+                let submit = async {
+                    let state = store.submit(new, admission).await.expect("accepted").state;
+                    if newest.get() != Some(id) {
+                        say(id, state);
+                    }
+                };
+                let run = async {
+                    workers.notified().await;
+                    newest.set(run(store, name, round).await);
+                };
+                join(submit, run).await;
+                continue;
+            }
             say(id, store.submit(new, no_limit()).await.expect("accepted").state);
             // Every eighth stays queued; it is there when the next host comes.
-            if round == 7 {
-                continue;
-            }
             if round == 6 {
                 say(id, store.cancel(id, None, NOW).await.expect("unfinished").state);
-                continue;
-            }
-            for claimed in store.claim(&[(kind(name), 1)], 1, NOW) {
-                let id = claimed.job.id;
-                let content = payload(store, &checkpoint_of(id)).content;
-                let checkpoint = Checkpoint { content, plugin_sha256: id.to_string() };
-                store.save_checkpoint(id, claimed.token, checkpoint).await.expect("the claim holds");
-                say_saved(id);
-                let ended = match round {
-                    0 => permanent(),
-                    1 => transient(),
-                    2 => Ended::Interrupted,
-                    _ => Ended::Succeeded,
-                };
-                let success = Attempt { output: Some(payload(store, &output_of(id))), ..attempt(ended) };
-                say(id, store.finish(id, claimed.token, success).await.expect("the claim holds").state);
             }
         }
     }
+}
+
+/// Carries a job to an end, and says whose.
+async fn run(store: &Store, name: &str, round: usize) -> Option<JobId> {
+    let claimed = store.claim(&[(kind(name), 1)], 1, NOW).pop()?;
+    let id = claimed.job.id;
+    let content = payload(store, &checkpoint_of(id)).content;
+    let checkpoint = Checkpoint { content, plugin_sha256: id.to_string() };
+    store.save_checkpoint(id, claimed.token, checkpoint).await.expect("the claim holds");
+    say_saved(id);
+    let ended = match round {
+        0 => permanent(),
+        1 => transient(),
+        2 => Ended::Interrupted,
+        _ => Ended::Succeeded,
+    };
+    let success = Attempt { output: Some(payload(store, &output_of(id))), ..attempt(ended) };
+    say(id, store.finish(id, claimed.token, success).await.expect("the claim holds").state);
+    Some(id)
 }
 
 /// Every third large enough for a file of its own.

@@ -63,7 +63,7 @@ pub(crate) fn job_for(name: &str, run_at: Time) -> NewJob {
 
 /// As many jobs as anybody likes, and no key.
 pub(crate) fn no_limit() -> Admission {
-    Admission { queue_max: u64::MAX, key: None }
+    Admission { queue_max: u64::MAX, key: None, workers: None }
 }
 
 /// An attempt that began and ended at [`NOW`] and left nothing but how it ended.

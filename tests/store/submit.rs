@@ -118,7 +118,7 @@ async fn a_refused_submit_leaves_no_bytes_behind() {
     let before = place.bytes_on_disk();
     for seed in 0..3 {
         let new = place.job_with_input("a", &noise(seed, 5 << 20));
-        let refused = place.submit(new, Admission { queue_max: 1, key: None }).await;
+        let refused = place.submit(new, Admission { queue_max: 1, key: None, workers: None }).await;
         assert_refused(refused, |error| matches!(error, StoreError::QueueFull { queue_max: 1 }));
     }
     let grown = place.bytes_on_disk().saturating_sub(before);

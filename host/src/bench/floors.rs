@@ -49,7 +49,7 @@ pub(super) async fn store_commit(folder: &Path, submitters: usize, duration: Dur
             let mut latencies = Vec::new();
             while Instant::now() < end {
                 let started = Instant::now();
-                store.submit(job()?, Admission { queue_max: QUEUE_MAX, key: None }).await?;
+                store.submit(job()?, Admission { queue_max: QUEUE_MAX, key: None, workers: None }).await?;
                 latencies.push(milliseconds(started.elapsed()));
             }
             anyhow::Ok(latencies)

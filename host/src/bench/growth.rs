@@ -220,7 +220,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 async fn submit(store: &Store, jobs: usize) -> anyhow::Result<()> {
     let new = (0..jobs).map(|_| floors::job()).collect::<anyhow::Result<Vec<_>>>()?;
-    let submits = new.into_iter().map(|new| store.submit(new, Admission { queue_max: QUEUE_MAX, key: None }));
+    let submits =
+        new.into_iter().map(|new| store.submit(new, Admission { queue_max: QUEUE_MAX, key: None, workers: None }));
     for submitted in join_all(submits).await {
         submitted?;
     }

@@ -100,7 +100,7 @@ mod tests {
         let job = Job::new(JobId::now_v7(), kind.clone(), Time::now());
         let input = Payload { media_type: String::new(), content: Content::Inline(Vec::new().into()) };
         let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
-        queue.store().submit(new, Admission { queue_max: 9, key: None }).await.expect("accepted").id
+        queue.store().submit(new, Admission { queue_max: 9, key: None, workers: None }).await.expect("accepted").id
     }
 
     /// Fault: a cancel comes while a worker reads the job, finds nobody to stop, and the attempt runs to its end.

@@ -91,8 +91,10 @@ impl Queue {
             backoff: finished.backoff.unwrap_or(self.settings.backoff),
             jitter: jitter(&claimed.job),
         };
-        // What it said comes before how it ended.
-        self.tell_news(&UnderWay::new(&claimed, &running));
+        // What it said comes before how it ended, and after that there is such a job at all.
+        if !(claimed.is_early && running.has_news()) || self.store.settle().await.is_ok() {
+            self.tell_news(&UnderWay::new(&claimed, &running));
+        }
         metrics::note_attempt(&claimed.job.kind, attempt.ended.as_str(), &attempt.usage);
         if attempt.ended != Ended::Interrupted {
             self.run_times.note(&claimed.job.kind, attempt.usage.wall_ms);

@@ -1,5 +1,6 @@
 //! A job comes in: what a client wants becomes a job, and is on disk before it is answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Queue;
@@ -60,8 +61,12 @@ impl Queue {
         let kept_until = now.after(self.settings.keys_kept);
         let key = wanted.key.map(|(name, request)| IdempotencyKey { name, request, now, kept_until });
         let queue_max = wanted.queue_max.unwrap_or(self.settings.queue_max);
-        let job = self.store.submit(new, Admission { queue_max, key }).await?;
-        self.announce(job.state);
+        // A worker may have it while it is being written down; nothing of that is seen before it is.
+        let workers = (new.job.state == State::Queued).then(|| Arc::clone(&self.work));
+        let job = self.store.submit(new, Admission { queue_max, key, workers }).await?;
+        if job.state == State::Scheduled {
+            self.announce(job.state);
+        }
         Ok(job)
     }
 }

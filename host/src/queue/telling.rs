@@ -60,7 +60,12 @@ impl Queue {
         loop {
             self.news.notified().await;
             let under_way: Vec<UnderWay> = self.running().values().cloned().collect();
-            under_way.iter().for_each(|under_way| self.tell_news(under_way));
+            let (early, known): (Vec<_>, Vec<_>) = under_way.iter().partition(|job| self.store.is_early(job.id));
+            known.into_iter().for_each(|under_way| self.tell_news(under_way));
+            if !early.is_empty() {
+                // Nobody has heard of these jobs themselves so far.
+                self.news.notify_one();
+            }
             tokio::time::sleep(NEWS_EVERY).await;
         }
     }

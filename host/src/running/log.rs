@@ -47,7 +47,7 @@ pub(super) struct Lines {
     lines: VecDeque<(Time, String)>,
     bytes: usize,
     /// Lines ever written.
-    written: u64,
+    pub(super) written: u64,
     unfinished: Vec<u8>,
 }
 

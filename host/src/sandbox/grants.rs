@@ -29,6 +29,13 @@ pub struct Grants {
     pub network_bytes: u64,
 }
 
+impl Grants {
+    /// Whether what a guest does may be seen outside of the host before its job has ended.
+    pub fn reach_out(&self) -> bool {
+        !self.http.is_empty() || !self.tcp.is_empty()
+    }
+}
+
 /// Requests to one place, with one of these methods.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! A job handed to a worker: whose turn it is, then all that an attempt needs, read from the disk.
 //!
 //! The first costs no look at the disk, and nothing here a flush; what a claim promises is kept in memory, and ends with the
-//! process.
+//! process. A job may be claimed while its own submit is being flushed; then nobody hears of the claim before that is done.
 
 use super::keys::Part;
 use super::record::{self, Record};
@@ -26,7 +26,7 @@ impl Store {
 
     /// The second half: the job and all it needs, from the disk. Nothing if it cannot be read or was taken away meanwhile.
     pub fn read_claimed(&self, HandedOut { id, token, .. }: HandedOut) -> Option<Claimed> {
-        let record = match self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
+        let record = match self.disk.load_claimed(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
             Ok(record) => record,
             Err(error) => {
                 let mut index = self.disk.index();
@@ -48,8 +48,9 @@ impl Store {
         let mut index = self.disk.index();
         index.overlay(&mut job);
         let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
+        let is_early = index.note_begun(id);
         // Unless it was cancelled just now: then that was told already and is the last there is to tell.
-        if index.holds(id, token) {
+        if !is_early && index.holds(id, token) {
             self.disk.tell(&job);
             // Its end will be looked up by this. Nobody changes it while the claim holds, unless that is being flushed now.
             if !index.in_flight.contains_key(&id) {
@@ -58,7 +59,7 @@ impl Store {
         }
         drop(index);
         drop(forgotten);
-        Some(Claimed { job, token, input, blobs, checkpoint, mark })
+        Some(Claimed { job, token, input, blobs, is_early, checkpoint, mark })
     }
 
     /// Whether a claim still holds: nobody has ended the job, and nobody else has it.

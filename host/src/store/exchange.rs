@@ -1,6 +1,9 @@
 //! What goes into the store and what comes out of it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::blobs::Content;
 use super::checkpoint::Checkpoint;
@@ -30,6 +33,9 @@ pub struct Admission {
     pub queue_max: u64,
     /// If the client gave one: the same key and request is the same job.
     pub key: Option<IdempotencyKey>,
+    /// Whom to wake when the job may be claimed. With nobody to wake that is once it is durable. With somebody it may be before: what
+    /// the attempt does must then stay in the host until [`Store::settle`](super::Store::settle) has returned.
+    pub workers: Option<Arc<Notify>>,
 }
 
 /// A client's idempotency key, as digests.
@@ -143,6 +149,8 @@ pub struct Claimed {
     pub input: Result<(Payload, Options), StoreError>,
     /// The blobs its input names.
     pub blobs: Vec<Content>,
+    /// Whether its submit is not durable yet: nothing may leave the host for it before [`Store::settle`](super::Store::settle) has returned.
+    pub is_early: bool,
     /// What an earlier attempt left for this one, or why the disk does not give it back.
     pub checkpoint: Result<Option<Checkpoint>, StoreError>,
     /// To be set whenever its guest is about to run, so that a crash finds the guilty.

@@ -2,10 +2,13 @@
 //!
 //! Later changes of a group see what earlier ones did; see `changes.rs` for what each does. Readers see nothing of it before the flush.
 
+mod early;
 mod visible;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use super::StoreError;
 use super::blobs::BlobHandle;
@@ -44,6 +47,10 @@ pub(super) struct Group<'a> {
     pub(super) promised: HashMap<String, HashMap<Option<Owner>, usize>>,
     /// Kinds that the group pauses or resumes, in this order.
     pub(super) paused: Vec<(Kind, bool)>,
+    /// Jobs that may have started ahead of this commit, and whose ends are not part of it so far.
+    early: Vec<JobId>,
+    /// Whom to wake once new jobs of it are durable.
+    workers: Vec<Arc<Notify>>,
     released: Vec<[u8; 32]>,
     answers: Vec<Answer>,
 }
@@ -75,6 +82,8 @@ impl<'a> Group<'a> {
             webhooks_before: JobMap::default(),
             promised: HashMap::new(),
             paused: Vec::new(),
+            early: Vec::new(),
+            workers: Vec::new(),
             released: Vec::new(),
             answers: Vec::with_capacity(changes),
         }
@@ -109,10 +118,16 @@ impl<'a> Group<'a> {
             Change::DropContent { id, reply } => (reply, self.drop_content(id)),
             Change::Delete { id, reply } => (reply, self.delete(id)),
             Change::Finish { id, token, attempt, told } => {
+                self.early.retain(|early| *early != id);
                 return match self.finish(id, token, *attempt) {
                     Ok(job) => self.answers.push(Answer::Told(told, Box::new(job))),
                     Err(refusal) => told(Err(refusal)),
                 };
+            }
+            Change::Settle { reply } => {
+                // Whoever asks would not end before the flush.
+                self.early.clear();
+                return self.answers.push(Answer::Done(reply));
             }
             Change::Judged { opens, reply } => return self.note(keys::JUDGED_KEY, &opens, reply),
             Change::Pause { kind, paused, reply } => {
@@ -173,7 +188,7 @@ impl<'a> Group<'a> {
 
     /// Whether an earlier change of this group moved the job, so that the index is out of date for it.
     pub(super) fn is_changed(&self, id: JobId) -> bool {
-        self.after.contains_key(&id)
+        self.after.get(&id).is_some_and(|after| !self.disk.index().knows_early(id, after.as_ref()))
     }
 
     /// Refuses one more unfinished job of a kind that has as many as it may, those counted that this group adds.

@@ -3,12 +3,14 @@
 //! Only jobs that are not finished have an entry. `order` says which of them goes first, `claims` who gets it.
 
 mod claims;
+mod early;
 mod order;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use self::claims::{HandedOut, Token};
+use self::early::Early;
 use self::order::{Place, shifted, state_of, unshifted};
 use super::recent::Recent;
 use super::record::Record;
@@ -65,6 +67,8 @@ pub(super) struct Index {
     /// Who is to be told how jobs ended.
     pub(super) webhooks: Webhooks,
     last_token: u64,
+    /// Jobs in the commit to come, or in the one that is being flushed, that may be claimed already.
+    early: JobMap<Early>,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: JobMap<Option<Arc<Record>>>,
     /// Records as the last durable commit left them.

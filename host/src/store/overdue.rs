@@ -107,7 +107,7 @@ mod tests {
         let small = || payload(Content::Inline(b"small".as_slice().into()));
         let job = Job::new(JobId::now_v7(), kind.clone(), NOW);
         let new = NewJob { job, input: small(), options: Options::default(), blobs: Vec::new(), webhook: None };
-        let id = store.submit(new, Admission { queue_max: 9, key: None }).await.expect("accepted").id;
+        let id = store.submit(new, Admission { queue_max: 9, key: None, workers: None }).await.expect("accepted").id;
         let claimed = store.claim(&[(kind, 1)], 1, NOW).pop().expect("it is ready");
         let artifact = Artifact { name: "one".into(), sha256: small().content.sha256(), payload: small() };
         let attempt = Attempt {

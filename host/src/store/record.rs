@@ -86,6 +86,12 @@ impl Record {
         size_of::<Self>() + 256 + tags + failure + progress.message.len() + self.here()
     }
 
+    /// Whether all that an attempt needs stands in it.
+    pub(super) fn is_whole(&self) -> bool {
+        let options_here = self.options_bytes == 0 || self.options.is_some();
+        options_here && self.named == Some(0) && matches!(self.input.place, Place::Here(_))
+    }
+
     fn here(&self) -> usize {
         let inline = |part: &Option<Inline>| part.as_ref().map_or(0, |part| part.0.len());
         let output = self.output.as_ref().map_or(0, Stored::here);

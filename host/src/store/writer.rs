@@ -8,11 +8,9 @@
 //! Group commit is an old idea; DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (1984),
 //! describe it well.
 //!
-//! A job starts once its submit is durable, never before. A job that ends within one flush could save its second one if
-//! it ran while the first was held back for it, which at one job in flight is worth at the most the flush it saves: half of the
-//! way from submit to result. But the writer would have to guess how long to hold the flush, everybody who shares it would
-//! wait for that guess, and everything that could leave the host meanwhile would need a gate. Under load the flush is shared
-//! with others anyway: `dropforge bench` counts 2 flushes a job at one in flight, and fewer than one for 20 jobs at 256.
+//! A job may start while its own submit is still to be flushed (`Group::start_early`), and the flush is held back for an instant if jobs end as
+//! quickly as that (`hold`): then one flush is all there is between a submit and its result. Until it is done nobody sees the
+//! job, and nothing leaves the host for it: the attempt waits for it (`Store::settle`) where something would.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -24,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::group::Group;
+use super::hold::Hold;
 use super::space::Room;
 use super::uploads::{Share, UploadName};
 use super::webhooks::WebhookTry;
@@ -61,6 +60,7 @@ pub(super) enum Change {
     Expire { id: JobId, now: Time, reply: Reply<Job> },
     Judge { id: JobId, charge: Option<u32>, now: Time, reply: Reply<Job> },
     Judged { opens: u64, reply: Reply<()> },
+    Settle { reply: Reply<()> },
     DropContent { id: JobId, reply: Reply<Job> },
     Delete { id: JobId, reply: Reply<Job> },
     KeepUpload { upload: Payload, owner: String, kept_until: Time, share: Share, reply: Reply<()> },
@@ -72,13 +72,14 @@ pub(super) enum Change {
 
 /// Runs until every sender is gone, or until a commit failed.
 pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
-    let mut held = VecDeque::new();
+    let (mut held, mut hold) = (VecDeque::new(), Hold::new());
     loop {
         if held.is_empty() {
             let Some(first) = changes.blocking_recv() else { return };
             held.push_back(first);
         }
-        let group = gather(disk, &mut held, &mut changes);
+        let mut group = gather(disk, &mut held, &mut changes);
+        hold.fill(&mut group, &mut held, &mut changes);
         if group.size == 0 && held.is_empty() {
             continue;
         }
@@ -128,8 +129,8 @@ impl Change {
     /// Whether it may be written with so much room.
     pub(super) fn fits(&self, room: Room) -> bool {
         match self {
-            // Refuses itself where there is no room for new jobs, and writes nothing then.
-            Self::Submit { .. } => true,
+            // A submit refuses itself where there is no room for new jobs, and writes nothing then.
+            Self::Submit { .. } | Self::Settle { .. } => true,
             // The judgement is a few small records, and before it is passed a host does nothing that could make room.
             Self::Judge { .. }
             | Self::Judged { .. }
@@ -181,7 +182,7 @@ mod tests {
                 let input = Payload { media_type: String::new(), content };
                 let job = Job::new(JobId::now_v7(), kind.clone(), Time(0));
                 let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
-                let admission = Admission { queue_max: u64::MAX, key: None };
+                let admission = Admission { queue_max: u64::MAX, key: None, workers: None };
                 let submit = Change::Submit { job: Box::new(new), admission, reply };
                 assert!(sender.try_send(submit).is_ok(), "there is room for all of them");
                 answer

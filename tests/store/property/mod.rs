@@ -4,6 +4,7 @@
 mod steps;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use dropforge::job::{Code, Ended, Failure, Job, JobId, State};
 use dropforge::store::{Admission, Attempt, Checkpoint, Filter, IdempotencyKey, NewJob, StoreError, Token};
@@ -112,7 +113,10 @@ impl Run {
             key.map(|(name, request)| IdempotencyKey { name: [name; 32], request: [request; 32], now, kept_until });
         let new = NewJob { job: job.clone(), ..self.place.job_with_input(job.kind.as_str(), &input) };
         self.ids.push(job.id);
-        let answer = self.place.submit(new, Admission { queue_max: QUEUE_MAX, key: key_digests }).await;
+        let answer = self
+            .place
+            .submit(new, Admission { queue_max: QUEUE_MAX, key: key_digests, workers: Some(Arc::default()) })
+            .await;
         let key = key.map(|(name, request)| (name, request, kept_until));
         self.compare(answer, now, |model, _| model.submit(job, input, QUEUE_MAX, key));
     }

@@ -1,5 +1,7 @@
 //! A job comes in: once for its idempotency key, and with all that it names, or not at all.
 
+use std::sync::Arc;
+
 use crate::job::Job;
 use crate::store::blobs::{BlobHandle, Content};
 use crate::store::group::Group;
@@ -55,10 +57,14 @@ impl Group<'_> {
             *self.promised.entry(webhook.receiver.clone()).or_default().entry(owner).or_insert(0) += 1;
             self.set_webhook(id, Some(webhook));
         }
-        // Holds the index until the end.
-        let uploads = &mut self.disk.index().uploads;
-        blobs.iter().skip(first_named).for_each(|blob| uploads.begin_use(blob.sha256()));
+        if blobs.len() > first_named {
+            let mut index = self.disk.index();
+            blobs.iter().skip(first_named).for_each(|blob| index.uploads.begin_use(blob.sha256()));
+        }
         self.keys.extend(key);
+        if let Some(workers) = &admission.workers {
+            self.start_early(id, Arc::clone(workers));
+        }
         Ok(job)
     }
 

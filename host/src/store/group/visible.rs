@@ -34,12 +34,17 @@ impl Group<'_> {
         let mut forgotten = Vec::new();
         for (id, before) in std::mem::take(&mut index.in_flight) {
             let Some(after) = self.after.remove(&id) else { continue };
-            // Before the index lets a worker have the job: what happens to it next is told next.
-            after
-                .iter()
-                .filter(|after| has_moved(before.as_deref(), after))
-                .for_each(|after| self.disk.tell(&after.job));
-            index.replace(before.as_deref(), after.as_deref());
+            // Of one that a worker could have already the index knows what it was submitted as, and perhaps more.
+            let is_known = index.knows_early(id, after.as_ref());
+            let before = index.end_early(id, |job| self.disk.tell(job)).or(before);
+            if !is_known {
+                // Before the index lets a worker have the job: what happens to it next is told next.
+                after
+                    .iter()
+                    .filter(|after| has_moved(before.as_deref(), after))
+                    .for_each(|after| self.disk.tell(&after.job));
+                index.replace(before.as_deref(), after.as_deref());
+            }
             match after {
                 Some(after) => forgotten.extend(index.recent.put(after)),
                 None => index.recent.remove(id),
@@ -56,6 +61,7 @@ impl Group<'_> {
         drop(index);
         // Only now that nobody waits for the index.
         drop(forgotten);
+        self.workers.iter().for_each(|workers| workers.notify_one());
         self.disk.set_paused(std::mem::take(&mut self.paused));
         self.released.iter().for_each(|sha256| self.disk.blobs.release(sha256));
     }

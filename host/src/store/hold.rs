@@ -1,0 +1,129 @@
+//! How long a flush is held back for jobs that started ahead of it, so that their ends share it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::group::Group;
+use super::writer::Change;
+
+/// For at the most this long: half of what a flush takes on a quick disk, and longer than a worker needs for a job that does next to nothing.
+const HOLD: Duration = Duration::from_micros(200);
+/// Flushes that are not held back after one that was held in vain: twice as many each time, up to this power of two.
+const VAIN_MAX: u32 = 10;
+
+/// What the writer knows of earlier attempts to hold a flush back.
+pub(super) struct Hold {
+    /// How many in a row were in vain.
+    vain: u32,
+    /// Flushes that are not held back, from now on.
+    left_out: u32,
+    waker: Waker,
+}
+
+impl Hold {
+    /// For the thread that calls this.
+    pub(super) fn new() -> Self {
+        Self { vain: 0, left_out: 0, waker: Waker::from(Arc::new(Unpark(thread::current()))) }
+    }
+
+    /// Takes up what comes while jobs of the group are under way, for as long as that has been worth it lately. Whether jobs are quick,
+    /// and workers free, shows in the ends that come.
+    pub(super) fn fill(
+        &mut self,
+        group: &mut Group<'_>,
+        held: &mut VecDeque<Change>,
+        changes: &mut mpsc::Receiver<Change>,
+    ) {
+        if !group.has_early() {
+            return;
+        }
+        if self.left_out > 0 {
+            self.left_out -= 1;
+            return;
+        }
+        let until = Instant::now() + HOLD;
+        while group.has_early()
+            && !group.is_full()
+            && let Some(change) = self.next(changes, until)
+        {
+            group.take(change, held);
+        }
+        self.vain = if group.has_early() { (self.vain + 1).min(VAIN_MAX) } else { 0 };
+        self.left_out = (1 << self.vain) - 1;
+    }
+
+    /// The next change that comes in time.
+    fn next(&self, changes: &mut mpsc::Receiver<Change>, until: Instant) -> Option<Change> {
+        loop {
+            if let Poll::Ready(change) = changes.poll_recv(&mut Context::from_waker(&self.waker)) {
+                return change;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Wakes a thread that waits for a change.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{Notify, oneshot};
+
+    use super::super::disk::Disk;
+    use super::super::space::Room;
+    use super::super::{Admission, Content, NewJob, Options, Payload, Settings};
+    use super::*;
+    use crate::job::{Job, JobId, Kind};
+    use crate::time::Time;
+
+    /// A group with a job that may have started.
+    fn with_early(disk: &Disk) -> Group<'_> {
+        let job = Job::new(JobId::now_v7(), Kind::new("a").expect("well-formed"), Time(0));
+        let input = Payload { media_type: String::new(), content: Content::Inline(Vec::new().into()) };
+        let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
+        let admission = Admission { queue_max: u64::MAX, key: None, workers: Some(Arc::new(Notify::new())) };
+        let mut group = Group::new(disk, Room::Ample, 1);
+        let change = Change::Submit { job: Box::new(new), admission, reply: oneshot::channel().0 };
+        group.take(change, &mut VecDeque::new());
+        group
+    }
+
+    #[test]
+    fn a_flush_is_held_back_while_that_pays_and_seldom_after_it_did_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
+        let (sender, mut changes) = mpsc::channel(9);
+        let (mut hold, mut held) = (Hold::new(), VecDeque::new());
+        // Whether the flush was held back: for something that ends it at once, or for nothing.
+        let mut is_held = |pays: bool| {
+            let (mut group, began) = (with_early(&disk), Instant::now());
+            if pays {
+                assert!(sender.try_send(Change::Settle { reply: oneshot::channel().0 }).is_ok());
+            }
+            hold.fill(&mut group, &mut held, &mut changes);
+            let was_left = changes.try_recv().is_ok();
+            if pays { !was_left } else { began.elapsed() >= HOLD }
+        };
+        assert!(is_held(true) && is_held(true), "what comes meanwhile is taken up");
+        assert!(is_held(false) && !is_held(true), "one is left out after one that was held back in vain");
+        assert!(is_held(false), "and then another is tried");
+        assert!((0..3).all(|_| !is_held(true)), "in vain again: three are left out");
+        assert!(is_held(true) && is_held(true), "one that paid makes good for those");
+    }
+}
