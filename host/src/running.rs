@@ -52,6 +52,15 @@ struct Told {
     lines_told: u64,
 }
 
+impl Told {
+    fn news(&mut self, lines_max: usize) -> News {
+        let (lines, left_out, written) = self.log.since(self.lines_told, lines_max);
+        self.lines_told = written;
+        let progress = std::mem::take(&mut self.is_new).then(|| self.progress.clone());
+        News { progress, lines, left_out }
+    }
+}
+
 /// What an attempt has said since it was last asked.
 #[derive(Debug, Default)]
 pub struct News {
@@ -164,13 +173,16 @@ impl Running {
         told.is_new || told.log.written > told.lines_told
     }
 
-    /// What is new since the last call; of many lines the newest.
+    /// What is new since it was last asked for; of many lines the newest.
     pub fn news(&self, lines_max: usize) -> News {
-        let told = &mut *self.told();
-        let (lines, left_out, written) = told.log.since(told.lines_told, lines_max);
-        told.lines_told = written;
-        let progress = std::mem::take(&mut told.is_new).then(|| told.progress.clone());
-        News { progress, lines, left_out }
+        self.told().news(lines_max)
+    }
+
+    /// The same, handed on before anybody else can ask: what was said first is told first, whoever tells it. The attempt cannot say
+    /// anything meanwhile.
+    pub fn tell_news(&self, lines_max: usize, tell: impl FnOnce(News)) {
+        let mut told = self.told();
+        tell(told.news(lines_max));
     }
 
     /// Says that the attempt is over and recorded; nothing is added after this.

@@ -246,3 +246,29 @@ fn no_more_listen_than_may() {
 fn head_status(host: &Host, path: &str) -> u16 {
     Answer::of(host.request(Method::HEAD, path)).status
 }
+
+/// Fault: a job that starts while its submit is still being written down is heard of before there is such a job.
+#[test]
+fn of_a_quick_job_its_submit_is_told_first_and_its_end_last() {
+    const JOBS: usize = 60;
+    let says = guest::run(
+        r#"(call $progress (f64.const 0.5) (text "begun"))
+           (call $log (i32.const 2) (text "one"))
+           (return (call $done (text "text/plain") (text "ok")))"#,
+    );
+    let host = Host::prepare().with_guest("says", says).with_guest("good", guest::good()).start();
+    let mut all = Stream::open(&host, "/v1/events", None);
+    for number in 0..JOBS {
+        let kind = if number % 2 == 0 { "says" } else { "good" };
+        let id = host.submit_job(json!({"kind": kind}));
+        let mut told = Vec::new();
+        while told.last().is_none_or(|last| last != "succeeded") {
+            let event = all.find(|event| event.data["id"] == json!(id));
+            told.push(event.data["state"].as_str().unwrap_or(&event.name).to_owned());
+        }
+        // What it says on the way comes in one piece or two.
+        let on_the_way = told.len() - 3;
+        assert!(told.starts_with(&["queued".to_owned(), "running".to_owned()]), "of job {number}: {told:?}");
+        assert_eq!(on_the_way, if kind == "says" { 2 } else { 0 }, "of job {number}: {told:?}");
+    }
+}

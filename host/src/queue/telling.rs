@@ -72,16 +72,17 @@ impl Queue {
 
     pub(super) fn tell_news(&self, under_way: &UnderWay) {
         let UnderWay { id, kind, owner, number, attempt, .. } = under_way;
-        let News { progress, lines, left_out } = attempt.news(LINES_AT_ONCE);
         let tell = |what| self.events.publish(*id, kind.clone(), *owner, what);
         let log = |line| What::Log { attempt: *number, line };
-        if left_out > 0 {
-            let message = format!("{left_out} lines are left out here; the job's logs have more");
-            tell(log(LogLine { at: None, level: None, message }));
-        }
-        lines.into_iter().for_each(|line| tell(log(line)));
-        if let Some(progress) = progress {
-            tell(What::Progress { attempt: *number, progress });
-        }
+        attempt.tell_news(LINES_AT_ONCE, |News { progress, lines, left_out }| {
+            if left_out > 0 {
+                let message = format!("{left_out} lines are left out here; the job's logs have more");
+                tell(log(LogLine { at: None, level: None, message }));
+            }
+            lines.into_iter().for_each(|line| tell(log(line)));
+            if let Some(progress) = progress {
+                tell(What::Progress { attempt: *number, progress });
+            }
+        });
     }
 }

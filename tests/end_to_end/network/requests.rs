@@ -1,5 +1,10 @@
 //! Requests that were granted, and what a guest and its operator are told of those that were not.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
+use serde_json::json;
+
 use super::{granting, host, log, setup};
 use crate::support::server::Server;
 use crate::support::{eventually, guest};
@@ -106,4 +111,32 @@ fn a_request_that_cannot_be_sent_is_an_error_to_the_guest() {
     let answers = host.probe("kind", &tries.each_ref().map(String::as_str));
     assert_eq!(answers, ["error: refused", "error: tls", "error: dns"]);
     host.still_works();
+}
+
+/// Fault: a job starts while its submit is still being written down, and what it sent cannot be taken back when the host dies then.
+#[test]
+fn what_is_sent_is_sent_for_a_job_that_is_on_disk() {
+    const JOBS: usize = 40;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be listened on");
+    let port = listener.local_addr().expect("it listens").port();
+    let host = host(&format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {port}\n"));
+    std::thread::scope(|scope| {
+        let listed = scope.spawn(|| {
+            let requests = listener.incoming().take(JOBS).map(|stream| {
+                let mut stream = stream.expect("somebody came");
+                // Whoever is asked for something can look at once for whom.
+                let listed = host.get("/v1/jobs?kind=kind&limit=100").json()["jobs"].as_array().expect("a list").len();
+                let mut head = BufReader::new(stream.try_clone().expect("it is open")).lines();
+                assert!(head.any(|line| line.is_ok_and(|line| line.is_empty())), "the head ends");
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").expect("the host listens");
+                listed
+            });
+            requests.collect::<Vec<_>>()
+        });
+        for _ in 0..JOBS {
+            assert_eq!(host.probe("kind", &[&format!("http GET http 127.0.0.1:{port} /")]), ["200 hello"]);
+        }
+        let listed = listed.join().expect("each request was answered");
+        assert_eq!(json!(listed), json!((1..=JOBS).collect::<Vec<_>>()));
+    });
 }
