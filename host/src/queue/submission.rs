@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Queue;
-use crate::job::{Job, JobId, Kind, Owner, State};
+use super::ids::new_id;
+use crate::job::{Job, Kind, Owner, State};
 use crate::store::{Admission, IdempotencyKey, NewJob, NewWebhook, Options, Payload, StoreError};
 use crate::time::Time;
 
@@ -53,7 +54,7 @@ impl Queue {
             timeout_ms: wanted.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             expires_at: wanted.expires_in.map(|span| now.after(span)),
             owner: wanted.owner,
-            ..Job::new(JobId::now_v7(), wanted.kind, now)
+            ..Job::new(new_id(), wanted.kind, now)
         };
         let Submission { input, options, blobs, webhook, .. } = wanted;
         let new = NewJob { job, input, options, blobs, webhook };
