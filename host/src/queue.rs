@@ -9,6 +9,7 @@ mod clock;
 mod estimate;
 mod finishing;
 mod holding;
+mod ids;
 mod keeping;
 mod places;
 mod submission;

@@ -58,7 +58,8 @@ pub use self::compact::compact;
 use self::disk::{Disk, Observer};
 pub use self::error::StoreError;
 pub use self::exchange::{
-    Admission, Artifact, ArtifactEntry, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload, Settings,
+    Accepted, Admission, Artifact, ArtifactEntry, Attempt, Claimed, Filter, IdempotencyKey, NewJob, Options, Payload,
+    Settings,
 };
 pub use self::export::export;
 pub use self::import::import;
@@ -121,6 +122,21 @@ impl Store {
             return Err(StoreError::DiskFull);
         }
         self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
+    }
+
+    /// The same for many jobs at once, in one change of the store: one that is refused is refused alone, and the answers stand in the
+    /// order of the jobs. They share one flush, so whoever asks bounds their number and their bytes.
+    pub async fn submit_all(&self, jobs: Vec<(NewJob, Admission)>) -> Vec<Result<Accepted, StoreError>> {
+        let count = jobs.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        if self.is_out_of_room() {
+            return (0..count).map(|_| Err(StoreError::DiskFull)).collect();
+        }
+        let accepted = self.change(|reply| Change::SubmitAll { jobs, reply }).await;
+        // Only a store that has failed or is closed says nothing of each.
+        accepted.unwrap_or_else(|_| (0..count).map(|_| Err(StoreError::Closed)).collect())
     }
 
     /// Returns once all is durable that was asked for before, among it the submits of jobs that started early.

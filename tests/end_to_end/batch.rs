@@ -105,6 +105,57 @@ fn a_full_queue_refuses_the_lines_beyond_it() {
 }
 
 #[test]
+fn a_queue_that_fills_up_in_the_middle_refuses_its_own_lines_and_no_others() {
+    let host = Host::prepare().with_guest("good", guest::good()).with_guest("echo", guest::echo());
+    let host = host.set("queue_max", 3).start();
+    let line = |kind: &str| json!({"kind": kind, "delay": "1h"}).to_string() + "\n";
+    let body = ["good", "good", "echo", "good", "good", "good", "echo"].map(line).concat();
+    let answers = lines(&host.post("/v1/jobs/batch", body));
+    assert_eq!(statuses(&answers), [202, 202, 202, 202, 503, 503, 202]);
+    assert_eq!(answers[4]["problem"]["code"], "queue_full");
+    let count = |kind| host.get(&format!("/v1/kinds/{kind}")).json()["counts"]["scheduled"].clone();
+    assert_eq!((count("good"), count("echo")), (json!(3), json!(2)));
+}
+
+/// Fault: lines that are submitted together, and those that go by themselves because they wait for something, change places.
+#[test]
+fn each_answer_is_the_one_of_its_line_whatever_the_lines_wait_for() {
+    let host = Host::prepare().with_guest("echo", guest::echo()).start();
+    let line = |n: usize| match n % 10 {
+        // Checked on a thread of its own; and in a file.
+        3 => json!({"kind": "echo", "input": format!("{n} {}", "x".repeat(20_000)), "tags": [format!("n{n}")]}),
+        6 => json!({"kind": "echo", "input": format!("{n} {}", "x".repeat(200_000)), "tags": [format!("n{n}")]}),
+        // Refused, after a look for its file; and at once.
+        7 => json!({"kind": format!("absent-{n}")}),
+        8 => json!({"kind": "echo", "priority": 10 + n}),
+        _ => json!({"kind": "echo", "input": n, "tags": [format!("n{n}")]}),
+    };
+    let body: String = (0..300).map(|n| line(n).to_string() + "\n").collect();
+    let answers = lines(&host.post("/v1/jobs/batch", body));
+    assert_eq!(answers.len(), 300);
+    for (n, answer) in answers.iter().enumerate() {
+        match n % 10 {
+            7 => {
+                assert_eq!(answer["status"], 404, "{n}: {answer}");
+                assert!(answer["problem"]["detail"].to_string().contains(&format!("absent-{n}")), "{n}: {answer}");
+            }
+            8 => {
+                assert_eq!(answer["status"], 422, "{n}: {answer}");
+                assert!(answer["problem"]["detail"].to_string().contains(&(10 + n).to_string()), "{n}: {answer}");
+            }
+            _ => {
+                let id = answer["id"].as_str().unwrap_or_else(|| panic!("{n}: {answer}"));
+                assert_eq!(host.job(id)["tags"], json!([format!("n{n}")]));
+            }
+        }
+    }
+    for n in [0, 3, 6, 296] {
+        let input = serde_json::from_slice::<Value>(&host.output(answers[n]["id"].as_str().expect("an id")));
+        assert_eq!(input.expect("JSON"), line(n)["input"]);
+    }
+}
+
+#[test]
 fn a_batch_sent_again_under_its_key_is_the_same_jobs() {
     let host = Host::prepare().with_guest("good", guest::good()).start();
     let send = |body: String| {

@@ -1,8 +1,10 @@
 //! `POST /v1/jobs/batch`: many jobs in one request, a line each, answered line by line in the same order.
 //!
 //! Lines are read, submitted and answered as they come, many at a time so that they share flushes, and within bounds: of lines
-//! under way, of their bytes, and of answers the client has not read yet. A line that is wrong fails alone.
+//! under way, of their bytes, and of answers the client has not read yet. A line that is wrong fails alone. `lines` finds the
+//! lines, `groups` those that are submitted together.
 
+mod groups;
 mod lines;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use utoipa::ToSchema;
 
+use self::groups::{Checking, Group, Groups};
 use self::lines::{Line, Lines};
 use super::caller::Caller;
 use super::problem::{self, Problem};
@@ -24,25 +27,24 @@ use super::submit::Keyed;
 use super::trace::{self, Traced};
 use super::{Api, submit};
 use crate::job::JobId;
+use crate::queue::Submission;
 
-/// Lines being submitted at a time: two commits of the store, so that one fills while the other is flushed.
-const UNDER_WAY_MAX: usize = 512;
-/// Bytes of the lines being submitted.
-const UNDER_WAY_BYTES_MAX: usize = 16 << 20;
+/// Groups under way, counting lines that go by themselves because they wait for something.
+const UNDER_WAY_MAX: usize = 256;
 /// Longest line; a larger job has a request of its own.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of answers that wait for a client that only sends: some 40,000 lines. With more, reading waits as well.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
-/// Answers sent in one piece, if there are so many.
-const ANSWERS_AT_ONCE: usize = 256;
+/// Groups whose answers are sent in one piece, if so many have theirs.
+const GROUPS_AT_ONCE: usize = 256;
 
 /// Whose lines they are.
-#[derive(Clone)]
 struct Sender {
     api: Arc<Api>,
     caller: Caller,
     traceparent: Option<String>,
     key: Option<[u8; 32]>,
+    line_bytes_max: usize,
 }
 
 /// A piece of the answer, and the room it takes until it is sent.
@@ -93,9 +95,11 @@ pub(super) async fn post(
         return Err(problem.in_parameter(name, detail));
     }
     let key = submit::idempotency_key(&headers)?;
+    let line_bytes_max = LINE_BYTES_MAX.min(usize::try_from(api.limits.json_bytes_max).unwrap_or(usize::MAX));
+    let sender = Sender { api, caller, traceparent: trace::parent(&headers), key, line_bytes_max };
     // Without a bound of its own, as each piece carries a permit.
     let (pieces, mut answers) = mpsc::unbounded_channel();
-    tokio::spawn(work(Sender { api, caller, traceparent: trace::parent(&headers), key }, request, pieces));
+    tokio::spawn(work(Arc::new(sender), request, pieces));
     // The first answer comes before the head of the response: a client that asked whether to send at all hears "go on" first.
     let first = answers.recv().await;
     let rest = stream::poll_fn(move |cx| answers.poll_recv(cx));
@@ -105,19 +109,19 @@ pub(super) async fn post(
 }
 
 /// Goes through the lines until they end, or the client has gone.
-async fn work(sender: Sender, request: Body, pieces: mpsc::UnboundedSender<Piece>) {
+async fn work(sender: Arc<Sender>, request: Body, pieces: mpsc::UnboundedSender<Piece>) {
     let unread = Arc::new(Semaphore::new(UNREAD_BYTES_MAX));
-    let answers = answers(sender, request).ready_chunks(ANSWERS_AT_ONCE);
+    let answers = answers(sender, request).ready_chunks(GROUPS_AT_ONCE);
     let mut answers = std::pin::pin!(answers);
     loop {
-        let lines = tokio::select! {
-            lines = answers.next() => lines,
+        let groups = tokio::select! {
+            groups = answers.next() => groups,
             () = pieces.closed() => None,
         };
-        let Some(lines) = lines else { break };
+        let Some(groups) = groups else { break };
         let mut text = Vec::new();
-        for line in lines {
-            text.extend(serde_json::to_vec(&line).unwrap_or_default());
+        for answer in groups.into_iter().flatten() {
+            text.extend(serde_json::to_vec(&answer).unwrap_or_default());
             text.push(b'\n');
         }
         let bytes = u32::try_from(text.len().min(UNREAD_BYTES_MAX)).unwrap_or(u32::MAX);
@@ -133,55 +137,54 @@ async fn work(sender: Sender, request: Body, pieces: mpsc::UnboundedSender<Piece
     }
 }
 
-fn answers(sender: Sender, request: Body) -> impl Stream<Item = BatchAnswer> {
-    let api = &sender.api;
-    let line_bytes_max = LINE_BYTES_MAX.min(usize::try_from(api.limits.json_bytes_max).unwrap_or(usize::MAX));
-    let lines = Lines::new(request, line_bytes_max, api.limits.body_bytes_max);
-    let under_way = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
-    let numbered = stream::unfold((lines, 0u64), |(mut lines, number)| async move {
-        lines.next().await.map(|line| ((number, line), (lines, number + 1)))
-    });
-    let admitted = numbered.then(move |(number, line)| {
-        let under_way = Arc::clone(&under_way);
-        async move {
-            // Not longer than all there is, as a line has a bound.
-            let bytes = u32::try_from(line.size()).unwrap_or(u32::MAX);
-            (number, line, under_way.acquire_many_owned(bytes).await)
-        }
-    });
-    admitted
-        .map(move |(number, line, room)| {
-            let sender = sender.clone();
-            async move {
-                let answer = answer(&sender, number, line, line_bytes_max).await;
-                drop(room);
-                answer
-            }
+/// The answers to the lines, in order, group by group.
+fn answers(sender: Arc<Sender>, request: Body) -> impl Stream<Item = Vec<BatchAnswer>> {
+    let lines = Lines::new(request, sender.line_bytes_max, sender.api.limits.body_bytes_max);
+    let checker = Arc::clone(&sender);
+    let check = move |number, line| -> Checking<_> { Box::pin(check(Arc::clone(&checker), number, line)) };
+    let groups = Groups::new(lines, check);
+    let groups = stream::unfold(groups, |mut groups| async move { Some((groups.next().await?, groups)) });
+    groups
+        .map(move |(group, place)| {
+            let sender = Arc::clone(&sender);
+            async move { (answer(&sender, group).await, place) }
         })
         .buffered(UNDER_WAY_MAX)
+        // Under way until it is their turn to be answered.
+        .map(|(answers, _place)| answers)
 }
 
-async fn answer(sender: &Sender, number: u64, line: Line, line_bytes_max: usize) -> BatchAnswer {
-    let accepted = async {
-        let bytes = match line {
-            Line::Whole(bytes) => bytes,
-            Line::TooLong => {
-                let advice = " as one line; send it as POST /v1/jobs";
-                return Err(Problem::too_large(line_bytes_max as u64, advice));
-            }
-            Line::BodyTooLarge(most) => return Err(Problem::too_large(most, "; send what follows in another batch")),
-            Line::BrokeOff(why) => return Err(Problem::malformed(format!("the body broke off here: {why}"))),
-        };
-        let wanted = submit::check(&sender.api, &sender.caller, &bytes).await?;
-        let key = sender.key.map(|key| key_of_line(&key, number));
-        let mut submission = wanted.into_submission(key)?;
-        submission.options.traceparent.clone_from(&sender.traceparent);
-        submit::accept(&sender.api, submission).await
+/// What a line wants, if nothing is wrong with it.
+async fn check(sender: Arc<Sender>, number: u64, line: Line) -> Result<Submission, Problem> {
+    let bytes = match line {
+        Line::Whole(bytes) => bytes,
+        Line::TooLong => {
+            let advice = " as one line; send it as POST /v1/jobs";
+            return Err(Problem::too_large(sender.line_bytes_max as u64, advice));
+        }
+        Line::BodyTooLarge(most) => return Err(Problem::too_large(most, "; send what follows in another batch")),
+        Line::BrokeOff(why) => return Err(Problem::malformed(format!("the body broke off here: {why}"))),
     };
-    match accepted.await {
-        Ok(job) => BatchAnswer::Accepted { status: 202, id: job.id },
+    let wanted = submit::check(&sender.api, &sender.caller, &bytes).await?;
+    let key = sender.key.map(|key| key_of_line(&key, number));
+    let mut submission = wanted.into_submission(key)?;
+    submission.options.traceparent.clone_from(&sender.traceparent);
+    Ok(submission)
+}
+
+async fn answer(sender: &Sender, group: Group<Result<Submission, Problem>>) -> Vec<BatchAnswer> {
+    let accepted = match group {
+        Group::Together(lines) => submit::accept_all(&sender.api, lines, sender.traceparent.as_deref()).await,
+        Group::Alone(line) => {
+            let accept = async { submit::accept(&sender.api, line.await?).await.map(|job| job.id) };
+            vec![accept.await]
+        }
+    };
+    let answer = |accepted: Result<JobId, Problem>| match accepted {
+        Ok(id) => BatchAnswer::Accepted { status: 202, id },
         Err(problem) => BatchAnswer::Refused { status: problem.status(), problem: problem.into_members() },
-    }
+    };
+    accepted.into_iter().map(answer).collect()
 }
 
 /// A batch that is sent again under its key is the same jobs, line by line.

@@ -25,7 +25,7 @@ use super::trace::{self, Traced};
 use super::view::JobView;
 use super::wait::{self, OnTimeout, Patience, Wait};
 use super::{Api, Limits, Segments, blobs, body, content, explain, json_job};
-use crate::job::{Job, Owner};
+use crate::job::{Job, JobId, Kind, Owner};
 use crate::plugins::Plugin;
 use crate::queue::Submission;
 use crate::store::{NewWebhook, Payload, StoreError, Upload};
@@ -206,17 +206,46 @@ async fn submit(api: &Api, headers: &HeaderMap, wanted: Wanted) -> Result<Respon
 pub(super) async fn accept(api: &Api, submission: Submission) -> Result<Job, Problem> {
     let (kind, traceparent) = (submission.kind.clone(), submission.options.traceparent.clone());
     let accepted = api.queue.submit(submission).await;
-    accepted.inspect(|job| trace::accepted(job, traceparent.as_deref())).map_err(|error| match error {
+    accepted
+        .inspect(|job| trace::accepted(job.id, &job.kind, traceparent.as_deref()))
+        .map_err(|error| not_accepted(api, &kind, error))
+}
+
+/// The same for many that were checked, each by itself. What was refused already stays so, in its place.
+pub(super) async fn accept_all(
+    api: &Api,
+    checked: Vec<Result<Submission, Problem>>,
+    traceparent: Option<&str>,
+) -> Vec<Result<JobId, Problem>> {
+    let mut submissions = Vec::with_capacity(checked.len());
+    let mut take = |submission: Submission| {
+        let kind = submission.kind.clone();
+        submissions.push(submission);
+        kind
+    };
+    let kinds: Vec<Result<Kind, Problem>> = checked.into_iter().map(|checked| checked.map(&mut take)).collect();
+    let mut accepted = api.queue.submit_all(submissions).await.into_iter();
+    let answer = |kind: Result<Kind, Problem>| {
+        let kind = kind?;
+        // There are as many as were submitted.
+        let accepted = accepted.next().unwrap_or(Err(StoreError::Closed));
+        accepted.inspect(|id| trace::accepted(*id, &kind, traceparent)).map_err(|error| not_accepted(api, &kind, error))
+    };
+    kinds.into_iter().map(answer).collect()
+}
+
+fn not_accepted(api: &Api, kind: &Kind, error: StoreError) -> Problem {
+    match error {
         StoreError::QueueFull { .. } => {
-            let room = match api.queue.room_in(&kind, explain::at_once(api, &kind)) {
+            let room = match api.queue.room_in(kind, explain::at_once(api, kind)) {
                 Some(wait) => Some(explain::whole_seconds(wait)),
-                None if api.queue.is_paused(&kind) => Some(LOOK_AGAIN_AT_PAUSED),
+                None if api.queue.is_paused(kind) => Some(LOOK_AGAIN_AT_PAUSED),
                 None => None,
             };
             Problem::from(error).or_retry_after(room)
         }
         error => error.into(),
-    })
+    }
 }
 
 /// `202`: the job is on disk and will end.

@@ -7,7 +7,7 @@ use tracing::Span;
 use tracing::field::display;
 use utoipa::IntoParams;
 
-use crate::job::{Job, JobId};
+use crate::job::{JobId, Kind};
 
 /// The field [`parent`] reads.
 #[derive(IntoParams)]
@@ -44,9 +44,9 @@ pub(super) fn span(request: &Request, route: Option<&'static str>) -> Span {
 }
 
 /// Tells the log that a job was taken in: from here on its id leads on.
-pub(super) fn accepted(job: &Job, traceparent: Option<&str>) {
+pub(super) fn accepted(id: JobId, kind: &Kind, traceparent: Option<&str>) {
     // Many jobs may come in one request, so the line says itself which it is about.
-    tracing::debug!(job.id = %job.id, job.kind = %job.kind, traceparent, "job accepted");
+    tracing::debug!(job.id = %id, job.kind = %kind, traceparent, "job accepted");
 }
 
 fn is_well_formed(text: &str) -> bool {

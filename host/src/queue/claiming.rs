@@ -72,7 +72,7 @@ fn note_wait(job: &Job) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::super::Settings;
@@ -80,7 +80,7 @@ mod tests {
     use crate::job::{Backoff, JobId, State};
     use crate::store::{self, Admission, Content, NewJob, Options, Payload, Retention, Share, Store};
 
-    fn queue(folder: &std::path::Path) -> Queue {
+    pub(in crate::queue) fn queue(folder: &std::path::Path) -> Queue {
         let store = Store::open(folder, &store::Settings { claims_max: 4, reserve_bytes: 0 }).expect("it opens");
         let settings = Settings {
             queue_max: 9,
@@ -91,7 +91,7 @@ mod tests {
             uploads_kept: Duration::ZERO,
             uploads_share: Share { uploads_max: 0, bytes_max: 0 },
             listeners_max: 1,
-            workers: 1,
+            workers: 3,
         };
         Queue::new(store, settings)
     }

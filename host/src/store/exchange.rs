@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::index::Token;
 use super::inflight::Mark;
 use super::webhooks::NewWebhook;
-use crate::job::{Backoff, Ended, Job, Kind, Progress, Sight, State, Usage};
+use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, Sight, State, Usage};
 use crate::time::Time;
 
 /// Encoded parameters and arguments of one job.
@@ -136,6 +136,15 @@ pub struct NewJob {
     pub blobs: Vec<Payload>,
     /// Who is to be told how it ended.
     pub webhook: Option<NewWebhook>,
+}
+
+/// What became of a job that was submitted with others: it, or the one that came with the same key before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The job.
+    pub id: JobId,
+    /// Where it stands.
+    pub state: State,
 }
 
 /// A job handed to a worker.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::StoreError;
 use super::blobs::BlobHandle;
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
@@ -20,6 +19,7 @@ use super::space::Room;
 use super::uploads::{UploadName, UploadRecord};
 use super::writer::{Change, GROUP_BYTES_MAX, GROUP_MAX, Reply, Told};
 use super::writes::Writes;
+use super::{Accepted, StoreError};
 use crate::job::{Job, JobId, JobMap, Kind, Owner, Webhook};
 
 /// Changes on their way to one commit. Later ones see what earlier ones did; see `changes.rs` for what each does.
@@ -29,6 +29,8 @@ pub(super) struct Group<'a> {
     pub(super) room: Room,
     pub(super) writes: Writes,
     pub(super) size: usize,
+    /// Who wait for it: fewer than there are changes where many came as one.
+    pub(super) callers: usize,
     before: JobMap<Option<Arc<Record>>>,
     /// Jobs as this group leaves them; nothing for a deleted one.
     after: JobMap<Option<Arc<Record>>>,
@@ -58,6 +60,7 @@ pub(super) struct Group<'a> {
 /// What is told to whom once the commit is durable.
 enum Answer {
     Job(Reply<Job>, Box<Job>),
+    Accepted(Reply<Vec<Result<Accepted, StoreError>>>, Vec<Result<Accepted, StoreError>>),
     Told(Told, Box<Job>),
     Done(Reply<()>),
     Webhook(Reply<Option<Webhook>>, Option<Webhook>),
@@ -72,6 +75,7 @@ impl<'a> Group<'a> {
             room,
             writes: Writes::with_capacity(changes),
             size: 0,
+            callers: 0,
             before: space(),
             after: space(),
             joined: HashMap::new(),
@@ -108,9 +112,16 @@ impl<'a> Group<'a> {
     }
 
     fn add(&mut self, change: Change) {
-        self.size += 1;
+        self.size += change.size();
+        self.callers += 1;
         let (reply, result) = match change {
-            Change::Submit { job, admission, reply } => (reply, self.submit(*job, &admission)),
+            Change::Submit { job, admission, reply } => {
+                (reply, self.submit(*job, &admission).map(|record| record.job.clone()))
+            }
+            Change::SubmitAll { jobs, reply } => {
+                let accepted = self.submit_all(jobs);
+                return self.answers.push(Answer::Accepted(reply, accepted));
+            }
             Change::Cancel { id, progress, now, reply } => (reply, self.cancel(id, progress, now)),
             Change::Retry { id, queue_max, reply } => (reply, self.retry(id, queue_max)),
             Change::Expire { id, now, reply } => (reply, self.expire(id, now)),
@@ -191,6 +202,13 @@ impl<'a> Group<'a> {
         self.after.get(&id).is_some_and(|after| !self.disk.index().knows_early(id, after.as_ref()))
     }
 
+    /// Makes space for so many more jobs.
+    pub(super) fn reserve(&mut self, jobs: usize) {
+        self.before.reserve(jobs);
+        self.after.reserve(jobs);
+        self.writes.reserve(jobs);
+    }
+
     /// Refuses one more unfinished job of a kind that has as many as it may, those counted that this group adds.
     pub(super) fn check_queue(&self, kind: &Kind, queue_max: u64) -> Result<(), StoreError> {
         let joined = self.joined.get(kind).copied().unwrap_or(0);
@@ -198,13 +216,18 @@ impl<'a> Group<'a> {
         if unfinished < queue_max { Ok(()) } else { Err(StoreError::QueueFull { queue_max }) }
     }
 
+    /// Adds a changed job to the commit, and answers how it is then.
+    pub(super) fn put(&mut self, record: Record, writes: Writes, blobs: &[BlobHandle]) -> Result<Job, StoreError> {
+        self.put_record(record, writes, blobs).map(|record| record.job.clone())
+    }
+
     /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
-    pub(super) fn put(
+    pub(super) fn put_record(
         &mut self,
         mut record: Record,
         mut writes: Writes,
         blobs: &[BlobHandle],
-    ) -> Result<Job, StoreError> {
+    ) -> Result<Arc<Record>, StoreError> {
         let id = record.job.id;
         writes.job(&mut record)?;
         self.remember(id)?;
@@ -220,13 +243,16 @@ impl<'a> Group<'a> {
             self.disk.blobs.retain(blob.sha256());
         }
         let was_unfinished = self.is_unfinished(id);
-        let job = record.job.clone();
-        self.after.insert(id, Some(Arc::new(record)));
-        let joined = i64::from(!job.state.is_terminal()) - i64::from(was_unfinished);
+        let record = Arc::new(record);
+        self.after.insert(id, Some(Arc::clone(&record)));
+        let joined = i64::from(!record.job.state.is_terminal()) - i64::from(was_unfinished);
         if joined != 0 {
-            *self.joined.entry(job.kind.clone()).or_insert(0) += joined;
+            match self.joined.get_mut(&record.job.kind) {
+                Some(so_far) => *so_far += joined,
+                None => drop(self.joined.insert(record.job.kind.clone(), joined)),
+            }
         }
-        Ok(job)
+        Ok(record)
     }
 
     /// Whether the group leaves the job unfinished so far; it has been remembered.

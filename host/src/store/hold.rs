@@ -39,7 +39,7 @@ impl Hold {
         held: &mut VecDeque<Change>,
         changes: &mut mpsc::Receiver<Change>,
     ) {
-        if !group.has_early() {
+        if !group.has_early() || group.is_full() {
             return;
         }
         if self.left_out > 0 {

@@ -26,7 +26,7 @@ use super::hold::Hold;
 use super::space::Room;
 use super::uploads::{Share, UploadName};
 use super::webhooks::WebhookTry;
-use super::{Admission, Attempt, NewJob, Payload, StoreError, Token};
+use super::{Accepted, Admission, Attempt, NewJob, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress, Webhook};
 use crate::time::Time;
 
@@ -35,7 +35,7 @@ pub(super) const GROUP_MAX: usize = 256;
 /// A group with so many bytes to write takes no more changes. Together with the largest change, a finish with some hundred KiB of small
 /// results, it stays well below the room that is kept for one group, whatever sled rewrites for it besides.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
-/// A flush that so many changes shared is followed by others like it, so waiting for company pays. After one that fewer
+/// A flush that so many callers shared is followed by others like it, so waiting for company pays. After one that fewer
 /// shared, as where clients are few, nobody waits.
 const COMPANY: usize = 16;
 /// A flush costs about twice as much processor time. PostgreSQL knows both figures as `commit_siblings` and `commit_delay`.
@@ -53,6 +53,7 @@ pub type Told = Box<dyn FnOnce(Result<Job, StoreError>) + Send>;
 /// What the rest of the store asks the writer to do.
 pub(super) enum Change {
     Submit { job: Box<NewJob>, admission: Admission, reply: Reply<Job> },
+    SubmitAll { jobs: Vec<(NewJob, Admission)>, reply: Reply<Vec<Result<Accepted, StoreError>>> },
     Finish { id: JobId, token: Token, attempt: Box<Attempt>, told: Told },
     Checkpoint { id: JobId, token: Token, checkpoint: Box<Checkpoint>, reply: Reply<()> },
     Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
@@ -91,7 +92,7 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
             thread::sleep(ROOM_EVERY);
             continue;
         }
-        let size = group.size;
+        let callers = group.callers;
         if let Err(error) = group.commit() {
             // What sled holds in memory and what the disk holds may differ now, and a second flush could
             // claim success for pages the kernel already dropped. So nobody is told anything, and it ends here.
@@ -101,7 +102,7 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
         }
         // Those who were just told come back at once, as often as not; without this they would find the next flush under way, and
         // half of them would share each from then on.
-        if size >= COMPANY && held.len() + changes.len() < size {
+        if callers >= COMPANY && held.len() + changes.len() < callers {
             thread::sleep(LINGER);
         }
     }
@@ -126,11 +127,19 @@ fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::R
 }
 
 impl Change {
+    /// How many jobs it is about.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::SubmitAll { jobs, .. } => jobs.len(),
+            _ => 1,
+        }
+    }
+
     /// Whether it may be written with so much room.
     pub(super) fn fits(&self, room: Room) -> bool {
         match self {
-            // A submit refuses itself where there is no room for new jobs, and writes nothing then.
-            Self::Submit { .. } | Self::Settle { .. } => true,
+            // Submits refuse themselves where there is no room for new jobs, and write nothing then.
+            Self::Submit { .. } | Self::SubmitAll { .. } | Self::Settle { .. } => true,
             // The judgement is a few small records, and before it is passed a host does nothing that could make room.
             Self::Judge { .. }
             | Self::Judged { .. }

@@ -24,6 +24,11 @@ impl Writes {
         Self { entries: Vec::with_capacity(writes), bytes: 0 }
     }
 
+    /// Makes space for so many more.
+    pub(super) fn reserve(&mut self, writes: usize) {
+        self.entries.reserve(writes);
+    }
+
     /// Sets a key to a record in its envelope.
     pub(super) fn record<T: Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
         self.add(key, Some(encode(record)?));

@@ -84,6 +84,7 @@ impl Answer {
     fn tell(self) {
         match self {
             Self::Job(reply, job) => drop(reply.send(Ok(*job))),
+            Self::Accepted(reply, accepted) => drop(reply.send(Ok(accepted))),
             Self::Told(told, job) => told(Ok(*job)),
             Self::Done(reply) => drop(reply.send(Ok(()))),
             Self::Webhook(reply, webhook) => drop(reply.send(Ok(webhook))),
