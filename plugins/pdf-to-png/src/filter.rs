@@ -33,8 +33,17 @@ pub(crate) struct RowFilter {
     previous: Vec<u8>,
     /// The row as each of [`FILTERS`] leaves it, behind the number of the filter.
     filtered: [Vec<u8>; FILTERS.len()],
-    /// A row that is equal to the one above.
-    unchanged: Vec<u8>,
+}
+
+/// A row as it is to be compressed.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Filtered<'a> {
+    Row(&'a [u8]),
+    /// One that is equal to the row above: so many bytes, and but for the first all are zeros.
+    Zeros {
+        behind: u8,
+        row_bytes: usize,
+    },
 }
 
 impl RowFilter {
@@ -52,32 +61,46 @@ impl RowFilter {
             current: vec![0; RGB + padded],
             previous: vec![0; RGB + padded],
             filtered: FILTERS.map(row),
-            unchanged: row(FILTERS[UP]),
         }
     }
 
-    /// The next row as it is to be compressed. `pixels` are the row's, of four bytes each; `above` those of the row before, if there
-    /// is one and it is still known.
-    pub(crate) fn filter(&mut self, pixels: &[u8], above: Option<&[u8]>) -> &[u8] {
-        let level = self.level;
-        if above.is_some_and(|above| dispatch!(level, simd => are_equal(simd, pixels, above))) {
-            return &self.unchanged[..=self.row_bytes];
+    /// The next row. `pixels` are the row's, of four bytes each; `above` those of the row before, if there is one and it is still
+    /// known.
+    pub(crate) fn filter(&mut self, pixels: &[u8], above: Option<&[u8]>) -> Filtered<'_> {
+        if above.is_some_and(|above| are_equal(self.level, pixels, above)) {
+            return Filtered::Zeros { behind: FILTERS[UP], row_bytes: 1 + self.row_bytes };
         }
         std::mem::swap(&mut self.current, &mut self.previous);
         let row = &mut self.current[RGB..];
-        dispatch!(level, simd => drop_alpha(simd, pixels, row));
+        drop_alpha(self.level, pixels, row);
         // The last vector has written beyond the row.
         row[self.row_bytes..].fill(0);
         let filtered = self.filtered.each_mut().map(|row| &mut row[1..]);
-        let sums = dispatch!(level, simd => filter_row(simd, &self.current, &self.previous, filtered));
+        let sums = filter_row(self.level, &self.current, &self.previous, filtered);
         // The usual estimate of what compresses best. Of equals the second: what is repeated downwards is cheapest to find.
         let best = [UP, 0, 2].into_iter().min_by_key(|&filter| sums[filter]).unwrap_or(UP);
-        &self.filtered[best][..=self.row_bytes]
+        Filtered::Row(&self.filtered[best][..=self.row_bytes])
     }
 }
 
+// Loops that take long are functions of their own: in one large function the sandbox has no registers left for any of them.
+#[inline(never)]
+fn are_equal(level: Level, one: &[u8], other: &[u8]) -> bool {
+    dispatch!(level, simd => are_equal_with(simd, one, other))
+}
+
+#[inline(never)]
+fn drop_alpha(level: Level, pixels: &[u8], row: &mut [u8]) {
+    dispatch!(level, simd => drop_alpha_with(simd, pixels, row));
+}
+
+#[inline(never)]
+fn filter_row(level: Level, current: &[u8], previous: &[u8], filtered: [&mut [u8]; 3]) -> [u32; 3] {
+    dispatch!(level, simd => filter_row_with(simd, current, previous, filtered))
+}
+
 #[inline(always)]
-fn are_equal<S: Simd>(simd: S, one: &[u8], other: &[u8]) -> bool {
+fn are_equal_with<S: Simd>(simd: S, one: &[u8], other: &[u8]) -> bool {
     let (turns, rest) = one.as_chunks::<TURN>();
     let (other_turns, other_rest) = other.as_chunks::<TURN>();
     let zero = u8x16::splat(simd, 0);
@@ -90,19 +113,26 @@ fn are_equal<S: Simd>(simd: S, one: &[u8], other: &[u8]) -> bool {
 
 /// Every pixel of a picture on a white ground is opaque, so its colour is as it stands. May write up to a vector behind the row.
 #[inline(always)]
-fn drop_alpha<S: Simd>(simd: S, pixels: &[u8], row: &mut [u8]) {
-    const PIXELS: usize = VECTOR / RGBA;
+fn drop_alpha_with<S: Simd>(simd: S, pixels: &[u8], row: &mut [u8]) {
+    const COLOURS: usize = VECTOR / RGBA * RGB;
     let order = u8x16::load_array(simd, [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 3, 3, 3]);
-    let (vectors, rest) = pixels.as_chunks::<VECTOR>();
+    let colours = |pixels: &[u8; TURN], part: usize| vector(simd, pixels, part).swizzle_dyn(order);
+    let (turns, rest) = pixels.as_chunks::<TURN>();
     let mut done = 0;
-    for pixels in vectors {
-        let colours = u8x16::load_array_ref(simd, pixels).swizzle_dyn(order);
-        match row[done..].first_chunk_mut::<VECTOR>() {
-            Some(place) => colours.store_array(place),
+    for turn in turns {
+        // Each covers what the one before has written too much.
+        if let Some(places) = row[done..].first_chunk_mut::<{ 3 * COLOURS + VECTOR }>() {
+            colours(turn, 0).store_slice(&mut places[..VECTOR]);
+            colours(turn, 1).store_slice(&mut places[COLOURS..][..VECTOR]);
+            colours(turn, 2).store_slice(&mut places[2 * COLOURS..][..VECTOR]);
+            colours(turn, 3).store_slice(&mut places[3 * COLOURS..][..VECTOR]);
+        } else {
             // At the end of a row that fills its last turn.
-            None => row[done..][..PIXELS * RGB].copy_from_slice(&colours.as_slice()[..PIXELS * RGB]),
+            for (part, place) in row[done..].chunks_exact_mut(COLOURS).enumerate() {
+                place.copy_from_slice(&colours(turn, part).as_slice()[..COLOURS]);
+            }
         }
-        done += PIXELS * RGB;
+        done += TURN / RGBA * RGB;
     }
     for (colour, pixel) in row[done..].chunks_exact_mut(RGB).zip(rest.chunks_exact(RGBA)) {
         colour.copy_from_slice(&pixel[..RGB]);
@@ -111,7 +141,7 @@ fn drop_alpha<S: Simd>(simd: S, pixels: &[u8], row: &mut [u8]) {
 
 /// Writes the row as each filter leaves it, and says how large its differences are together.
 #[inline(always)]
-fn filter_row<S: Simd>(simd: S, current: &[u8], previous: &[u8], filtered: [&mut [u8]; 3]) -> [u32; 3] {
+fn filter_row_with<S: Simd>(simd: S, current: &[u8], previous: &[u8], filtered: [&mut [u8]; 3]) -> [u32; 3] {
     let [rows, lefts] = [&current[RGB..], current].map(|bytes| bytes.as_chunks::<TURN>().0);
     let [aboves, corners] = [&previous[RGB..], previous].map(|bytes| bytes.as_chunks::<TURN>().0);
     let [subs, ups, paeths] = filtered.map(|bytes| bytes.as_chunks_mut::<TURN>().0);

@@ -12,6 +12,7 @@ mod document;
 mod encode;
 mod filter;
 mod options;
+mod pack;
 mod picture;
 
 use std::fs::{self, File};

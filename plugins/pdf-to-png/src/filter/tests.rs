@@ -41,6 +41,17 @@ fn undo(filtered: &[u8], above: &[u8]) -> Vec<u8> {
     row
 }
 
+fn whole(filtered: Filtered<'_>) -> Vec<u8> {
+    match filtered {
+        Filtered::Row(bytes) => bytes.to_vec(),
+        Filtered::Zeros { behind, row_bytes } => {
+            let mut bytes = vec![0; row_bytes];
+            bytes[0] = behind;
+            bytes
+        }
+    }
+}
+
 #[test]
 fn predictions_are_those_of_the_specification() {
     fn predict<S: Simd>(simd: S, values: [[u8; VECTOR]; 3]) -> [u8; VECTOR] {
@@ -77,9 +88,9 @@ fn rows_of_any_width_can_be_read_back() {
                 _ => (0..RGBA * width).map(|_| noise()).collect(),
             };
             let row: Vec<u8> = pixels.chunks_exact(RGBA).flat_map(|pixel| pixel[..RGB].to_vec()).collect();
-            let filtered = filter.filter(&pixels, pixels_above.as_deref());
+            let filtered = whole(filter.filter(&pixels, pixels_above.as_deref()));
             assert_eq!(filtered.len(), 1 + RGB * width);
-            assert!(undo(filtered, &above) == row, "row {kind} of width {width}");
+            assert!(undo(&filtered, &above) == row, "row {kind} of width {width}");
             (above, pixels_above) = (row, Some(pixels));
         }
     }
@@ -92,7 +103,7 @@ fn the_filter_that_leaves_least_is_chosen() {
         let mut filter = RowFilter::new(WIDTH);
         let [above, row] = rows.map(|value| (0..RGBA * WIDTH).map(|index| value(index / RGBA)).collect::<Vec<u8>>());
         filter.filter(&above, None);
-        filter.filter(&row, Some(&above))[0]
+        whole(filter.filter(&row, Some(&above)))[0]
     };
     let steep = |pixel: usize| (pixel * 37) as u8;
     assert_eq!(chosen([steep, |_| 200]), 1);
@@ -109,6 +120,6 @@ fn sums_do_not_overflow() {
     let pixels: Vec<u8> =
         (0..RGBA * width).map(|index| if (index / RGBA).is_multiple_of(2) { 128 } else { 0 }).collect();
     let mut filter = RowFilter::new(width);
-    let row = filter.filter(&pixels, None);
+    let row = whole(filter.filter(&pixels, None));
     assert_eq!(row[0], 2, "beside black, half of the pixels differ; to their left, all of them");
 }
