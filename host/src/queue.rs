@@ -9,7 +9,6 @@ mod clock;
 mod estimate;
 mod finishing;
 mod holding;
-mod ids;
 mod keeping;
 mod places;
 mod submission;

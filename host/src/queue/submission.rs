@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Queue;
-use super::ids::new_id;
 use crate::job::{Job, JobId, Kind, Owner, State};
 use crate::store::{Admission, IdempotencyKey, NewJob, NewWebhook, Options, Payload, StoreError};
 use crate::time::Time;
@@ -79,7 +78,7 @@ impl Queue {
             timeout_ms: wanted.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             expires_at: wanted.expires_in.map(|span| now.after(span)),
             owner: wanted.owner,
-            ..Job::new(new_id(), wanted.kind, now)
+            ..Job::new(JobId::now_v7(), wanted.kind, now)
         };
         let Submission { input, options, blobs, webhook, .. } = wanted;
         let new = NewJob { job, input, options, blobs, webhook };

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use self::visible::Answer;
+use super::StoreError;
 use super::blobs::BlobHandle;
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
@@ -17,9 +19,8 @@ use super::keys;
 use super::record::{KeyRecord, Record};
 use super::space::Room;
 use super::uploads::{UploadName, UploadRecord};
-use super::writer::{Change, GROUP_BYTES_MAX, GROUP_MAX, Reply, Told};
+use super::writer::{Change, GROUP_BYTES_MAX, GROUP_MAX, Reply};
 use super::writes::Writes;
-use super::{Accepted, StoreError};
 use crate::job::{Job, JobId, JobMap, Kind, Owner, Webhook};
 
 /// Changes on their way to one commit. Later ones see what earlier ones did; see `changes.rs` for what each does.
@@ -55,15 +56,6 @@ pub(super) struct Group<'a> {
     workers: Vec<Arc<Notify>>,
     released: Vec<[u8; 32]>,
     answers: Vec<Answer>,
-}
-
-/// What is told to whom once the commit is durable.
-enum Answer {
-    Job(Reply<Job>, Box<Job>),
-    Accepted(Reply<Vec<Result<Accepted, StoreError>>>, Vec<Result<Accepted, StoreError>>),
-    Told(Told, Box<Job>),
-    Done(Reply<()>),
-    Webhook(Reply<Option<Webhook>>, Option<Webhook>),
 }
 
 impl<'a> Group<'a> {

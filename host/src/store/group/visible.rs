@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use super::super::StoreError;
 use super::super::index::Index;
 use super::super::record::Record;
-use super::{Answer, Group};
+use super::super::writer::{Reply, Told};
+use super::super::{Accepted, StoreError};
+use super::Group;
+use crate::job::{Job, Webhook};
 use crate::metrics;
 
 impl Group<'_> {
@@ -77,6 +79,15 @@ impl Group<'_> {
             self.disk.webhooks_due.notify_one();
         }
     }
+}
+
+/// What is told to whom once the commit is durable.
+pub(super) enum Answer {
+    Job(Reply<Job>, Box<Job>),
+    Accepted(Reply<Vec<Result<Accepted, StoreError>>>, Vec<Result<Accepted, StoreError>>),
+    Told(Told, Box<Job>),
+    Done(Reply<()>),
+    Webhook(Reply<Option<Webhook>>, Option<Webhook>),
 }
 
 impl Answer {
