@@ -106,7 +106,8 @@ impl Store {
         Ok(Self { disk, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)) })
     }
 
-    /// Has every move of a job told to `observer`, in order: durable ones once they are, a claim when it is made. It must be
+    /// Has every move of a job told to `observer`, in order: durable ones once they are, a claim when it is made, or when the job is
+    /// durable. It must be
     /// quick and must not ask the store anything. There is one observer; a second one is not heard.
     pub fn observe(&self, observer: impl Fn(&Job) + Send + Sync + 'static) {
         if self.disk.observer.set(Observer(Box::new(observer))).is_err() {

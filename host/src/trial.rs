@@ -122,6 +122,7 @@ impl Trial {
                 input: submission.input,
                 options: submission.options,
                 blobs: Vec::new(),
+                grants: plugin.grants(),
                 running,
                 checkpoints: checkpoints(&blobs, &plugin),
                 on_turn: Box::new(|_| {}),

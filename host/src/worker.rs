@@ -28,7 +28,7 @@ use crate::job::Job;
 use crate::plugins::{Plugin, Plugins};
 use crate::priority;
 use crate::queue::{Assignment, Finished, Queue};
-use crate::sandbox::{Checkpoints, Sandbox, SaveCheckpoint};
+use crate::sandbox::{Checkpoints, Sandbox, SaveCheckpoint, Turn};
 use crate::time::Time;
 
 /// The threads that run jobs, until stopped.
@@ -157,9 +157,15 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, s
     let Some(plugin) = place.plugins.serving(&claimed.job.kind) else {
         return interrupted();
     };
-    if claimed.is_early && plugin.grants().reach_out() && place.queue.store().settle().await.is_err() {
+    let grants = plugin.grants();
+    if claimed.is_early && grants.reach_out() {
         // What it sends could not be taken back, and the host might not remember why it was sent.
-        return interrupted();
+        share.turn(Turn::Parked);
+        let settled = place.queue.store().settle().await;
+        share.turn(Turn::Woken);
+        if settled.is_err() {
+            return interrupted();
+        }
     }
     let (input, options) = match &claimed.input {
         Ok((input, options)) => (input.clone(), options.clone()),
@@ -174,6 +180,7 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, s
         input,
         options,
         blobs: claimed.blobs.clone(),
+        grants,
         running: Arc::clone(&assignment.running),
         checkpoints: checkpoints(place, assignment, &plugin),
         on_turn: Box::new(move |turn| turns.turn(turn)),

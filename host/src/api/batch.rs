@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use utoipa::ToSchema;
 
-use self::groups::{Checking, Group, Groups};
+use self::groups::{Checking, Group, Groups, UNDER_WAY_MAX};
 use self::lines::{Line, Lines};
 use super::caller::Caller;
 use super::problem::{self, Problem};
@@ -29,8 +29,6 @@ use super::{Api, submit};
 use crate::job::JobId;
 use crate::queue::Submission;
 
-/// Groups under way, counting lines that go by themselves because they wait for something.
-const UNDER_WAY_MAX: usize = 256;
 /// Longest line; a larger job has a request of its own.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of answers that wait for a client that only sends: some 40,000 lines. With more, reading waits as well.
@@ -149,6 +147,7 @@ fn answers(sender: Arc<Sender>, request: Body) -> impl Stream<Item = Vec<BatchAn
             let sender = Arc::clone(&sender);
             async move { (answer(&sender, group).await, place) }
         })
+        // As many as if each line were a group.
         .buffered(UNDER_WAY_MAX)
         // Under way until it is their turn to be answered.
         .map(|(answers, _place)| answers)
@@ -175,7 +174,7 @@ async fn check(sender: Arc<Sender>, number: u64, line: Line) -> Result<Submissio
 async fn answer(sender: &Sender, group: Group<Result<Submission, Problem>>) -> Vec<BatchAnswer> {
     let accepted = match group {
         Group::Together(lines) => submit::accept_all(&sender.api, lines, sender.traceparent.as_deref()).await,
-        Group::Alone(line) => {
+        Group::Alone(line, _room) => {
             let accept = async { submit::accept(&sender.api, line.await?).await.map(|job| job.id) };
             vec![accept.await]
         }

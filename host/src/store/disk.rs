@@ -43,6 +43,9 @@ use crate::job::{Job, Kind};
 
 /// How long sled may take to let go of a database that this process has just closed.
 const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
+/// For how long no job runs before it is durable, after a process died while one did. If that was the job's doing, whoever submitted it will
+/// have tried again by then, and this time it can be found guilty.
+const CAREFUL: Duration = Duration::from_secs(600);
 /// Held by the one process that uses a folder.
 pub(super) const LOCK: &str = "lock";
 /// There while a folder is being filled.
@@ -71,6 +74,8 @@ pub(super) struct Disk {
     pub(super) opens: u64,
     /// Whether the store is being closed: nobody waits for room any longer.
     pub(super) closing: AtomicBool,
+    /// Since when it is known that the last process died while a job ran that is not on disk.
+    lost_early: OnceLock<Instant>,
     /// The reason, once a commit has failed.
     pub(super) failed: watch::Sender<Option<String>>,
     /// Told when webhooks become due.
@@ -141,6 +146,7 @@ impl Disk {
             db,
             blobs,
             closing: AtomicBool::new(false),
+            lost_early: OnceLock::new(),
             failed: watch::Sender::new(None),
             webhooks_due: Notify::new(),
             observer: OnceLock::new(),
@@ -171,6 +177,17 @@ impl Disk {
         if let Some(Observer(tell)) = self.observer.get() {
             tell(job);
         }
+    }
+
+    /// Takes note that the last process died while a job ran that is not on disk.
+    pub(super) fn note_lost_early(&self) {
+        // Known once is enough.
+        let _ = self.lost_early.set(Instant::now());
+    }
+
+    /// Whether jobs run only once they are durable, for now.
+    pub(super) fn is_careful(&self) -> bool {
+        self.lost_early.get().is_some_and(|since| since.elapsed() < CAREFUL)
     }
 
     /// The number of the newest durable commit.

@@ -52,6 +52,8 @@ pub(super) struct Group<'a> {
     pub(super) paused: Vec<(Kind, bool)>,
     /// Jobs that may have started ahead of this commit, and whose ends are not part of it so far.
     early: Vec<JobId>,
+    /// Whether somebody waits for this commit to go on.
+    is_awaited: bool,
     /// Whom to wake once new jobs of it are durable.
     workers: Vec<Arc<Notify>>,
     released: Vec<[u8; 32]>,
@@ -79,6 +81,7 @@ impl<'a> Group<'a> {
             promised: HashMap::new(),
             paused: Vec::new(),
             early: Vec::new(),
+            is_awaited: false,
             workers: Vec::new(),
             released: Vec::new(),
             answers: Vec::with_capacity(changes),
@@ -128,8 +131,8 @@ impl<'a> Group<'a> {
                 };
             }
             Change::Settle { reply } => {
-                // Whoever asks would not end before the flush.
-                self.early.clear();
+                // Whoever asks goes on after the flush, and what could have ended before it is not worth another wait.
+                self.is_awaited = true;
                 return self.answers.push(Answer::Done(reply));
             }
             Change::Judged { opens, reply } => return self.note(keys::JUDGED_KEY, &opens, reply),

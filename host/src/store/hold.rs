@@ -14,7 +14,7 @@ use super::writer::Change;
 /// For at the most this long: half of what a flush takes on a quick disk, and longer than a worker needs for a job that does next to nothing.
 const HOLD: Duration = Duration::from_micros(200);
 /// Flushes that are not held back after one that was held in vain: twice as many each time, up to this power of two.
-const VAIN_MAX: u32 = 10;
+const VAIN_MAX: u32 = 6;
 
 /// What the writer knows of earlier attempts to hold a flush back.
 pub(super) struct Hold {
@@ -32,7 +32,7 @@ impl Hold {
     }
 
     /// Takes up what comes while jobs of the group are under way, for as long as that has been worth it lately. Whether jobs are quick,
-    /// and workers free, shows in the ends that come.
+    /// workers free and kinds not paused, shows in the ends that come.
     pub(super) fn fill(
         &mut self,
         group: &mut Group<'_>,
@@ -48,6 +48,7 @@ impl Hold {
         }
         let until = Instant::now() + HOLD;
         while group.has_early()
+            && !group.is_awaited()
             && !group.is_full()
             && let Some(change) = self.next(changes, until)
         {
@@ -87,21 +88,43 @@ mod tests {
 
     use super::super::disk::Disk;
     use super::super::space::Room;
-    use super::super::{Admission, Content, NewJob, Options, Payload, Settings};
+    use super::super::{Admission, Attempt, Content, HandedOut, NewJob, Options, Payload, Settings};
     use super::*;
-    use crate::job::{Job, JobId, Kind};
+    use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, Usage};
     use crate::time::Time;
 
-    /// A group with a job that may have started.
-    fn with_early(disk: &Disk) -> Group<'_> {
-        let job = Job::new(JobId::now_v7(), Kind::new("a").expect("well-formed"), Time(0));
+    const NOW: Time = Time(0);
+
+    fn kind() -> Kind {
+        Kind::new("a").expect("well-formed")
+    }
+
+    /// A group with a job that has started.
+    fn with_early(disk: &Disk) -> (Group<'_>, HandedOut) {
         let input = Payload { media_type: String::new(), content: Content::Inline(Vec::new().into()) };
+        let job = Job::new(JobId::now_v7(), kind(), NOW);
         let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
         let admission = Admission { queue_max: u64::MAX, key: None, workers: Some(Arc::new(Notify::new())) };
         let mut group = Group::new(disk, Room::Ample, 1);
         let change = Change::Submit { job: Box::new(new), admission, reply: oneshot::channel().0 };
         group.take(change, &mut VecDeque::new());
-        group
+        let started = disk.index().claim(&[(kind(), 1)], 1, NOW).pop().expect("it may start");
+        (group, started)
+    }
+
+    fn end_of(started: &HandedOut) -> Change {
+        let attempt = Attempt {
+            ended: Ended::Succeeded,
+            usage: Usage::default(),
+            progress: Progress::default(),
+            output: None,
+            artifacts: Vec::new(),
+            started_at: NOW,
+            now: NOW,
+            backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
+            jitter: 0.0,
+        };
+        Change::Finish { id: started.id, token: started.token, attempt: Box::new(attempt), told: Box::new(|_| {}) }
     }
 
     #[test]
@@ -110,20 +133,24 @@ mod tests {
         let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
         let (sender, mut changes) = mpsc::channel(9);
         let (mut hold, mut held) = (Hold::new(), VecDeque::new());
-        // Whether the flush was held back: for something that ends it at once, or for nothing.
-        let mut is_held = |pays: bool| {
-            let (mut group, began) = (with_early(&disk), Instant::now());
-            if pays {
-                assert!(sender.try_send(Change::Settle { reply: oneshot::channel().0 }).is_ok());
-            }
+        // Whether the flush was held back until this came; for nothing, until the time was over.
+        let mut is_held_for = |what: Option<&str>| {
+            let (mut group, started) = with_early(&disk);
+            let change = what.map(|what| match what {
+                "end" => end_of(&started),
+                _ => Change::Settle { reply: oneshot::channel().0 },
+            });
+            assert!(change.is_none_or(|change| sender.try_send(change).is_ok()));
+            let began = Instant::now();
             hold.fill(&mut group, &mut held, &mut changes);
             let was_left = changes.try_recv().is_ok();
-            if pays { !was_left } else { began.elapsed() >= HOLD }
+            if what.is_some() { !was_left } else { began.elapsed() >= HOLD }
         };
-        assert!(is_held(true) && is_held(true), "what comes meanwhile is taken up");
-        assert!(is_held(false) && !is_held(true), "one is left out after one that was held back in vain");
-        assert!(is_held(false), "and then another is tried");
-        assert!((0..3).all(|_| !is_held(true)), "in vain again: three are left out");
-        assert!(is_held(true) && is_held(true), "one that paid makes good for those");
+        let (end, settle) = (Some("end"), Some("settle"));
+        assert!(is_held_for(end) && is_held_for(end), "an end that comes meanwhile is taken up");
+        assert!(is_held_for(None) && !is_held_for(end), "one is left out after one that was held back in vain");
+        assert!(is_held_for(settle), "then another is tried, and somebody waits for the flush: in vain again");
+        assert!((0..3).all(|_| !is_held_for(end)), "three are left out");
+        assert!(is_held_for(end) && is_held_for(end), "one that paid makes good for those");
     }
 }

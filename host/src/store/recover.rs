@@ -151,7 +151,9 @@ impl Store {
                 match self.change(|reply| Change::Judge { id: *id, charge, now, reply }).await {
                     Ok(job) => suspects.push(job),
                     // It ended in the instant before the process did.
-                    Err(StoreError::Fenced | StoreError::NotFound) => {}
+                    Err(StoreError::Fenced) => {}
+                    // Or was deleted; or it had started ahead of its submit, and whoever submits it again may bring this process down as well.
+                    Err(StoreError::NotFound) => disk.note_lost_early(),
                     Err(error) => return Err(error),
                 }
             }

@@ -10,7 +10,7 @@
 //!
 //! A job may start while its own submit is still to be flushed (`Group::start_early`), and the flush is held back for an instant if jobs end as
 //! quickly as that (`hold`): then one flush is all there is between a submit and its result. Until it is done nobody sees the
-//! job, and nothing leaves the host for it: the attempt waits for it (`Store::settle`) where something would.
+//! job, but for how many there are of its kind, and nothing leaves the host for it: the attempt waits for it (`Store::settle`) where something would.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;

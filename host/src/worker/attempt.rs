@@ -9,7 +9,9 @@ use crate::job::{Code, Ended, Failure, JobId, Usage};
 use crate::plugins::Plugin;
 use crate::queue::Finished;
 use crate::running::Running;
-use crate::sandbox::{Call, Checkpoints, Draft, NewUpload, OnTurn, Output, Report, Sandbox, ScratchWish, blocking};
+use crate::sandbox::{
+    Call, Checkpoints, Draft, Grants, NewUpload, OnTurn, Output, Report, Sandbox, ScratchWish, blocking,
+};
 use crate::store::{Artifact, Blobs, Content, Mark, Options, Payload};
 use crate::time::Time;
 
@@ -36,6 +38,8 @@ pub(crate) struct Work<'a> {
     pub(crate) options: Options,
     /// The blobs that the input names.
     pub(crate) blobs: Vec<Content>,
+    /// What it may reach.
+    pub(crate) grants: Arc<Grants>,
     /// Progress, log, and the request to stop.
     pub(crate) running: Arc<Running>,
     /// What earlier attempts left.
@@ -91,7 +95,7 @@ fn call<'a>(blobs: Blobs, plugin: &Plugin, work: Work<'a>) -> Call<'a> {
         options: work.options,
         command: plugin.command_settings(),
         scratch,
-        grants: plugin.grants(),
+        grants: work.grants,
         blobs: work.blobs,
         limits,
         running: work.running,

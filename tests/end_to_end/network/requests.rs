@@ -118,12 +118,14 @@ fn a_request_that_cannot_be_sent_is_an_error_to_the_guest() {
 fn what_is_sent_is_sent_for_a_job_that_is_on_disk() {
     const JOBS: usize = 40;
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be listened on");
+    listener.set_nonblocking(true).expect("it can be asked again and again");
     let port = listener.local_addr().expect("it listens").port();
     let host = host(&format!("[[http]]\nscheme = \"http\"\nhost = \"127.0.0.1\"\nport = {port}\n"));
     std::thread::scope(|scope| {
         let listed = scope.spawn(|| {
-            let requests = listener.incoming().take(JOBS).map(|stream| {
-                let mut stream = stream.expect("somebody came");
+            let requests = (0..JOBS).map(|_| {
+                let (mut stream, _) = eventually("somebody comes", || listener.accept().ok());
+                stream.set_nonblocking(false).expect("it is open");
                 // Whoever is asked for something can look at once for whom.
                 let listed = host.get("/v1/jobs?kind=kind&limit=100").json()["jobs"].as_array().expect("a list").len();
                 let mut head = BufReader::new(stream.try_clone().expect("it is open")).lines();

@@ -13,8 +13,8 @@ use super::lines::{Line, Lines};
 const LINES_MAX: usize = 256;
 /// A group whose lines have so many bytes takes no more, so that what the store writes for it is no more than it should write at once.
 const BYTES_MAX: usize = 256 << 10;
-/// Groups under way: one fills while the other is flushed.
-const GROUPS_MAX: usize = 2;
+/// Lines under way, until it is their turn to be answered: two groups, so that one fills while the other is flushed.
+pub(super) const UNDER_WAY_MAX: usize = 2 * LINES_MAX;
 /// Bytes of the lines under way that go by themselves.
 const ALONE_BYTES_MAX: usize = 16 << 20;
 
@@ -25,8 +25,15 @@ pub(super) type Checking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) enum Group<T> {
     /// Those that were there, checked.
     Together(Vec<T>),
-    /// One whose check has begun and waits for something.
-    Alone(Checking<T>),
+    /// One whose check has begun and waits for something, and the place of its bytes, which it has until it is submitted.
+    Alone(Checking<T>, OwnedSemaphorePermit),
+}
+
+/// A line that goes by itself, before there is a place for its bytes.
+struct Alone<T> {
+    checking: Checking<T>,
+    bytes: usize,
+    place: OwnedSemaphorePermit,
 }
 
 /// The lines of a body, group by group. `check` is told the number of each line as well.
@@ -34,56 +41,68 @@ pub(super) struct Groups<C, T> {
     lines: Lines,
     check: C,
     number: u64,
-    /// The line that comes next, and its size, if it goes by itself.
-    alone: Option<(Checking<T>, usize)>,
-    groups: Arc<Semaphore>,
+    /// The line that comes next, if it goes by itself.
+    alone: Option<Alone<T>>,
+    under_way: Arc<Semaphore>,
     alone_bytes: Arc<Semaphore>,
 }
 
 impl<C: FnMut(u64, Line) -> Checking<T>, T> Groups<C, T> {
     pub(super) fn new(lines: Lines, check: C) -> Self {
-        let (groups, alone_bytes) = (Semaphore::new(GROUPS_MAX), Semaphore::new(ALONE_BYTES_MAX));
-        Self { lines, check, number: 0, alone: None, groups: Arc::new(groups), alone_bytes: Arc::new(alone_bytes) }
+        let (under_way, alone_bytes) = (Semaphore::new(UNDER_WAY_MAX), Semaphore::new(ALONE_BYTES_MAX));
+        Self {
+            lines,
+            check,
+            number: 0,
+            alone: None,
+            under_way: Arc::new(under_way),
+            alone_bytes: Arc::new(alone_bytes),
+        }
     }
 
-    /// The next group and its place among those under way, once there is one; nothing at the end.
+    /// The next group and the places of its lines among those under way, once there are some; nothing at the end.
     pub(super) async fn next(&mut self) -> Option<(Group<T>, OwnedSemaphorePermit)> {
-        // Neither semaphore is ever closed.
-        if self.alone.is_none() {
-            let place = Arc::clone(&self.groups).acquire_owned().await.ok()?;
-            let together = self.together().await;
-            if !together.is_empty() {
-                return Some((Group::Together(together), place));
-            }
+        if self.alone.is_none()
+            && let Some((together, places)) = self.together().await
+        {
+            return Some((Group::Together(together), places));
         }
         // Not more than there are, as a line has a bound.
-        let bytes = u32::try_from(self.alone.as_ref()?.1).unwrap_or(u32::MAX);
-        let place = Arc::clone(&self.alone_bytes).acquire_many_owned(bytes).await.ok()?;
-        let (checking, _) = self.alone.take()?;
-        Some((Group::Alone(checking), place))
+        let bytes = u32::try_from(self.alone.as_ref()?.bytes).unwrap_or(u32::MAX);
+        // Neither semaphore is ever closed.
+        let room = Arc::clone(&self.alone_bytes).acquire_many_owned(bytes).await.ok()?;
+        let Alone { checking, place, .. } = self.alone.take()?;
+        Some((Group::Alone(checking, room), place))
     }
 
-    /// The lines up to one that goes by itself. None if that is the next one, and at the end.
-    async fn together(&mut self) -> Vec<T> {
-        let (mut together, mut bytes) = (Vec::new(), 0);
-        while together.len() < LINES_MAX && bytes < BYTES_MAX {
-            let line = self.lines.next();
-            // Who sends line by line is answered line by line: what is there does not wait for more.
-            let line = if together.is_empty() { line.await } else { line.now_or_never().flatten() };
-            let Some(line) = line else { break };
+    /// The lines up to one that goes by itself. Nothing if that is the next one, and at the end.
+    async fn together(&mut self) -> Option<(Vec<T>, OwnedSemaphorePermit)> {
+        let mut place = Arc::clone(&self.under_way).acquire_owned().await.ok()?;
+        let mut line = self.lines.next().await?;
+        let (mut together, mut bytes, mut places) = (Vec::new(), 0, None::<OwnedSemaphorePermit>);
+        loop {
             let size = line.size();
             let mut checking = (self.check)(self.number, line);
             self.number += 1;
-            match checking.as_mut().now_or_never() {
-                Some(checked) => together.push(checked),
-                None => {
-                    self.alone = Some((checking, size));
-                    break;
-                }
-            }
+            let Some(checked) = checking.as_mut().now_or_never() else {
+                self.alone = Some(Alone { checking, bytes: size, place });
+                break;
+            };
+            together.push(checked);
             bytes += size;
+            match &mut places {
+                Some(places) => places.merge(place),
+                None => places = Some(place),
+            }
+            if together.len() == LINES_MAX || bytes >= BYTES_MAX {
+                break;
+            }
+            let Ok(another) = Arc::clone(&self.under_way).try_acquire_owned() else { break };
+            // Who sends line by line is answered line by line: what is there does not wait for more.
+            let Some(Some(next)) = self.lines.next().now_or_never() else { break };
+            (line, place) = (next, another);
         }
-        together
+        Some((together, places?))
     }
 }
 
@@ -121,7 +140,7 @@ mod tests {
     fn next(groups: &mut Groups<Check, String>) -> Vec<String> {
         match groups.next().now_or_never() {
             Some(Some((Group::Together(lines), _))) => lines,
-            Some(Some((Group::Alone(_), _))) => vec!["alone".to_owned()],
+            Some(Some((Group::Alone(..), _))) => vec!["alone".to_owned()],
             Some(None) => vec!["the end".to_owned()],
             None => vec!["not yet".to_owned()],
         }
@@ -152,6 +171,22 @@ mod tests {
         }
     }
 
+    /// Fault: each line that waits cuts a group short, and soon no place is left for another group.
+    #[test]
+    fn lines_that_wait_take_one_place_each() {
+        let (chunks, mut groups) = groups();
+        chunks.send("a\nw\n".repeat(UNDER_WAY_MAX / 2).leak()).expect("it is read");
+        let mut under_way = Vec::new();
+        while let Some(Some(group)) = groups.next().now_or_never() {
+            under_way.push(group);
+        }
+        assert_eq!(under_way.len(), UNDER_WAY_MAX);
+        chunks.send("b\n").expect("it is read");
+        assert_eq!(next(&mut groups), ["not yet"]);
+        under_way.clear();
+        assert_eq!(next(&mut groups), [format!("{UNDER_WAY_MAX} b")]);
+    }
+
     #[test]
     fn a_group_has_a_bound_of_lines_and_one_of_bytes() {
         let (chunks, mut groups) = groups();
@@ -169,18 +204,20 @@ mod tests {
     }
 
     #[test]
-    fn two_groups_are_under_way_and_no_third() {
+    fn so_many_lines_are_under_way_and_no_more() {
         let (chunks, mut groups) = groups();
+        chunks.send("a\n".repeat(UNDER_WAY_MAX - 1).leak()).expect("it is read");
         let mut under_way = Vec::new();
-        for _ in 0..GROUPS_MAX {
-            chunks.send("a\n").expect("it is read");
-            under_way.extend(groups.next().now_or_never().flatten());
+        while let Some(Some(group)) = groups.next().now_or_never() {
+            under_way.push(group);
         }
-        chunks.send("a\n").expect("it is read");
+        assert_eq!(under_way.len(), 2);
+        chunks.send("b\nc\n").expect("it is read");
+        let last = groups.next().now_or_never().flatten();
+        assert!(matches!(last, Some((Group::Together(ref lines), _)) if lines.len() == 1), "there is one place");
         assert_eq!(next(&mut groups), ["not yet"]);
-        chunks.send("b\n").expect("it is read");
         under_way.pop();
-        assert_eq!(next(&mut groups), ["2 a", "3 b"]);
+        assert_eq!(next(&mut groups), [format!("{UNDER_WAY_MAX} c")]);
     }
 
     #[test]

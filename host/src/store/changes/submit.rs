@@ -88,7 +88,10 @@ impl Group<'_> {
         }
         match self.load(earlier.id) {
             Ok(mut record) => {
-                self.disk.index().overlay(&mut record.job);
+                // Of one that ends with this very commit the index does not know yet.
+                if !record.job.state.is_terminal() {
+                    self.disk.index().overlay(&mut record.job);
+                }
                 Ok(Some(Arc::new(record)))
             }
             // The job was deleted meanwhile; the request is a new one then.

@@ -1,4 +1,5 @@
-//! Jobs that may be claimed before their submit is durable. Until it is, nobody but the worker that claims one sees it.
+//! Jobs that may be claimed before their submit is durable. Until it is, nobody but the worker that claims one sees it; they count among those
+//! of their kind from the beginning.
 
 use std::sync::Arc;
 
