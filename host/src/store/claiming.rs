@@ -45,9 +45,11 @@ impl Store {
         let checkpoint = self.checkpoint(id);
         let mut job = record.job.clone();
         let mut forgotten = None;
+        let is_suspect = self.is_suspect(id);
+        // Without the index: its file lies on the disk, and where that hangs so does the thread that writes to it.
+        let mark = self.disk.in_flight.slot(id, is_suspect);
         let mut index = self.disk.index();
         index.overlay(&mut job);
-        let mark = self.disk.in_flight.slot(id, index.is_suspect(id));
         let is_early = index.note_begun(id);
         // Unless it was cancelled just now: then that was told already and is the last there is to tell.
         if !is_early && index.holds(id, token) {
