@@ -8,8 +8,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use super::ledger::Ledger;
 use super::mounts::{Mount, can_mount, make_image};
 use super::{Dice, EndOnDrop, setting};
@@ -56,7 +54,7 @@ fn cut_once(dice: &mut Dice, torn: bool, payload: usize) -> usize {
         }
         // Not waiting for anything but some load: the point is to come at any moment.
         std::thread::sleep(Duration::from_millis(100 + dice.below(300)));
-        host.process().signal(Signal::STOP);
+        host.process().freeze();
         copy(&image, &after);
         over.store(true, Ordering::Relaxed);
         // Everything acknowledged by now was acknowledged before the copy. The clients hang until the host is killed.

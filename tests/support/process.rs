@@ -1,7 +1,7 @@
 //! The `dropforge` process: started, watched, ended.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,6 +110,21 @@ impl Process {
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is our child");
+    }
+
+    /// Stops all its threads, and returns once none of them does anything any more: on a busy machine some go on for tens of milliseconds.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        eventually("all threads have stopped", || {
+            let mut threads = fs::read_dir(&tasks).expect("it is our child");
+            let is_stopped = |thread: io::Result<fs::DirEntry>| {
+                let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat"))).unwrap_or_default();
+                // The state stands behind the name, which may hold anything.
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            };
+            threads.all(is_stopped).then_some(())
+        });
     }
 
     /// Waits until it ends by itself.
