@@ -125,7 +125,7 @@ fn every_way_to_submit_takes_a_webhook() {
     let url = |path: &str| receiver.url(path);
     host.submit_raw(&format!("good?webhook={}", url("/raw")), "x");
     let line = json!({"kind": "good", "webhook": url("/batch")});
-    assert_eq!(host.post("/v1/jobs/batch", format!("{line}\n{line}\n")).text().matches("202").count(), 2);
+    assert_eq!(host.post("/v1/jobs/batch", format!("{line}\n{line}\n")).text().matches(r#""status":202"#).count(), 2);
     let mut socket = crate::support::ws::Socket::open(&host, crate::support::ws::Over::Http1);
     socket.send(&json!({"op": "submit", "ref": 1, "kind": "good", "webhook": url("/ws")}));
     assert_eq!(socket.message()["event"], "accepted");
