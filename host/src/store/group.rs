@@ -2,7 +2,7 @@
 //!
 //! Later changes of a group see what earlier ones did; see `changes.rs` for what each does. Readers see nothing of it before the flush.
 
-mod early;
+pub(super) mod early;
 mod visible;
 
 use std::collections::{HashMap, VecDeque};

@@ -84,60 +84,24 @@ impl Wake for Unpark {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::{Notify, oneshot};
+    use tokio::sync::oneshot;
 
-    use super::super::disk::Disk;
-    use super::super::space::Room;
-    use super::super::{Admission, Attempt, Content, HandedOut, NewJob, Options, Payload, Settings};
+    use super::super::group::early::tests::{Place, end_of};
     use super::*;
-    use crate::job::{Backoff, Ended, Job, JobId, Kind, Progress, Usage};
-    use crate::time::Time;
-
-    const NOW: Time = Time(0);
-
-    fn kind() -> Kind {
-        Kind::new("a").expect("well-formed")
-    }
-
-    /// A group with a job that has started.
-    fn with_early(disk: &Disk) -> (Group<'_>, HandedOut) {
-        let input = Payload { media_type: String::new(), content: Content::Inline(Vec::new().into()) };
-        let job = Job::new(JobId::now_v7(), kind(), NOW);
-        let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
-        let admission = Admission { queue_max: u64::MAX, key: None, workers: Some(Arc::new(Notify::new())) };
-        let mut group = Group::new(disk, Room::Ample, 1);
-        let change = Change::Submit { job: Box::new(new), admission, reply: oneshot::channel().0 };
-        group.take(change, &mut VecDeque::new());
-        let started = disk.index().claim(&[(kind(), 1)], 1, NOW).pop().expect("it may start");
-        (group, started)
-    }
-
-    fn end_of(started: &HandedOut) -> Change {
-        let attempt = Attempt {
-            ended: Ended::Succeeded,
-            usage: Usage::default(),
-            progress: Progress::default(),
-            output: None,
-            artifacts: Vec::new(),
-            started_at: NOW,
-            now: NOW,
-            backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
-            jitter: 0.0,
-        };
-        Change::Finish { id: started.id, token: started.token, attempt: Box::new(attempt), told: Box::new(|_| {}) }
-    }
+    use crate::job::Ended;
 
     #[test]
     fn a_flush_is_held_back_while_that_pays_and_seldom_after_it_did_not() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let disk = Disk::open(folder.path(), &Settings { claims_max: 1, reserve_bytes: 0 }).expect("it opens");
+        let place = Place::new();
         let (sender, mut changes) = mpsc::channel(9);
         let (mut hold, mut held) = (Hold::new(), VecDeque::new());
         // Whether the flush was held back until this came; for nothing, until the time was over.
         let mut is_held_for = |what: Option<&str>| {
-            let (mut group, started) = with_early(&disk);
+            let mut group = place.group();
+            let _answer = place.submit(&mut group, 9, u64::MAX);
+            let started = place.claim().expect("it may start");
             let change = what.map(|what| match what {
-                "end" => end_of(&started),
+                "end" => end_of(&started, Ended::Succeeded).0,
                 _ => Change::Settle { reply: oneshot::channel().0 },
             });
             assert!(change.is_none_or(|change| sender.try_send(change).is_ok()));

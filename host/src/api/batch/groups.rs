@@ -146,6 +146,11 @@ mod tests {
         }
     }
 
+    /// As many groups as wait for nothing.
+    fn all(groups: &mut Groups<Check, String>) -> Vec<(Group<String>, OwnedSemaphorePermit)> {
+        std::iter::from_fn(|| groups.next().now_or_never().flatten()).collect()
+    }
+
     /// Fault: lines that are there wait for others, which their client sends only once these are answered.
     #[test]
     fn what_is_there_is_a_group_and_waits_for_nothing_else() {
@@ -176,10 +181,7 @@ mod tests {
     fn lines_that_wait_take_one_place_each() {
         let (chunks, mut groups) = groups();
         chunks.send("a\nw\n".repeat(UNDER_WAY_MAX / 2).leak()).expect("it is read");
-        let mut under_way = Vec::new();
-        while let Some(Some(group)) = groups.next().now_or_never() {
-            under_way.push(group);
-        }
+        let mut under_way = all(&mut groups);
         assert_eq!(under_way.len(), UNDER_WAY_MAX);
         chunks.send("b\n").expect("it is read");
         assert_eq!(next(&mut groups), ["not yet"]);
@@ -207,10 +209,7 @@ mod tests {
     fn so_many_lines_are_under_way_and_no_more() {
         let (chunks, mut groups) = groups();
         chunks.send("a\n".repeat(UNDER_WAY_MAX - 1).leak()).expect("it is read");
-        let mut under_way = Vec::new();
-        while let Some(Some(group)) = groups.next().now_or_never() {
-            under_way.push(group);
-        }
+        let mut under_way = all(&mut groups);
         assert_eq!(under_way.len(), 2);
         chunks.send("b\nc\n").expect("it is read");
         let last = groups.next().now_or_never().flatten();

@@ -36,9 +36,10 @@ impl Group<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::store) mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use futures_util::FutureExt;
     use tempfile::TempDir;
@@ -56,7 +57,7 @@ mod tests {
     const NOW: Time = Time(1_000);
 
     /// A store without a writer, whose commits the test makes itself.
-    struct Place {
+    pub(in crate::store) struct Place {
         store: Store,
         told: Arc<Mutex<Vec<(JobId, State)>>>,
         workers: Arc<Notify>,
@@ -79,7 +80,7 @@ mod tests {
             }
         }
 
-        fn new() -> Self {
+        pub(in crate::store) fn new() -> Self {
             Self::open(tempfile::tempdir().expect("a temporary folder"))
         }
 
@@ -90,11 +91,16 @@ mod tests {
             Self::open(folder)
         }
 
-        fn group(&self) -> Group<'_> {
+        pub(in crate::store) fn group(&self) -> Group<'_> {
             Group::new(&self.store.disk, Room::Ample, 1)
         }
 
-        fn submit(&self, group: &mut Group<'_>, input_bytes: usize, queue_max: u64) -> (JobId, Answer) {
+        pub(in crate::store) fn submit(
+            &self,
+            group: &mut Group<'_>,
+            input_bytes: usize,
+            queue_max: u64,
+        ) -> (JobId, Answer) {
             let job = Job::new(JobId::now_v7(), kind(), NOW);
             let (id, (reply, answer)) = (job.id, oneshot::channel());
             let input = Payload { media_type: String::new(), content: Content::Inline(vec![7; input_bytes].into()) };
@@ -104,26 +110,13 @@ mod tests {
             (id, answer)
         }
 
-        fn claim(&self) -> Option<Claimed> {
+        pub(in crate::store) fn claim(&self) -> Option<Claimed> {
             self.store.claim(&[(kind(), 1)], 1, NOW).pop()
         }
 
         fn end(group: &mut Group<'_>, claimed: &Claimed, ended: Ended) -> Answer {
-            let (reply, answer): (Reply<Job>, _) = oneshot::channel();
-            let attempt = Attempt {
-                ended,
-                usage: Usage::default(),
-                progress: Progress::default(),
-                output: None,
-                artifacts: Vec::new(),
-                started_at: NOW,
-                now: NOW,
-                backoff: Backoff { first: std::time::Duration::ZERO, longest: std::time::Duration::ZERO },
-                jitter: 0.0,
-            };
-            let told = Box::new(move |result| drop(reply.send(result)));
-            let finish = Change::Finish { id: claimed.job.id, token: claimed.token, attempt: Box::new(attempt), told };
-            group.take(finish, &mut VecDeque::new());
+            let (end, answer) = end_of(claimed, ended);
+            group.take(end, &mut VecDeque::new());
             answer
         }
 
@@ -145,6 +138,24 @@ mod tests {
     }
 
     type Answer = oneshot::Receiver<Result<Job, StoreError>>;
+
+    /// The end of an attempt, as a worker hands it in.
+    pub(in crate::store) fn end_of(claimed: &Claimed, ended: Ended) -> (Change, Answer) {
+        let (reply, answer): (Reply<Job>, _) = oneshot::channel();
+        let attempt = Attempt {
+            ended,
+            usage: Usage::default(),
+            progress: Progress::default(),
+            output: None,
+            artifacts: Vec::new(),
+            started_at: NOW,
+            now: NOW,
+            backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
+            jitter: 0.0,
+        };
+        let told = Box::new(move |result| drop(reply.send(result)));
+        (Change::Finish { id: claimed.job.id, token: claimed.token, attempt: Box::new(attempt), told }, answer)
+    }
 
     fn kind() -> Kind {
         Kind::new("a").expect("well-formed")
