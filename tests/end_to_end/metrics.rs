@@ -59,7 +59,8 @@ fn a_scrape_says_what_jobs_stand_where_and_what_attempts_used() {
     let at_least =
         |name: &str, least: f64| assert!(sample(&text, name).is_some_and(|value| value >= least), "{name} in {text}");
     at_least(r#"dropforge_attempt_fuel_total{kind="good"}"#, 1.0);
-    at_least("dropforge_store_flush_seconds_count", 8.0);
+    // One for each submit, as each was answered before the next; an early job's end is part of its submit's flush.
+    at_least("dropforge_store_flush_seconds_count", 7.0);
     at_least("dropforge_store_batch_changes_sum", 11.0);
     let age = || sample(&scrape(&host), r#"dropforge_queue_age_seconds{kind="good"}"#);
     let before = age().expect("one waits");
