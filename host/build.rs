@@ -1,12 +1,17 @@
-//! Packs what the program carries and hardly ever needs: the plugins of the demo, a tenth of the program as they are.
+//! Packs what the program carries and hardly ever needs: the plugins of the demo, a tenth of the program as they are; and
+//! where its own addresses stand, a twentieth.
 
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs, io};
 
 use miniz_oxide::deflate::compress_to_vec;
 
 /// Takes seconds in an unoptimised build; what is above gains next to nothing.
 const LEVEL: u8 = 8;
+
+/// The first glibc that starts a program with packed relocations; older ones refuse it.
+const GLIBC_THAT_UNPACKS: (u32, u32) = (2, 36);
 
 fn main() -> io::Result<()> {
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo says where to write"))?;
@@ -15,6 +20,16 @@ fn main() -> io::Result<()> {
         println!("cargo::rerun-if-changed={}", file.display());
         fs::write(Path::new(&out).join(name), compress_to_vec(&fs::read(file)?, LEVEL))?;
     }
+    if env::var("TARGET") == env::var("HOST") && glibc_here().is_some_and(|version| version >= GLIBC_THAT_UNPACKS) {
+        println!("cargo::rustc-link-arg-bin=dropforge=-Wl,-z,pack-relative-relocs");
+    }
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
+}
+
+/// The version of this machine's C library; none where it is another one.
+fn glibc_here() -> Option<(u32, u32)> {
+    let printed = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?.stdout;
+    let (major, minor) = str::from_utf8(&printed).ok()?.trim().strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
 }

@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::blobs::{Blobs, Content, ContentReader, Leftover, RoomForOutput, Scratch, Upload};
+pub use self::blobs::{Blobs, Content, ContentReader, Leftover, RoomForOutput, Scratch, Together, Upload};
 pub(crate) use self::checkpoint::too_large;
 pub use self::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 pub use self::compact::compact;

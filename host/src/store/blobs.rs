@@ -22,7 +22,7 @@ pub use self::content::{Content, ContentReader};
 use self::counts::Counts;
 use self::remover::Remover;
 pub use self::scratch::{Leftover, RoomForOutput, Scratch};
-pub use self::upload::Upload;
+pub use self::upload::{Together, Upload};
 use super::space::{Room, Space};
 
 /// The folder of blobs. Cheap to clone.

@@ -12,7 +12,7 @@ use crate::running::Running;
 use crate::sandbox::{
     Call, Checkpoints, Draft, Grants, NewUpload, OnTurn, Output, Report, Sandbox, ScratchWish, blocking,
 };
-use crate::store::{Artifact, Blobs, Content, Mark, Options, Payload};
+use crate::store::{Artifact, Blobs, Content, Mark, Options, Payload, Together};
 use crate::time::Time;
 
 /// Artifacts of one job kept in the database together; the others get files of their own, however small.
@@ -152,28 +152,45 @@ fn keep_files(
     drafts: Vec<Draft>,
     go_on: impl Fn() -> std::io::Result<()>,
 ) -> std::io::Result<(Option<Payload>, Vec<Artifact>)> {
+    Together::finish(|together| {
+        let artifacts = keep_artifacts(together, drafts, go_on)?;
+        let output = output.map(|output| keep_result(together, output, &artifacts)).transpose()?;
+        Ok((output, artifacts))
+    })
+}
+
+fn keep_artifacts(
+    together: &mut Together,
+    drafts: Vec<Draft>,
+    go_on: impl Fn() -> std::io::Result<()>,
+) -> std::io::Result<Vec<Artifact>> {
     let mut artifacts = Vec::with_capacity(drafts.len());
     let mut inline_bytes = 0;
     for Draft { name, media_type, upload } in drafts {
         go_on()?;
         // All that is inline goes into one commit, which others wait for.
         inline_bytes += upload.size();
-        let content =
-            if inline_bytes > INLINE_BYTES_PER_JOB_MAX { upload.finish_as_blob()? } else { upload.finish()? };
+        let content = if inline_bytes > INLINE_BYTES_PER_JOB_MAX {
+            together.add_as_blob(upload)?
+        } else {
+            together.add(upload)?
+        };
         artifacts.push(Artifact { name, sha256: content.sha256(), payload: Payload { media_type, content } });
     }
-    let output = match output {
-        None => None,
-        Some(Output::Bytes(media_type, upload)) => Some(Payload { media_type, content: upload.finish()? }),
-        Some(Output::Artifact(name, media_type)) => {
+    Ok(artifacts)
+}
+
+fn keep_result(together: &mut Together, output: Output, artifacts: &[Artifact]) -> std::io::Result<Payload> {
+    match output {
+        Output::Bytes(media_type, upload) => Ok(Payload { media_type, content: together.add(upload)? }),
+        Output::Artifact(name, media_type) => {
             let artifact = artifacts.iter().find(|artifact| artifact.name == name);
             let payload = artifact.map(|artifact| artifact.payload.clone());
             let mut payload = payload.ok_or_else(|| std::io::Error::other("the result's artifact is missing"))?;
             payload.media_type = media_type.unwrap_or(payload.media_type);
-            Some(payload)
+            Ok(payload)
         }
-    };
-    Ok((output, artifacts))
+    }
 }
 
 pub(super) fn host_failure(message: &str) -> Finished {
