@@ -22,6 +22,7 @@ mod hold;
 #[doc(hidden)]
 pub mod hot;
 mod import;
+mod incoming;
 mod index;
 mod inflight;
 mod keys;
@@ -63,6 +64,7 @@ pub use self::exchange::{
 };
 pub use self::export::export;
 pub use self::import::import;
+use self::incoming::Incoming;
 pub use self::index::{Counts, HandedOut, Token};
 pub use self::inflight::Mark;
 pub use self::overdue::EXPIRE_MAX;
@@ -122,7 +124,10 @@ impl Store {
         if self.is_out_of_room() {
             return Err(StoreError::DiskFull);
         }
-        self.change(|reply| Change::Submit { job: Box::new(job), admission, reply }).await
+        let (job, (reply, answer)) = (Incoming::new(job, admission), oneshot::channel());
+        let changes = self.changes().ok_or(StoreError::Closed)?;
+        job.hand_in(&self.disk, changes.reserve().await.map_err(|_| StoreError::Closed)?, reply);
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// The same for many jobs at once, in one change of the store: one that is refused is refused alone, and the answers stand in the
@@ -135,14 +140,16 @@ impl Store {
         if self.is_out_of_room() {
             return (0..count).map(|_| Err(StoreError::DiskFull)).collect();
         }
+        let jobs = jobs.into_iter().map(|(job, admission)| Incoming::new(job, admission)).collect();
         let accepted = self.change(|reply| Change::SubmitAll { jobs, reply }).await;
         // Only a store that has failed or is closed says nothing of each.
         accepted.unwrap_or_else(|_| (0..count).map(|_| Err(StoreError::Closed)).collect())
     }
 
-    /// Returns once all is durable that was asked for before, among it the submits of jobs that started early.
-    pub async fn settle(&self) -> Result<(), StoreError> {
-        self.change(|reply| Change::Settle { reply }).await
+    /// Returns once a job is durable that started early. [`StoreError::NotFound`] if it was refused after all.
+    pub async fn settle(&self, id: JobId) -> Result<(), StoreError> {
+        self.change(|reply| Change::Settle { reply }).await?;
+        self.disk.load(id)?.map(drop).ok_or(StoreError::NotFound)
     }
 
     /// Whether the job was handed out before it was durable, and is not so yet.

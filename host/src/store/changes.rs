@@ -81,7 +81,7 @@ impl Group<'_> {
             State::Failed | State::Cancelled => {}
             _ => return Err(self.wrong_state(record.job)),
         }
-        self.check_queue(&record.job.kind, queue_max)?;
+        self.check_queue(&record.job.kind, 0, queue_max)?;
         record.job = record.job.reopened();
         let mut writes = Writes::default();
         let renewed = self.renew_webhook(id, &mut writes)?;

@@ -1,8 +1,9 @@
-//! Changes on their way to one commit, and what they make of jobs; `visible` commits them and lets them be seen.
+//! Changes on their way to one commit; `records` is what they make of jobs, `visible` commits them and lets them be seen.
 //!
 //! Later changes of a group see what earlier ones did; see `changes.rs` for what each does. Readers see nothing of it before the flush.
 
 pub(super) mod early;
+mod records;
 mod visible;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,7 +13,6 @@ use tokio::sync::Notify;
 
 use self::visible::Answer;
 use super::StoreError;
-use super::blobs::BlobHandle;
 use super::checkpoint::StoredCheckpoint;
 use super::disk::Disk;
 use super::keys;
@@ -21,7 +21,7 @@ use super::space::Room;
 use super::uploads::{UploadName, UploadRecord};
 use super::writer::{Change, GROUP_BYTES_MAX, GROUP_MAX, Reply};
 use super::writes::Writes;
-use crate::job::{Job, JobId, JobMap, Kind, Owner, Webhook};
+use crate::job::{JobId, JobMap, Kind, Owner, Webhook};
 
 /// Changes on their way to one commit. Later ones see what earlier ones did; see `changes.rs` for what each does.
 pub(super) struct Group<'a> {
@@ -110,9 +110,7 @@ impl<'a> Group<'a> {
         self.size += change.size();
         self.callers += 1;
         let (reply, result) = match change {
-            Change::Submit { job, admission, reply } => {
-                (reply, self.submit(*job, &admission).map(|record| record.job.clone()))
-            }
+            Change::Submit { job, reply } => (reply, self.submit(job).map(|record| record.job.clone())),
             Change::SubmitAll { jobs, reply } => {
                 let accepted = self.submit_all(jobs);
                 return self.answers.push(Answer::Accepted(reply, accepted));
@@ -183,126 +181,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The job as this group leaves it so far.
-    pub(super) fn load(&self, id: JobId) -> Result<Record, StoreError> {
-        let newest = match self.after.get(&id) {
-            Some(after) => after.as_deref().cloned(),
-            None => self.disk.newest(id)?.map(Arc::unwrap_or_clone),
-        };
-        newest.ok_or(StoreError::NotFound)
-    }
-
-    /// Whether an earlier change of this group moved the job, so that the index is out of date for it.
-    pub(super) fn is_changed(&self, id: JobId) -> bool {
-        self.after.get(&id).is_some_and(|after| !self.disk.index().knows_early(id, after.as_ref()))
-    }
-
-    /// Makes space for so many more jobs.
-    pub(super) fn reserve(&mut self, jobs: usize) {
-        self.before.reserve(jobs);
-        self.after.reserve(jobs);
-        self.writes.reserve(jobs);
-    }
-
-    /// Refuses one more unfinished job of a kind that has as many as it may, those counted that this group adds.
-    pub(super) fn check_queue(&self, kind: &Kind, queue_max: u64) -> Result<(), StoreError> {
-        let joined = self.joined.get(kind).copied().unwrap_or(0);
-        let unfinished = self.disk.index().counts(kind).unfinished().saturating_add_signed(joined);
-        if unfinished < queue_max { Ok(()) } else { Err(StoreError::QueueFull { queue_max }) }
-    }
-
-    /// Adds a changed job to the commit, and answers how it is then.
-    pub(super) fn put(&mut self, record: Record, writes: Writes, blobs: &[BlobHandle]) -> Result<Job, StoreError> {
-        self.put_record(record, writes, blobs).map(|record| record.job.clone())
-    }
-
-    /// Adds a changed job to the commit. Everything that can fail has happened before the first line that adds.
-    pub(super) fn put_record(
-        &mut self,
-        mut record: Record,
-        mut writes: Writes,
-        blobs: &[BlobHandle],
-    ) -> Result<Arc<Record>, StoreError> {
-        let id = record.job.id;
-        writes.job(&mut record)?;
-        self.remember(id)?;
-        let webhook = self.moved_webhook(&record, &mut writes)?;
-        if record.job.state.is_terminal() {
-            self.remove_checkpoint(id, &mut writes)?;
-        }
-        if webhook.is_some() {
-            self.set_webhook(id, webhook);
-        }
-        self.writes.append(writes);
-        for blob in blobs {
-            self.disk.blobs.retain(blob.sha256());
-        }
-        let was_unfinished = self.is_unfinished(id);
-        let record = Arc::new(record);
-        self.after.insert(id, Some(Arc::clone(&record)));
-        let joined = i64::from(!record.job.state.is_terminal()) - i64::from(was_unfinished);
-        if joined != 0 {
-            match self.joined.get_mut(&record.job.kind) {
-                Some(so_far) => *so_far += joined,
-                None => drop(self.joined.insert(record.job.kind.clone(), joined)),
-            }
-        }
-        Ok(record)
-    }
-
-    /// Whether the group leaves the job unfinished so far; it has been remembered.
-    fn is_unfinished(&self, id: JobId) -> bool {
-        let newest = match self.after.get(&id) {
-            Some(after) => after.as_deref(),
-            None => self.before.get(&id).and_then(Option::as_deref),
-        };
-        newest.is_some_and(|record| !record.job.state.is_terminal())
-    }
-
-    /// Takes a job's record out with the commit.
-    pub(super) fn forget(&mut self, record: Record, mut writes: Writes) -> Result<Job, StoreError> {
-        let id = record.job.id;
-        self.remember(id)?;
-        writes.remove(&keys::job_key(id));
-        if self.disk.index().webhooks.knows(id) || self.webhooks.contains_key(&id) {
-            writes.remove(&keys::webhook_key(id));
-            self.set_webhook(id, None);
-        }
-        self.writes.append(writes);
-        self.after.insert(id, None);
-        Ok(record.job)
-    }
-
-    /// Has the index look at a job again that stays as it is, if it is there and can be read.
-    pub(super) fn touch(&mut self, id: JobId) -> Result<(), StoreError> {
-        match self.load(id) {
-            Ok(record) => {
-                self.remember(id)?;
-                self.after.insert(id, Some(Arc::new(record)));
-                Ok(())
-            }
-            // Said at open, and by `dropforge verify`.
-            Err(StoreError::NotFound | StoreError::Damaged(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Lets go of blobs once the commit is durable.
     pub(super) fn release(&mut self, blobs: impl IntoIterator<Item = [u8; 32]>) {
         self.released.extend(blobs);
-    }
-
-    /// Keeps what readers may see of a job until the commit is durable.
-    fn remember(&mut self, id: JobId) -> Result<(), StoreError> {
-        if !self.before.contains_key(&id) {
-            let before = self.disk.newest(id)?;
-            self.before.insert(id, before);
-        }
-        Ok(())
-    }
-
-    /// The same for a job that is not there yet.
-    pub(super) fn remember_new(&mut self, id: JobId) {
-        self.before.entry(id).or_default();
     }
 }

@@ -20,10 +20,6 @@ use crate::time::Time;
 /// Of a job's record: since 2 its owner follows it, since 3 a small job's payloads stand in it as well.
 const JOB_VERSION: u8 = 3;
 const OWNED_JOB_VERSION: u8 = 2;
-/// Bytes of payloads that a job's record holds itself, so that a small job is one value. What stands in it besides is
-/// small as a rule; where it is not, and all of it would be larger than a value may be, they move out.
-const HERE_BYTES_MAX: usize = 2_048;
-
 /// A job as it stands on disk. `Running` never does: such a job is written as queued. Written by [`encode_job`] and read by
 /// [`decode_job`] alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +50,10 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Bytes of payloads that a job's record holds itself, so that a small job is one value. What stands in it besides is
+    /// small as a rule; where it is not, and all of it would be larger than a value may be, they move out.
+    pub(super) const HERE_BYTES_MAX: usize = 2_048;
+
     /// The record of a job that has no input and has left nothing yet.
     pub(super) fn new(job: Job) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Record {
 
     /// How many more bytes of payloads may stand in it.
     pub(super) fn room(&self) -> usize {
-        HERE_BYTES_MAX.saturating_sub(self.here())
+        Self::HERE_BYTES_MAX.saturating_sub(self.here())
     }
 
     /// The memory it takes, about.

@@ -8,9 +8,9 @@
 //! Group commit is an old idea; DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (1984),
 //! describe it well.
 //!
-//! A job may start while its own submit is still to be flushed (`Group::start_early`), and the flush is held back for an instant if jobs end as
-//! quickly as that (`hold`): then one flush is all there is between a submit and its result. Until it is done nobody sees the
-//! job, but for how many there are of its kind, and nothing leaves the host for it: the attempt waits for it (`Store::settle`) where something would.
+//! A job may start while its own submit is still to be flushed, or on its way to here (`incoming`), and the flush is held back for an
+//! instant if jobs end as quickly as that (`hold`): then one flush is all there is between a submit and its result, and one write. Until
+//! it is done nobody sees the job, but for how many there are of its kind, and nothing leaves the host for it: the attempt waits for it (`Store::settle`) where something would.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -23,10 +23,11 @@ use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::group::Group;
 use super::hold::Hold;
+use super::incoming::Incoming;
 use super::space::Room;
 use super::uploads::{Share, UploadName};
 use super::webhooks::WebhookTry;
-use super::{Accepted, Admission, Attempt, NewJob, Payload, StoreError, Token};
+use super::{Accepted, Attempt, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress, Webhook};
 use crate::time::Time;
 
@@ -52,8 +53,8 @@ pub type Told = Box<dyn FnOnce(Result<Job, StoreError>) + Send>;
 
 /// What the rest of the store asks the writer to do.
 pub(super) enum Change {
-    Submit { job: Box<NewJob>, admission: Admission, reply: Reply<Job> },
-    SubmitAll { jobs: Vec<(NewJob, Admission)>, reply: Reply<Vec<Result<Accepted, StoreError>>> },
+    Submit { job: Incoming, reply: Reply<Job> },
+    SubmitAll { jobs: Vec<Incoming>, reply: Reply<Vec<Result<Accepted, StoreError>>> },
     Finish { id: JobId, token: Token, attempt: Box<Attempt>, told: Told },
     Checkpoint { id: JobId, token: Token, checkpoint: Box<Checkpoint>, reply: Reply<()> },
     Cancel { id: JobId, progress: Option<Progress>, now: Time, reply: Reply<Job> },
@@ -155,7 +156,7 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Content, Options, Settings};
+    use super::super::{Admission, Content, NewJob, Options, Settings};
     use super::*;
 
     /// Fault: the clock waits for room on behalf of jobs that expire, and never comes to what would make room.
@@ -192,7 +193,7 @@ mod tests {
                 let job = Job::new(JobId::now_v7(), kind.clone(), Time(0));
                 let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
                 let admission = Admission { queue_max: u64::MAX, key: None, workers: None };
-                let submit = Change::Submit { job: Box::new(new), admission, reply };
+                let submit = Change::Submit { job: Incoming::new(new, admission), reply };
                 assert!(sender.try_send(submit).is_ok(), "there is room for all of them");
                 answer
             })

@@ -54,6 +54,11 @@ impl Writes {
         Ok(())
     }
 
+    /// Sets the record of a job that was encoded already.
+    pub(super) fn sealed_job(&mut self, id: JobId, sealed: Vec<u8>) {
+        self.add(&job_key(id), Some(sealed));
+    }
+
     fn move_out(&mut self, record: &mut Record) -> Result<(), StoreError> {
         let id = record.job.id;
         if let Some(bytes) = record.input.take_out() {

@@ -2,45 +2,71 @@
 
 use std::sync::Arc;
 
+use crate::job::Job;
 use crate::store::blobs::{BlobHandle, Content};
 use crate::store::group::Group;
+use crate::store::incoming::{Incoming, Whole, record_of};
 use crate::store::keys::{self, Part};
 use crate::store::record::{self, KeyRecord, Record};
 use crate::store::space::Room;
 use crate::store::stored::Inline;
 use crate::store::writes::Writes;
-use crate::store::{Accepted, Admission, NewJob, Payload, StoreError};
+use crate::store::{Accepted, Admission, NewJob, StoreError};
 use crate::time::Time;
 
 impl Group<'_> {
     /// Many jobs, one after the other: one that is refused is refused alone.
-    pub(in crate::store) fn submit_all(&mut self, jobs: Vec<(NewJob, Admission)>) -> Vec<Result<Accepted, StoreError>> {
+    pub(in crate::store) fn submit_all(&mut self, jobs: Vec<Incoming>) -> Vec<Result<Accepted, StoreError>> {
         self.reserve(jobs.len());
-        let submit = |(new, admission)| {
-            let record = self.submit(new, &admission)?;
+        let submit = |job| {
+            let record = self.submit(job)?;
             Ok(Accepted { id: record.job.id, state: record.job.state })
         };
         jobs.into_iter().map(submit).collect()
     }
 
     /// A job, or the one that came with the same key before, as it is then.
-    pub(in crate::store) fn submit(&mut self, new: NewJob, admission: &Admission) -> Result<Arc<Record>, StoreError> {
+    pub(in crate::store) fn submit(&mut self, job: Incoming) -> Result<Arc<Record>, StoreError> {
+        match job {
+            Incoming::Whole(whole) => self.submit_whole(whole),
+            Incoming::Other(other) => self.submit_in_parts(other.0, &other.1),
+        }
+    }
+
+    fn submit_whole(&mut self, whole: Whole) -> Result<Arc<Record>, StoreError> {
+        let Whole { record, sealed, queue_max, workers, has_begun } = whole;
+        let Job { id, kind, .. } = &record.job;
+        // The index counts one that has begun.
+        if let Err(refusal) = self.check_room().and_then(|()| self.check_queue(kind, u64::from(has_begun), queue_max)) {
+            if has_begun {
+                self.disk.index().withdraw(*id);
+            }
+            return Err(refusal);
+        }
+        self.put_new(&record, sealed);
+        if has_begun {
+            self.note_early(*id);
+        } else {
+            self.join(kind, 1);
+            self.start_early(*id, workers);
+        }
+        Ok(record)
+    }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        if self.room == Room::Ample { Ok(()) } else { Err(StoreError::DiskFull) }
+    }
+
+    fn submit_in_parts(&mut self, new: NewJob, admission: &Admission) -> Result<Arc<Record>, StoreError> {
         if let Some(earlier) = self.answered_before(admission)? {
             return Ok(earlier);
         }
-        if self.room != Room::Ample {
-            return Err(StoreError::DiskFull);
-        }
+        self.check_room()?;
         let NewJob { job, input, options, blobs: named, webhook } = new;
-        self.check_queue(&job.kind, admission.queue_max)?;
+        self.check_queue(&job.kind, 0, admission.queue_max)?;
+        let (id, owner) = (job.id, job.owner);
         let options = options.encode()?;
-        let (id, mut writes) = (job.id, Writes::default());
-        let mut record = Record {
-            options_bytes: u32::try_from(options.len()).unwrap_or(u32::MAX),
-            bytes: input.content.size() + options.len() as u64 + named_bytes(&named),
-            named: u32::try_from(named.len()).ok(),
-            ..Record::new(job)
-        };
+        let (mut record, mut writes) = (record_of(job, &input, options.len(), &named), Writes::default());
         let mut room = record.room();
         if (1..=room).contains(&options.len()) {
             room -= options.len();
@@ -50,7 +76,6 @@ impl Group<'_> {
         }
         record.input = writes.payload(id, Part::Input, &input, &mut room)?;
         Self::write_uses(&mut writes, id, &named)?;
-        let owner = record.job.owner;
         let webhook = webhook.map(|new| self.promise_webhook(id, owner, new, &mut writes)).transpose()?;
         let key =
             admission.key.map(|key| (key.name, KeyRecord { id, request: key.request, kept_until: key.kept_until }));
@@ -72,9 +97,7 @@ impl Group<'_> {
             named.iter().for_each(|blob| uploads.begin_use(blob.sha256()));
         }
         self.keys.extend(key);
-        if let Some(workers) = &admission.workers {
-            self.start_early(id, Arc::clone(workers));
-        }
+        self.start_early(id, admission.workers.clone());
         Ok(record)
     }
 
@@ -117,11 +140,6 @@ impl Group<'_> {
     }
 }
 
-/// A blob counts for each job that names it, as equal results do.
-fn named_bytes(named: &[Payload]) -> u64 {
-    named.iter().map(|payload| payload.content.size()).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -129,10 +147,10 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::job::{Job, JobId, Kind, State};
+    use crate::job::{JobId, Kind, State};
     use crate::store::disk::Disk;
     use crate::store::writer::Change;
-    use crate::store::{Content, IdempotencyKey, Options, Settings, Store};
+    use crate::store::{Content, IdempotencyKey, Options, Payload, Settings, Store};
 
     const SETTINGS: Settings = Settings { claims_max: 1, reserve_bytes: 0 };
 
@@ -195,7 +213,8 @@ mod tests {
         let disk = Disk::open(folder.path(), &SETTINGS).expect("it opens");
         let (mut group, mut held) = (Group::new(&disk, Room::Freeing, 1), VecDeque::new());
         let (reply, mut answers) = oneshot::channel();
-        group.take(Change::SubmitAll { jobs: vec![job("a", 9, None), job("b", 9, None)], reply }, &mut held);
+        let jobs = [job("a", 9, None), job("b", 9, None)].map(|(new, admission)| Incoming::new(new, admission)).into();
+        group.take(Change::SubmitAll { jobs, reply }, &mut held);
         assert_eq!((group.size, group.callers, held.len(), group.writes.is_empty()), (2, 1, 0, true));
         group.commit().expect("there is nothing to write");
         let answers = answers.try_recv().expect("it is answered").expect("the store works");

@@ -10,18 +10,23 @@ use crate::job::JobId;
 impl Group<'_> {
     /// Lets a new job of this group be claimed before the group is durable, if its worker needs nothing else that is in the group;
     /// otherwise after that.
-    pub(in crate::store) fn start_early(&mut self, id: JobId, workers: Arc<Notify>) {
+    pub(in crate::store) fn start_early(&mut self, id: JobId, workers: Option<Arc<Notify>>) {
+        let Some(workers) = workers else { return };
         let record = self.after.get(&id).and_then(Option::as_ref).filter(|record| record.is_whole());
         let Some(record) = record.filter(|_| !self.disk.is_careful()) else {
             return self.workers.push(workers);
         };
         // The index counts it from now on.
-        if let Some(joined) = self.joined.get_mut(&record.job.kind) {
-            *joined -= 1;
-        }
-        self.disk.index().begin_early(Arc::clone(record));
-        self.early.push(id);
+        let record = Arc::clone(record);
+        self.join(&record.job.kind, -1);
+        self.disk.index().begin_early(record);
+        self.note_early(id);
         workers.notify_one();
+    }
+
+    /// Takes up a new job of this group that may have started already.
+    pub(in crate::store) fn note_early(&mut self, id: JobId) {
+        self.early.push(id);
     }
 
     /// Whether a job of this group that may have started already has not ended yet.
@@ -46,6 +51,7 @@ pub(in crate::store) mod tests {
     use tokio::sync::oneshot;
 
     use super::super::super::disk::Observer;
+    use super::super::super::incoming::Incoming;
     use super::super::super::writer::{Change, Reply};
     use super::super::super::{
         Admission, Attempt, Claimed, Content, Disk, Filter, NewJob, Options, Payload, Room, Settings, Store, StoreError,
@@ -58,7 +64,7 @@ pub(in crate::store) mod tests {
 
     /// A store without a writer, whose commits the test makes itself.
     pub(in crate::store) struct Place {
-        store: Store,
+        pub(in crate::store) store: Store,
         told: Arc<Mutex<Vec<(JobId, State)>>>,
         workers: Arc<Notify>,
         folder: TempDir,
@@ -85,7 +91,7 @@ pub(in crate::store) mod tests {
         }
 
         /// As if the process had died and another come.
-        fn reopened(self) -> Self {
+        pub(in crate::store) fn reopened(self) -> Self {
             let Self { store, folder, .. } = self;
             drop(store);
             Self::open(folder)
@@ -101,13 +107,18 @@ pub(in crate::store) mod tests {
             input_bytes: usize,
             queue_max: u64,
         ) -> (JobId, Answer) {
+            let (id, job) = self.incoming(input_bytes, queue_max);
+            let (reply, answer) = oneshot::channel();
+            group.take(Change::Submit { job, reply }, &mut VecDeque::new());
+            (id, answer)
+        }
+
+        pub(in crate::store) fn incoming(&self, input_bytes: usize, queue_max: u64) -> (JobId, Incoming) {
             let job = Job::new(JobId::now_v7(), kind(), NOW);
-            let (id, (reply, answer)) = (job.id, oneshot::channel());
             let input = Payload { media_type: String::new(), content: Content::Inline(vec![7; input_bytes].into()) };
             let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
             let admission = Admission { queue_max, key: None, workers: Some(Arc::clone(&self.workers)) };
-            group.take(Change::Submit { job: Box::new(new), admission, reply }, &mut VecDeque::new());
-            (id, answer)
+            (new.job.id, Incoming::new(new, admission))
         }
 
         pub(in crate::store) fn claim(&self) -> Option<Claimed> {
@@ -121,28 +132,33 @@ pub(in crate::store) mod tests {
         }
 
         /// Whether somebody was told since the last call that there is work.
-        fn is_woken(&self) -> bool {
+        pub(in crate::store) fn is_woken(&self) -> bool {
             self.workers.notified().now_or_never().is_some()
         }
 
-        fn sees(&self, id: JobId) -> Option<State> {
+        pub(in crate::store) fn sees(&self, id: JobId) -> Option<State> {
             let listed = self.store.list(&Filter::default(), 9, None).expect("readable").0;
             let found = self.store.get(id).expect("readable");
             assert_eq!(listed.iter().find(|job| job.id == id), found.as_ref());
             found.map(|job| job.state)
         }
 
-        fn told_of(&self, id: JobId) -> Vec<State> {
+        pub(in crate::store) fn told_of(&self, id: JobId) -> Vec<State> {
             self.told.lock().expect("whole").iter().filter(|(of, _)| *of == id).map(|(_, state)| *state).collect()
         }
     }
 
-    type Answer = oneshot::Receiver<Result<Job, StoreError>>;
+    pub(in crate::store) type Answer = oneshot::Receiver<Result<Job, StoreError>>;
 
     /// The end of an attempt, as a worker hands it in.
     pub(in crate::store) fn end_of(claimed: &Claimed, ended: Ended) -> (Change, Answer) {
         let (reply, answer): (Reply<Job>, _) = oneshot::channel();
-        let attempt = Attempt {
+        let (attempt, told) = (Box::new(attempt(ended)), Box::new(move |result| drop(reply.send(result))));
+        (Change::Finish { id: claimed.job.id, token: claimed.token, attempt, told }, answer)
+    }
+
+    pub(in crate::store) fn attempt(ended: Ended) -> Attempt {
+        Attempt {
             ended,
             usage: Usage::default(),
             progress: Progress::default(),
@@ -152,12 +168,10 @@ pub(in crate::store) mod tests {
             now: NOW,
             backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
             jitter: 0.0,
-        };
-        let told = Box::new(move |result| drop(reply.send(result)));
-        (Change::Finish { id: claimed.job.id, token: claimed.token, attempt: Box::new(attempt), told }, answer)
+        }
     }
 
-    fn kind() -> Kind {
+    pub(in crate::store) fn kind() -> Kind {
         Kind::new("a").expect("well-formed")
     }
 

@@ -1,0 +1,257 @@
+//! A new job on its way to the writer. One that is small is made ready to be written by whoever brings it, and may start there and then: while
+//! the writer still waits for the flush before, workers do what will be part of the next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+
+use super::disk::Disk;
+use super::exchange::Payload;
+use super::record::{Record, encode_job};
+use super::space::Room;
+use super::stored::{Inline, Place, Stored};
+use super::writer::{Change, Reply};
+use super::{Admission, Content, NewJob};
+use crate::job::Job;
+
+/// A new job, as far as it could be made ready without the writer.
+pub(super) enum Incoming {
+    /// All of it is one record.
+    Whole(Whole),
+    /// It has a key, a webhook, or more to write than its record.
+    Other(Box<(NewJob, Admission)>),
+}
+
+/// A job of one record, which nothing but room on the disk and in its queue can refuse.
+pub(super) struct Whole {
+    pub(super) record: Arc<Record>,
+    /// The same in its envelope.
+    pub(super) sealed: Vec<u8>,
+    pub(super) queue_max: u64,
+    /// Whom to wake when it may be claimed.
+    pub(super) workers: Option<Arc<Notify>>,
+    /// Whether it may be claimed already.
+    pub(super) has_begun: bool,
+}
+
+impl Incoming {
+    /// Whatever is wrong with it is said by the writer.
+    pub(super) fn new(new: NewJob, admission: Admission) -> Self {
+        if admission.key.is_some() || new.webhook.is_some() || !new.blobs.is_empty() {
+            return Self::Other(Box::new((new, admission)));
+        }
+        match (&new.input.content, new.options.encode()) {
+            (Content::Inline(input), Ok(options)) if input.len() + options.len() <= Record::HERE_BYTES_MAX => {
+                let input = input.clone();
+                Self::whole(new, input, options, admission)
+            }
+            _ => Self::Other(Box::new((new, admission))),
+        }
+    }
+
+    fn whole(new: NewJob, bytes: Bytes, encoded: Vec<u8>, admission: Admission) -> Self {
+        let NewJob { job, input, options, blobs, webhook } = new;
+        let mut record = record_of(job, &input, encoded.len(), &[]);
+        record.options = (!encoded.is_empty()).then(|| Inline(encoded.into()));
+        record.input.place = Place::Here(Inline(bytes));
+        match encode_job(&record) {
+            Ok(sealed) => {
+                let Admission { queue_max, workers, .. } = admission;
+                Self::Whole(Whole { record: Arc::new(record), sealed, queue_max, workers, has_begun: false })
+            }
+            // With what else stands in it, it is too large for one value.
+            Err(_) => Self::Other(Box::new((NewJob { job: record.job, input, options, blobs, webhook }, admission))),
+        }
+    }
+
+    /// Gives it to the writer, and lets workers have it from this moment if it can be told already that it will be accepted: the writer
+    /// hears of it before it hears what became of it.
+    pub(super) fn hand_in(mut self, disk: &Disk, place: mpsc::Permit<'_, Change>, reply: Reply<Job>) {
+        // Without the index, as a disk that hangs keeps whoever looks at it.
+        let may_start = !disk.is_careful() && disk.space.room_lately() == Room::Ample;
+        let mut workers = None;
+        let mut index = disk.index();
+        if let Self::Whole(whole) = &mut self
+            && may_start
+            && whole.workers.is_some()
+            && index.counts(&whole.record.job.kind).unfinished() < whole.queue_max
+        {
+            index.begin_early(Arc::clone(&whole.record));
+            whole.has_begun = true;
+            workers = whole.workers.take();
+        }
+        place.send(Change::Submit { job: self, reply });
+        drop(index);
+        if let Some(workers) = workers {
+            workers.notify_one();
+        }
+    }
+}
+
+/// The record of a new job, and where its payloads are, of which none is in it so far.
+pub(super) fn record_of(job: Job, input: &Payload, options_bytes: usize, named: &[Payload]) -> Record {
+    // A blob counts for each job that names it, as equal results do.
+    let named_bytes: u64 = named.iter().map(|payload| payload.content.size()).sum();
+    Record {
+        input: Stored::of(&input.media_type, &input.content),
+        options_bytes: u32::try_from(options_bytes).unwrap_or(u32::MAX),
+        bytes: input.content.size() + options_bytes as u64 + named_bytes,
+        named: u32::try_from(named.len()).ok(),
+        ..Record::new(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::super::group::Group;
+    use super::super::group::early::tests::{Answer, Place, attempt, end_of, kind};
+    use super::super::{Claimed, Options, Settings, Store, StoreError};
+    use super::*;
+    use crate::job::{Ended, JobId, State};
+    use crate::time::Time;
+
+    const NOW: Time = Time(1_000);
+
+    /// A job that was handed in, and is still on its way to the writer.
+    fn handed_in(place: &Place, input_bytes: usize, queue_max: u64) -> (JobId, Change, Answer) {
+        let (sender, mut changes) = mpsc::channel(1);
+        let ((id, job), (reply, answer)) = (place.incoming(input_bytes, queue_max), oneshot::channel());
+        job.hand_in(&place.store.disk, sender.try_reserve().expect("it is empty"), reply);
+        (id, changes.try_recv().expect("it is on its way"), answer)
+    }
+
+    fn take(group: &mut Group<'_>, change: Change) {
+        group.take(change, &mut VecDeque::new());
+    }
+
+    #[test]
+    fn a_job_that_ends_while_the_writer_waits_is_one_commit_and_seen_by_nobody_before() {
+        let place = Place::new();
+        let (id, submit, mut answer) = handed_in(&place, 9, 9);
+        assert!(place.is_woken());
+        let claimed = place.claim().expect("it may start");
+        let (end, mut ended) = end_of(&claimed, Ended::Succeeded);
+        assert!(claimed.is_early && place.store.is_early(id) && place.claim().is_none());
+        assert_eq!((place.sees(id), place.told_of(id)), (None, vec![]));
+        let (before, mut group) = (place.store.commits(), place.group());
+        take(&mut group, submit);
+        take(&mut group, end);
+        assert!(!group.has_early() && answer.try_recv().is_err() && place.sees(id).is_none());
+        group.commit().expect("the disk works");
+        assert_eq!((place.sees(id), place.store.commits() - before), (Some(State::Succeeded), 1));
+        assert_eq!(place.told_of(id), [State::Queued, State::Running, State::Succeeded]);
+        assert!(matches!(answer.try_recv(), Ok(Ok(job)) if job.state == State::Queued));
+        assert!(matches!(ended.try_recv(), Ok(Ok(job)) if job.state == State::Succeeded));
+        let counts = place.store.counts(&kind());
+        assert_eq!((counts.of(State::Succeeded), counts.unfinished()), (1, 0));
+        assert_eq!(place.reopened().sees(id), Some(State::Succeeded));
+    }
+
+    /// Fault: what was refused stays in its queue for good, or its attempt is recorded.
+    #[test]
+    fn of_a_job_that_is_refused_after_it_began_nothing_is_left() {
+        let place = Place::new();
+        let (id, submit, mut answer) = handed_in(&place, 9, 9);
+        let claimed = place.claim().expect("it may start");
+        let mut group = Group::new(&place.store.disk, Room::Scarce, 1);
+        take(&mut group, submit);
+        assert!(matches!(answer.try_recv(), Ok(Err(StoreError::DiskFull))) && !group.has_early());
+        let (end, mut ended) = end_of(&claimed, Ended::Succeeded);
+        take(&mut group, end);
+        assert!(matches!(ended.try_recv(), Ok(Err(StoreError::NotFound))));
+        group.commit().expect("there is nothing to write");
+        assert!(!place.store.holds(id, claimed.token) && !place.store.is_early(id));
+        assert_eq!((place.sees(id), place.told_of(id), place.store.counts(&kind()).unfinished()), (None, vec![], 0));
+    }
+
+    /// Fault: a claim on a job that was refused meanwhile is read, and the job is set aside as damaged.
+    #[test]
+    fn a_claim_on_a_job_that_is_refused_comes_to_nothing() {
+        let place = Place::new();
+        let (_, submit, _answer) = handed_in(&place, 9, 9);
+        let handed_out = place.store.hand_out(&[(kind(), 1)], 1, NOW).pop().expect("it may start");
+        take(&mut Group::new(&place.store.disk, Room::Scarce, 1), submit);
+        assert!(place.store.read_claimed(handed_out).is_none());
+    }
+
+    /// Fault: jobs that the index does not count yet, and one that it counts already, are more than a queue may have.
+    #[test]
+    fn a_queue_that_fills_up_on_the_way_refuses_also_what_began() {
+        let place = Place::new();
+        let (_, first, mut refused) = handed_in(&place, 9, 2);
+        let (_, second, mut accepted) = handed_in(&place, 9, 2);
+        let mut group = place.group();
+        let (_, mut large) = place.submit(&mut group, 9_000, 3);
+        take(&mut group, first);
+        take(&mut group, second);
+        assert!(matches!(refused.try_recv(), Ok(Err(StoreError::QueueFull { queue_max: 2 }))));
+        assert!(large.try_recv().is_err() && accepted.try_recv().is_err(), "they are being written");
+        group.commit().expect("the disk works");
+        assert_eq!(place.store.counts(&kind()).unfinished(), 2);
+    }
+
+    #[test]
+    fn a_job_waits_for_the_writer_where_it_could_be_refused_or_is_to_wait() {
+        let place = Place::new();
+        let waits = |input_bytes, queue_max| {
+            let (_, submit, _answer) = handed_in(&place, input_bytes, queue_max);
+            assert!(!place.is_woken() && place.claim().is_none());
+            submit
+        };
+        let mut group = place.group();
+        take(&mut group, waits(9_000, 9));
+        drop(waits(9, 0));
+        place.store.disk.note_lost_early();
+        take(&mut group, waits(9, 9));
+        group.commit().expect("the disk works");
+        assert!(place.is_woken() && place.claim().is_some_and(|claimed| !claimed.is_early));
+    }
+
+    /// Fault: a quick worker's end of a job comes to the writer before the job, and is refused.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_writer_hears_of_each_job_before_its_end() {
+        const JOBS: usize = 400;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(folder.path(), &Settings { claims_max: 8, reserve_bytes: 0 }).expect("it opens");
+        let (store, ended) = (Arc::new(store), Arc::new(AtomicUsize::new(0)));
+        let worker = tokio::spawn(work(Arc::clone(&store), Arc::clone(&ended)));
+        let submits = (0..JOBS).map(|_| {
+            let (store, job) = (Arc::clone(&store), Job::new(JobId::now_v7(), kind(), NOW));
+            tokio::spawn(async move {
+                let input = Payload { media_type: String::new(), content: Content::Inline(vec![7; 9].into()) };
+                let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
+                store.submit(new, Admission { queue_max: 9_999, key: None, workers: Some(Arc::default()) }).await
+            })
+        });
+        for submit in submits.collect::<Vec<_>>() {
+            assert!(submit.await.expect("no panic").is_ok());
+        }
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while ended.load(Ordering::Relaxed) < JOBS {
+            assert!(std::time::Instant::now() < end, "{} of {JOBS} ended", ended.load(Ordering::Relaxed));
+            tokio::task::yield_now().await;
+        }
+        worker.abort();
+        assert_eq!(store.counts(&kind()).of(State::Succeeded), JOBS as u64);
+    }
+
+    /// Ends whatever job there is at once, and counts those whose ends were recorded.
+    async fn work(store: Arc<Store>, ended: Arc<AtomicUsize>) {
+        loop {
+            for Claimed { job, token, .. } in store.claim(&[(kind(), 1)], 1, NOW) {
+                let ended = Arc::clone(&ended);
+                let told = Box::new(move |result: Result<Job, StoreError>| {
+                    ended.fetch_add(usize::from(result.is_ok()), Ordering::Relaxed);
+                });
+                store.finish_and_tell(job.id, token, attempt(Ended::Succeeded), told).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
