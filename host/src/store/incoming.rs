@@ -104,14 +104,13 @@ pub(super) fn record_of(job: Job, input: &Payload, options_bytes: usize, named: 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::collections::{HashSet, VecDeque};
 
     use tokio::sync::oneshot;
 
+    use super::super::StoreError;
     use super::super::group::Group;
-    use super::super::group::early::tests::{Answer, Place, attempt, end_of, kind};
-    use super::super::{Claimed, Options, Settings, Store, StoreError};
+    use super::super::group::early::tests::{Answer, Place, end_of, kind};
     use super::*;
     use crate::job::{Ended, JobId, State};
     use crate::time::Time;
@@ -214,44 +213,38 @@ mod tests {
     }
 
     /// Fault: a quick worker's end of a job comes to the writer before the job, and is refused.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn the_writer_hears_of_each_job_before_its_end() {
-        const JOBS: usize = 400;
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::open(folder.path(), &Settings { claims_max: 8, reserve_bytes: 0 }).expect("it opens");
-        let (store, ended) = (Arc::new(store), Arc::new(AtomicUsize::new(0)));
-        let worker = tokio::spawn(work(Arc::clone(&store), Arc::clone(&ended)));
-        let submits = (0..JOBS).map(|_| {
-            let (store, job) = (Arc::clone(&store), Job::new(JobId::now_v7(), kind(), NOW));
-            tokio::spawn(async move {
-                let input = Payload { media_type: String::new(), content: Content::Inline(vec![7; 9].into()) };
-                let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };
-                store.submit(new, Admission { queue_max: 9_999, key: None, workers: Some(Arc::default()) }).await
-            })
-        });
-        for submit in submits.collect::<Vec<_>>() {
-            assert!(submit.await.expect("no panic").is_ok());
-        }
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while ended.load(Ordering::Relaxed) < JOBS {
-            assert!(std::time::Instant::now() < end, "{} of {JOBS} ended", ended.load(Ordering::Relaxed));
-            tokio::task::yield_now().await;
-        }
-        worker.abort();
-        assert_eq!(store.counts(&kind()).of(State::Succeeded), JOBS as u64);
-    }
-
-    /// Ends whatever job there is at once, and counts those whose ends were recorded.
-    async fn work(store: Arc<Store>, ended: Arc<AtomicUsize>) {
-        loop {
-            for Claimed { job, token, .. } in store.claim(&[(kind(), 1)], 1, NOW) {
-                let ended = Arc::clone(&ended);
-                let told = Box::new(move |result: Result<Job, StoreError>| {
-                    ended.fetch_add(usize::from(result.is_ok()), Ordering::Relaxed);
-                });
-                store.finish_and_tell(job.id, token, attempt(Ended::Succeeded), told).await;
+    #[test]
+    fn the_writer_hears_of_each_job_before_its_end() {
+        const JOBS: usize = 5_000;
+        let place = Place::new();
+        let (sender, mut changes) = mpsc::channel(2 * JOBS);
+        let submit = || {
+            for _ in 0..JOBS {
+                let (job, reply) = (place.incoming(9, u64::MAX).1, oneshot::channel().0);
+                job.hand_in(&place.store.disk, sender.try_reserve().expect("there is room"), reply);
             }
-            tokio::task::yield_now().await;
+        };
+        let work = || {
+            let mut ended = 0;
+            while ended < JOBS {
+                let Some(claimed) = place.claim() else { continue };
+                let (end, _answer) = end_of(&claimed, Ended::Succeeded);
+                assert!(sender.try_send(end).is_ok());
+                ended += 1;
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(work);
+            submit();
+        });
+        let mut known = HashSet::new();
+        while let Ok(change) = changes.try_recv() {
+            match change {
+                Change::Submit { job: Incoming::Whole(whole), .. } => assert!(known.insert(whole.record.job.id)),
+                Change::Finish { id, .. } => assert!(known.remove(&id), "of {id} the end came first"),
+                _ => panic!("nothing else was asked for"),
+            }
         }
+        assert!(known.is_empty());
     }
 }

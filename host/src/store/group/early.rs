@@ -153,12 +153,7 @@ pub(in crate::store) mod tests {
     /// The end of an attempt, as a worker hands it in.
     pub(in crate::store) fn end_of(claimed: &Claimed, ended: Ended) -> (Change, Answer) {
         let (reply, answer): (Reply<Job>, _) = oneshot::channel();
-        let (attempt, told) = (Box::new(attempt(ended)), Box::new(move |result| drop(reply.send(result))));
-        (Change::Finish { id: claimed.job.id, token: claimed.token, attempt, told }, answer)
-    }
-
-    pub(in crate::store) fn attempt(ended: Ended) -> Attempt {
-        Attempt {
+        let attempt = Attempt {
             ended,
             usage: Usage::default(),
             progress: Progress::default(),
@@ -168,7 +163,9 @@ pub(in crate::store) mod tests {
             now: NOW,
             backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
             jitter: 0.0,
-        }
+        };
+        let told = Box::new(move |result| drop(reply.send(result)));
+        (Change::Finish { id: claimed.job.id, token: claimed.token, attempt: Box::new(attempt), told }, answer)
     }
 
     pub(in crate::store) fn kind() -> Kind {
