@@ -146,10 +146,9 @@ impl Store {
         accepted.unwrap_or_else(|_| (0..count).map(|_| Err(StoreError::Closed)).collect())
     }
 
-    /// Returns once a job is durable that started early. [`StoreError::NotFound`] if it was refused after all.
-    pub async fn settle(&self, id: JobId) -> Result<(), StoreError> {
-        self.change(|reply| Change::Settle { reply }).await?;
-        self.disk.load(id)?.map(drop).ok_or(StoreError::NotFound)
+    /// Returns once all is durable that was asked for before, among it the submits of jobs that started early.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        self.change(|reply| Change::Settle { reply }).await
     }
 
     /// Whether the job was handed out before it was durable, and is not so yet.

@@ -161,7 +161,7 @@ async fn execute(place: &Workplace, assignment: &Assignment, share: Rc<Share>, s
     if claimed.is_early && grants.reach_out() {
         // What it sends could not be taken back, and the host might not remember why it was sent.
         share.turn(Turn::Parked);
-        let settled = place.queue.store().settle(claimed.job.id).await;
+        let settled = place.queue.store().settle().await;
         share.turn(Turn::Woken);
         if settled.is_err() {
             return interrupted();

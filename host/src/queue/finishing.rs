@@ -92,7 +92,7 @@ impl Queue {
             jitter: jitter(&claimed.job),
         };
         // What it said comes before how it ended, and after that there is such a job at all.
-        if !(claimed.is_early && running.has_news()) || self.store.settle(id).await.is_ok() {
+        if !(claimed.is_early && running.has_news()) || self.store.settle().await.is_ok() {
             self.tell_news(&UnderWay::new(&claimed, &running));
         }
         metrics::note_attempt(&claimed.job.kind, attempt.ended.as_str(), &attempt.usage);

@@ -8,7 +8,7 @@ mod submit;
 use self::report::write_usage;
 use super::group::Group;
 use super::keys::{self, Part};
-use super::record::StoredArtifact;
+use super::record::{Record, StoredArtifact};
 use super::stored::Stored;
 use super::writes::Writes;
 use super::{Attempt, StoreError, Token};
@@ -75,13 +75,22 @@ impl Group<'_> {
     }
 
     pub(super) fn retry(&mut self, id: JobId, queue_max: u64) -> Result<Job, StoreError> {
-        let mut record = self.load(id)?;
+        let record = self.load(id)?;
         match record.job.state {
             _ if record.content_gone => return Err(StoreError::Gone),
             State::Failed | State::Cancelled => {}
             _ => return Err(self.wrong_state(record.job)),
         }
-        self.check_queue(&record.job.kind, 0, queue_max)?;
+        let kind = record.job.kind.clone();
+        self.disk.index().take_place(&kind, queue_max)?;
+        let reopened = self.reopen(record);
+        // It is counted by its record now, if at all.
+        self.disk.index().join(&kind, -1);
+        reopened
+    }
+
+    fn reopen(&mut self, mut record: Record) -> Result<Job, StoreError> {
+        let id = record.job.id;
         record.job = record.job.reopened();
         let mut writes = Writes::default();
         let renewed = self.renew_webhook(id, &mut writes)?;

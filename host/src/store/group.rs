@@ -35,8 +35,6 @@ pub(super) struct Group<'a> {
     before: JobMap<Option<Arc<Record>>>,
     /// Jobs as this group leaves them; nothing for a deleted one.
     after: JobMap<Option<Arc<Record>>>,
-    /// Unfinished jobs by kind that the group adds, or takes away.
-    joined: HashMap<Kind, i64>,
     pub(super) keys: HashMap<[u8; 32], KeyRecord>,
     /// Checkpoints that the group saves, and those it takes away.
     pub(super) checkpoints: JobMap<Option<StoredCheckpoint>>,
@@ -72,7 +70,6 @@ impl<'a> Group<'a> {
             callers: 0,
             before: space(),
             after: space(),
-            joined: HashMap::new(),
             keys: HashMap::new(),
             checkpoints: JobMap::default(),
             uploads: HashMap::new(),

@@ -23,7 +23,7 @@ pub(super) enum Incoming {
     Other(Box<(NewJob, Admission)>),
 }
 
-/// A job of one record, which nothing but room on the disk and in its queue can refuse.
+/// A job of one record, which nothing but room on the disk and in its queue can refuse, and nothing at all once it has begun.
 pub(super) struct Whole {
     pub(super) record: Arc<Record>,
     /// The same in its envelope.
@@ -65,8 +65,8 @@ impl Incoming {
         }
     }
 
-    /// Gives it to the writer, and lets workers have it from this moment if it can be told already that it will be accepted: the writer
-    /// hears of it before it hears what became of it.
+    /// Gives it to the writer, and lets workers have it from this moment if it is accepted already: the writer hears of it before it
+    /// hears what became of it.
     pub(super) fn hand_in(mut self, disk: &Disk, place: mpsc::Permit<'_, Change>, reply: Reply<Job>) {
         // Without the index, as a disk that hangs keeps whoever looks at it.
         let may_start = !disk.is_careful() && disk.space.room_lately() == Room::Ample;
@@ -75,7 +75,7 @@ impl Incoming {
         if let Self::Whole(whole) = &mut self
             && may_start
             && whole.workers.is_some()
-            && index.counts(&whole.record.job.kind).unfinished() < whole.queue_max
+            && index.has_place(&whole.record.job.kind, whole.queue_max)
         {
             index.begin_early(Arc::clone(&whole.record));
             whole.has_begun = true;
@@ -113,9 +113,6 @@ mod tests {
     use super::super::group::early::tests::{Answer, Place, end_of, kind};
     use super::*;
     use crate::job::{Ended, JobId, State};
-    use crate::time::Time;
-
-    const NOW: Time = Time(1_000);
 
     /// A job that was handed in, and is still on its way to the writer.
     fn handed_in(place: &Place, input_bytes: usize, queue_max: u64) -> (JobId, Change, Answer) {
@@ -152,47 +149,46 @@ mod tests {
         assert_eq!(place.reopened().sees(id), Some(State::Succeeded));
     }
 
-    /// Fault: what was refused stays in its queue for good, or its attempt is recorded.
+    /// Fault: the room goes between the acceptance and the commit, and a job that a worker has is refused.
     #[test]
-    fn of_a_job_that_is_refused_after_it_began_nothing_is_left() {
+    fn what_has_begun_is_accepted_and_waits_for_room_like_an_outcome() {
         let place = Place::new();
         let (id, submit, mut answer) = handed_in(&place, 9, 9);
+        let mut held = VecDeque::new();
+        let mut group = Group::new(&place.store.disk, Room::Freeing, 1);
+        group.take(submit, &mut held);
+        assert_eq!((group.size, held.len()), (0, 1));
+        drop(group);
         let claimed = place.claim().expect("it may start");
-        let mut group = Group::new(&place.store.disk, Room::Scarce, 1);
-        take(&mut group, submit);
-        assert!(matches!(answer.try_recv(), Ok(Err(StoreError::DiskFull))) && !group.has_early());
         let (end, mut ended) = end_of(&claimed, Ended::Succeeded);
-        take(&mut group, end);
-        assert!(matches!(ended.try_recv(), Ok(Err(StoreError::NotFound))));
-        group.commit().expect("there is nothing to write");
-        assert!(!place.store.holds(id, claimed.token) && !place.store.is_early(id));
-        assert_eq!((place.sees(id), place.told_of(id), place.store.counts(&kind()).unfinished()), (None, vec![], 0));
+        let mut group = Group::new(&place.store.disk, Room::Scarce, 1);
+        held.into_iter().chain([end]).for_each(|change| take(&mut group, change));
+        group.commit().expect("the disk works");
+        assert!(matches!((answer.try_recv(), ended.try_recv()), (Ok(Ok(_)), Ok(Ok(_)))));
+        assert_eq!(place.sees(id), Some(State::Succeeded));
     }
 
-    /// Fault: a claim on a job that was refused meanwhile is read, and the job is set aside as damaged.
+    /// Fault: jobs that the index does not count yet, and those that it counts already, are more than a queue may have.
     #[test]
-    fn a_claim_on_a_job_that_is_refused_comes_to_nothing() {
+    fn a_queue_has_no_more_places_for_jobs_that_come_in_different_ways() {
         let place = Place::new();
-        let (_, submit, _answer) = handed_in(&place, 9, 9);
-        let handed_out = place.store.hand_out(&[(kind(), 1)], 1, NOW).pop().expect("it may start");
-        take(&mut Group::new(&place.store.disk, Room::Scarce, 1), submit);
-        assert!(place.store.read_claimed(handed_out).is_none());
-    }
-
-    /// Fault: jobs that the index does not count yet, and one that it counts already, are more than a queue may have.
-    #[test]
-    fn a_queue_that_fills_up_on_the_way_refuses_also_what_began() {
-        let place = Place::new();
-        let (_, first, mut refused) = handed_in(&place, 9, 2);
-        let (_, second, mut accepted) = handed_in(&place, 9, 2);
         let mut group = place.group();
-        let (_, mut large) = place.submit(&mut group, 9_000, 3);
+        let (_, mut large) = place.submit(&mut group, 9_000, 2);
+        let (_, first, mut accepted) = handed_in(&place, 9, 2);
+        let (_, second, mut refused) = handed_in(&place, 9, 2);
+        assert!(place.claim().is_some() && place.claim().is_none());
         take(&mut group, first);
         take(&mut group, second);
-        assert!(matches!(refused.try_recv(), Ok(Err(StoreError::QueueFull { queue_max: 2 }))));
-        assert!(large.try_recv().is_err() && accepted.try_recv().is_err(), "they are being written");
+        let (_, mut too_large) = place.submit(&mut group, 9_000, 2);
+        for answer in [&mut refused, &mut too_large] {
+            assert!(matches!(answer.try_recv(), Ok(Err(StoreError::QueueFull { queue_max: 2 }))));
+        }
         group.commit().expect("the disk works");
+        assert!(matches!((large.try_recv(), accepted.try_recv()), (Ok(Ok(_)), Ok(Ok(_)))));
         assert_eq!(place.store.counts(&kind()).unfinished(), 2);
+        let (_, third, mut refused) = handed_in(&place, 9, 2);
+        take(&mut place.group(), third);
+        assert!(matches!(refused.try_recv(), Ok(Err(StoreError::QueueFull { .. }))));
     }
 
     #[test]

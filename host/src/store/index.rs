@@ -5,6 +5,7 @@
 mod claims;
 mod early;
 mod order;
+mod places;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(super) struct Index {
     scheduled: BTreeSet<(Time, JobId)>,
     expiring: BTreeSet<(Time, JobId)>,
     counts: HashMap<Kind, Counts>,
+    /// Unfinished jobs by kind that the commit to come adds, or takes away.
+    joining: HashMap<Kind, i64>,
     /// What finished jobs left, and idempotency keys.
     pub(super) retained: Retained,
     /// Unfinished jobs that have a checkpoint, so that nobody has to look for those of the others.

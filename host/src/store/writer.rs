@@ -23,7 +23,7 @@ use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::group::Group;
 use super::hold::Hold;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Whole};
 use super::space::Room;
 use super::uploads::{Share, UploadName};
 use super::webhooks::WebhookTry;
@@ -139,7 +139,9 @@ impl Change {
     /// Whether it may be written with so much room.
     pub(super) fn fits(&self, room: Room) -> bool {
         match self {
-            // Submits refuse themselves where there is no room for new jobs, and write nothing then.
+            // There was room when it was accepted, a moment ago.
+            Self::Submit { job: Incoming::Whole(Whole { has_begun: true, .. }), .. } => room < Room::Freeing,
+            // Others refuse themselves where there is no room for new jobs, and write nothing then.
             Self::Submit { .. } | Self::SubmitAll { .. } | Self::Settle { .. } => true,
             // The judgement is a few small records, and before it is passed a host does nothing that could make room.
             Self::Judge { .. }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::job::Job;
 use crate::store::blobs::{BlobHandle, Content};
 use crate::store::group::Group;
 use crate::store::incoming::{Incoming, Whole, record_of};
@@ -35,26 +34,18 @@ impl Group<'_> {
 
     fn submit_whole(&mut self, whole: Whole) -> Result<Arc<Record>, StoreError> {
         let Whole { record, sealed, queue_max, workers, has_begun } = whole;
-        let Job { id, kind, .. } = &record.job;
-        // The index counts one that has begun.
-        if let Err(refusal) = self.check_room().and_then(|()| self.check_queue(kind, u64::from(has_begun), queue_max)) {
-            if has_begun {
-                self.disk.index().withdraw(*id);
-            }
-            return Err(refusal);
+        // What has begun has a place, and is owed an end.
+        if !has_begun {
+            self.check_room()?;
+            self.disk.index().take_place(&record.job.kind, queue_max)?;
         }
         self.put_new(&record, sealed);
         if has_begun {
-            self.note_early(*id);
+            self.note_early(record.job.id);
         } else {
-            self.join(kind, 1);
-            self.start_early(*id, workers);
+            self.start_early(record.job.id, workers);
         }
         Ok(record)
-    }
-
-    fn check_room(&self) -> Result<(), StoreError> {
-        if self.room == Room::Ample { Ok(()) } else { Err(StoreError::DiskFull) }
     }
 
     fn submit_in_parts(&mut self, new: NewJob, admission: &Admission) -> Result<Arc<Record>, StoreError> {
@@ -62,8 +53,22 @@ impl Group<'_> {
             return Ok(earlier);
         }
         self.check_room()?;
+        let kind = new.job.kind.clone();
+        self.disk.index().take_place(&kind, admission.queue_max)?;
+        let submitted = self.put_parts(new, admission);
+        // It is counted by its record now, if at all.
+        self.disk.index().join(&kind, -1);
+        let record = submitted?;
+        self.start_early(record.job.id, admission.workers.clone());
+        Ok(record)
+    }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        if self.room == Room::Ample { Ok(()) } else { Err(StoreError::DiskFull) }
+    }
+
+    fn put_parts(&mut self, new: NewJob, admission: &Admission) -> Result<Arc<Record>, StoreError> {
         let NewJob { job, input, options, blobs: named, webhook } = new;
-        self.check_queue(&job.kind, 0, admission.queue_max)?;
         let (id, owner) = (job.id, job.owner);
         let options = options.encode()?;
         let (mut record, mut writes) = (record_of(job, &input, options.len(), &named), Writes::default());
@@ -97,7 +102,6 @@ impl Group<'_> {
             named.iter().for_each(|blob| uploads.begin_use(blob.sha256()));
         }
         self.keys.extend(key);
-        self.start_early(id, admission.workers.clone());
         Ok(record)
     }
 
@@ -147,7 +151,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::job::{JobId, Kind, State};
+    use crate::job::{Job, JobId, Kind, State};
     use crate::store::disk::Disk;
     use crate::store::writer::Change;
     use crate::store::{Content, IdempotencyKey, Options, Payload, Settings, Store};

@@ -17,10 +17,11 @@ impl Group<'_> {
             return self.workers.push(workers);
         };
         // The index counts it from now on.
-        let record = Arc::clone(record);
-        self.join(&record.job.kind, -1);
-        self.disk.index().begin_early(record);
-        self.note_early(id);
+        let mut index = self.disk.index();
+        index.join(&record.job.kind, -1);
+        index.begin_early(Arc::clone(record));
+        drop(index);
+        self.early.push(id);
         workers.notify_one();
     }
 

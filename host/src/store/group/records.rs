@@ -1,9 +1,9 @@
-//! Jobs as a group leaves them: which records it writes, and how many unfinished jobs of a kind there are then.
+//! Jobs as a group leaves them: the records that it writes, and what readers may see until it is durable.
 
 use std::sync::Arc;
 
 use super::Group;
-use crate::job::{Job, JobId, Kind};
+use crate::job::{Job, JobId};
 use crate::store::StoreError;
 use crate::store::blobs::BlobHandle;
 use crate::store::keys;
@@ -30,13 +30,6 @@ impl Group<'_> {
         self.before.reserve(jobs);
         self.after.reserve(jobs);
         self.writes.reserve(jobs);
-    }
-
-    /// Refuses one more unfinished job of a kind that has as many as it may beside the job itself, those counted that this group adds.
-    pub(in crate::store) fn check_queue(&self, kind: &Kind, itself: u64, queue_max: u64) -> Result<(), StoreError> {
-        let joined = self.joined.get(kind).copied().unwrap_or(0);
-        let unfinished = self.disk.index().counts(kind).unfinished().saturating_add_signed(joined);
-        if unfinished.saturating_sub(itself) < queue_max { Ok(()) } else { Err(StoreError::QueueFull { queue_max }) }
     }
 
     /// Adds a changed job to the commit, and answers how it is then.
@@ -74,7 +67,9 @@ impl Group<'_> {
         let record = Arc::new(record);
         self.after.insert(id, Some(Arc::clone(&record)));
         let joined = i64::from(!record.job.state.is_terminal()) - i64::from(was_unfinished);
-        self.join(&record.job.kind, joined);
+        if joined != 0 {
+            self.disk.index().join(&record.job.kind, joined);
+        }
         Ok(record)
     }
 
@@ -84,15 +79,6 @@ impl Group<'_> {
         self.remember_new(id);
         self.writes.sealed_job(id, sealed);
         self.after.insert(id, Some(Arc::clone(record)));
-    }
-
-    /// Counts unfinished jobs of a kind that the group adds, or takes away.
-    pub(in crate::store) fn join(&mut self, kind: &Kind, jobs: i64) {
-        match self.joined.get_mut(kind) {
-            Some(so_far) => *so_far += jobs,
-            None if jobs == 0 => {}
-            None => drop(self.joined.insert(kind.clone(), jobs)),
-        }
     }
 
     /// Whether the group leaves the job unfinished so far; it has been remembered.

@@ -33,6 +33,7 @@ impl Group<'_> {
         let mut index = self.disk.index();
         // Before the jobs: whether retention may have one depends on it.
         self.show_webhooks(&mut index);
+        index.end_joining();
         let mut forgotten = Vec::new();
         for (id, before) in std::mem::take(&mut index.in_flight) {
             let Some(after) = self.after.remove(&id) else { continue };

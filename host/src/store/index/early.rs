@@ -22,12 +22,6 @@ impl Index {
         self.early.insert(record.job.id, Early { record, begun: false });
     }
 
-    /// Takes a job out of the row that is not to be durable after all. Whoever has claimed it finds that the claim does not hold.
-    pub(in crate::store) fn withdraw(&mut self, id: JobId) {
-        self.early.remove(&id);
-        self.remove(id);
-    }
-
     /// The record of such a job, for the worker that has claimed it.
     pub(in crate::store) fn early(&self, id: JobId) -> Option<&Arc<Record>> {
         self.early.get(&id).map(|early| &early.record)
