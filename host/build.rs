@@ -20,7 +20,8 @@ fn main() -> io::Result<()> {
         println!("cargo::rerun-if-changed={}", file.display());
         fs::write(Path::new(&out).join(name), compress_to_vec(&fs::read(file)?, LEVEL))?;
     }
-    if env::var("TARGET") == env::var("HOST") && glibc_here().is_some_and(|version| version >= GLIBC_THAT_UNPACKS) {
+    let runs_here = env::var("TARGET") == env::var("HOST") && env::var_os("CARGO_FEATURE_PORTABLE").is_none();
+    if runs_here && glibc_here().is_some_and(|version| version >= GLIBC_THAT_UNPACKS) {
         println!("cargo::rustc-link-arg-bin=dropforge=-Wl,-z,pack-relative-relocs");
     }
     println!("cargo::rerun-if-changed=build.rs");

@@ -120,13 +120,18 @@ impl Store {
     /// Accepts a job, or answers the job that was accepted with the same key before. Durable when this returns.
     pub async fn submit(&self, job: NewJob, admission: Admission) -> Result<Job, StoreError> {
         // Said at once, and not only when the writer, which may be waiting for room, comes to it. A key that was used before
-        // still gets its answer there, as long as the writer does not wait.
+        // still gets its answer there, as long as the writer does not wait. What has begun by the time the room goes waits for it.
         if self.is_out_of_room() {
             return Err(StoreError::DiskFull);
         }
-        let (job, (reply, answer)) = (Incoming::new(job, admission), oneshot::channel());
+        let (job, (reply, mut answer)) = (Incoming::new(job, admission), oneshot::channel());
         let changes = self.changes().ok_or(StoreError::Closed)?;
         job.hand_in(&self.disk, changes.reserve().await.map_err(|_| StoreError::Closed)?, reply);
+        if changes.is_closed() {
+            // Since the place was reserved; nobody will look at what came after that.
+            return answer.try_recv().unwrap_or(Err(StoreError::Closed));
+        }
+        drop(changes);
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -146,7 +151,8 @@ impl Store {
         accepted.unwrap_or_else(|_| (0..count).map(|_| Err(StoreError::Closed)).collect())
     }
 
-    /// Returns once all is durable that was asked for before, among it the submits of jobs that started early.
+    /// Returns once all is durable that was asked for before, among it the submits of jobs that started early. Fails where those wait for
+    /// room on the disk.
     pub async fn settle(&self) -> Result<(), StoreError> {
         self.change(|reply| Change::Settle { reply }).await
     }

@@ -84,7 +84,8 @@ pub(super) struct DraftStream {
 impl Drop for DraftStream {
     fn drop(&mut self) {
         // An attempt may leave thousands of artifacts; their files must not all stay open until it ends.
-        self.draft.lock().unwrap_or_else(PoisonError::into_inner).upload.close_file();
+        let mut draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
+        draft.upload.close_file(!self.running.is_over());
     }
 }
 

@@ -1,7 +1,7 @@
 //! A job handed to a worker: whose turn it is, then all that an attempt needs, read from the disk.
 //!
 //! The first costs no look at the disk, and nothing here a flush; what a claim promises is kept in memory, and ends with the
-//! process. A job may be claimed while its own submit is being flushed; then nobody hears of the claim before that is done.
+//! process. A job may be claimed before its own submit is durable; then nobody hears of the claim before that is done.
 
 use super::keys::Part;
 use super::record::{self, Record};

@@ -105,6 +105,7 @@ pub(super) fn record_of(job: Job, input: &Payload, options_bytes: usize, named: 
 #[cfg(test)]
 mod tests {
     use std::collections::{HashSet, VecDeque};
+    use std::time::{Duration, Instant};
 
     use tokio::sync::oneshot;
 
@@ -157,6 +158,9 @@ mod tests {
         let mut held = VecDeque::new();
         let mut group = Group::new(&place.store.disk, Room::Freeing, 1);
         group.take(submit, &mut held);
+        let (reply, mut settled) = oneshot::channel();
+        group.take(Change::Settle { reply }, &mut held);
+        assert!(matches!(settled.try_recv(), Ok(Err(StoreError::DiskFull))), "it may not act outside yet");
         assert_eq!((group.size, held.len()), (0, 1));
         drop(group);
         let claimed = place.claim().expect("it may start");
@@ -221,8 +225,8 @@ mod tests {
             }
         };
         let work = || {
-            let mut ended = 0;
-            while ended < JOBS {
+            let (mut ended, until) = (0, Instant::now() + Duration::from_secs(60));
+            while ended < JOBS && Instant::now() < until {
                 let Some(claimed) = place.claim() else { continue };
                 let (end, _answer) = end_of(&claimed, Ended::Succeeded);
                 assert!(sender.try_send(end).is_ok());
@@ -241,6 +245,6 @@ mod tests {
                 _ => panic!("nothing else was asked for"),
             }
         }
-        assert!(known.is_empty());
+        assert!(known.is_empty(), "{} of them never ended", known.len());
     }
 }

@@ -70,7 +70,7 @@ pub(super) struct Index {
     /// Who is to be told how jobs ended.
     pub(super) webhooks: Webhooks,
     last_token: u64,
-    /// Jobs in the commit to come, or in the one that is being flushed, that may be claimed already.
+    /// Jobs on their way to the writer, in the commit to come, or in the one that is being flushed, that may be claimed already.
     early: JobMap<Early>,
     /// Jobs in the commit that is being flushed, as they were before it: what readers may see until it is durable.
     pub(super) in_flight: JobMap<Option<Arc<Record>>>,

@@ -139,10 +139,10 @@ impl Change {
     /// Whether it may be written with so much room.
     pub(super) fn fits(&self, room: Room) -> bool {
         match self {
-            // There was room when it was accepted, a moment ago.
+            // There was room when it was accepted, so it is owed a record like any outcome.
             Self::Submit { job: Incoming::Whole(Whole { has_begun: true, .. }), .. } => room < Room::Freeing,
             // Others refuse themselves where there is no room for new jobs, and write nothing then.
-            Self::Submit { .. } | Self::SubmitAll { .. } | Self::Settle { .. } => true,
+            Self::Submit { .. } | Self::SubmitAll { .. } => true,
             // The judgement is a few small records, and before it is passed a host does nothing that could make room.
             Self::Judge { .. }
             | Self::Judged { .. }

@@ -10,6 +10,10 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::{BlobHandle, Content, Folder, Room, sync_folder};
 
+/// The largest file whose way to the disk begins when it is closed. Of one that is larger the kernel has begun with most, and whoever closes
+/// it would wait until the disk has taken the rest.
+const BEGUN_BYTES_MAX: u64 = 4 << 20;
+
 /// A content on its way in: in memory while small, in a temporary file once large. Dropped unfinished, it leaves nothing.
 #[derive(Debug)]
 pub struct Upload {
@@ -87,11 +91,12 @@ impl Upload {
         if self.folder.space.room_after(written) >= self.refused_at { Err(no_room()) } else { Ok(()) }
     }
 
-    /// Closes the file, if there is one: nothing more will be written. The kernel begins to bring it to the disk, so that whoever ends the
-    /// upload later waits less.
-    pub fn close_file(&mut self) {
-        if let Some(file) = self.large.as_deref_mut().and_then(|large| large.file.take()) {
-            // The one advice that starts writing; nothing is lost where it is not taken. What is on its way to the disk stays in memory.
+    /// Closes the file, if there is one: nothing more will be written. If it is `wanted`, the kernel begins to bring it to the disk, so that
+    /// whoever ends the upload later waits less.
+    pub fn close_file(&mut self, wanted: bool) {
+        let file = self.large.as_deref_mut().and_then(|large| large.file.take());
+        if let Some(file) = file.filter(|_| wanted && self.size <= BEGUN_BYTES_MAX) {
+            // The one advice that starts writing. Ending the upload waits for it, whether it was taken or not.
             let _ = fadvise(&file, 0, None, Advice::DontNeed);
         }
     }
@@ -118,7 +123,7 @@ impl Upload {
 }
 
 /// Uploads that end together: each file is synced by itself, the names of all at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Together {
     /// Where the names are, once there are any.
     folder: Option<Arc<Folder>>,
@@ -127,7 +132,7 @@ pub struct Together {
 impl Together {
     /// Ends those uploads that `add_all` adds. All that it answers is durable when this returns. Blocks on the disk.
     pub fn finish<T>(add_all: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
-        let mut together = Self::default();
+        let mut together = Self { folder: None };
         let finished = add_all(&mut together)?;
         if let Some(folder) = together.folder {
             sync_folder(&folder.path)?;
