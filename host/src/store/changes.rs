@@ -82,11 +82,7 @@ impl Group<'_> {
             _ => return Err(self.wrong_state(record.job)),
         }
         let kind = record.job.kind.clone();
-        self.disk.index().take_place(&kind, queue_max)?;
-        let reopened = self.reopen(record);
-        // It is counted by its record now, if at all.
-        self.disk.index().join(&kind, -1);
-        reopened
+        self.add_to_queue(&kind, queue_max, |group| group.reopen(record))
     }
 
     fn reopen(&mut self, mut record: Record) -> Result<Job, StoreError> {

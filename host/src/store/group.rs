@@ -96,9 +96,8 @@ impl<'a> Group<'a> {
             change if change.fits(self.room) => self.add(change),
             // The clock asks again, and what makes room comes behind this: it must not wait for it.
             Change::Expire { reply, .. } | Change::Retry { reply, .. } => drop(reply.send(Err(StoreError::DiskFull))),
-            // What it is about is held.
-            Change::Settle { reply } => drop(reply.send(Err(StoreError::DiskFull))),
-            Change::Checkpoint { reply, .. } | Change::KeepUpload { reply, .. } => {
+            // Of the first, what it is about is held.
+            Change::Settle { reply } | Change::Checkpoint { reply, .. } | Change::KeepUpload { reply, .. } => {
                 drop(reply.send(Err(StoreError::DiskFull)));
             }
             change => held.push_back(change),

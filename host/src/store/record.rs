@@ -20,6 +20,7 @@ use crate::time::Time;
 /// Of a job's record: since 2 its owner follows it, since 3 a small job's payloads stand in it as well.
 const JOB_VERSION: u8 = 3;
 const OWNED_JOB_VERSION: u8 = 2;
+
 /// A job as it stands on disk. `Running` never does: such a job is written as queued. Written by [`encode_job`] and read by
 /// [`decode_job`] alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

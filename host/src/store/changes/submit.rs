@@ -54,11 +54,7 @@ impl Group<'_> {
         }
         self.check_room()?;
         let kind = new.job.kind.clone();
-        self.disk.index().take_place(&kind, admission.queue_max)?;
-        let submitted = self.put_parts(new, admission);
-        // It is counted by its record now, if at all.
-        self.disk.index().join(&kind, -1);
-        let record = submitted?;
+        let record = self.add_to_queue(&kind, admission.queue_max, |group| group.put_parts(new, admission))?;
         self.start_early(record.job.id, admission.workers.clone());
         Ok(record)
     }

@@ -21,7 +21,7 @@ impl Group<'_> {
         index.join(&record.job.kind, -1);
         index.begin_early(Arc::clone(record));
         drop(index);
-        self.early.push(id);
+        self.note_early(id);
         workers.notify_one();
     }
 

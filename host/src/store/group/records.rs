@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Group;
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Kind};
 use crate::store::StoreError;
 use crate::store::blobs::BlobHandle;
 use crate::store::keys;
@@ -30,6 +30,20 @@ impl Group<'_> {
         self.before.reserve(jobs);
         self.after.reserve(jobs);
         self.writes.reserve(jobs);
+    }
+
+    /// Adds an unfinished job of a kind to the commit, or refuses it if the kind has as many as it may.
+    pub(in crate::store) fn add_to_queue<T>(
+        &mut self,
+        kind: &Kind,
+        queue_max: u64,
+        add: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.disk.index().take_place(kind, queue_max)?;
+        let added = add(self);
+        // It is counted by its record now, if at all.
+        self.disk.index().join(kind, -1);
+        added
     }
 
     /// Adds a changed job to the commit, and answers how it is then.
