@@ -204,7 +204,7 @@ impl Disk {
         self.committing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes all of it or nothing, and returns when a power cut could not take it back.
+    /// Writes all of each change or nothing of it, and returns when a power cut could not take any of it back.
     pub(super) fn commit(&self, writes: Writes) -> Result<(), StoreError> {
         *self.committing() = Some(Instant::now());
         let committed = self.write_durably(writes);
@@ -212,10 +212,9 @@ impl Disk {
         committed
     }
 
-    fn write_durably(&self, mut writes: Writes) -> Result<(), StoreError> {
+    fn write_durably(&self, writes: Writes) -> Result<(), StoreError> {
         let number = self.last_commit.load(Ordering::Relaxed) + 1;
-        writes.record(COMMIT_KEY, &number)?;
-        self.db.apply_batch(writes.into_batch())?;
+        writes.apply(&self.db, (COMMIT_KEY, record::encode(&number)?))?;
         self.db.flush()?;
         // sled 0.34 only asks the kernel to start writing; this waits until the device has it.
         self.db_file.sync_data()?;

@@ -1,11 +1,11 @@
 //! Where each record lies: the keys of the database.
 //!
-//! One sled tree holds everything, so that one batch is one atomic commit. The first byte of a key says what it
+//! One sled tree holds everything, so that one batch can change all of it at once. The first byte of a key says what it
 //! is; the job's id follows, so everything of a job can be found from its id, and job records sort by time.
 
 use crate::job::{JobId, Kind};
 
-/// Number of the newest commit; written with every batch.
+/// Number of the newest commit, written with it and never before the rest of it.
 pub(super) const COMMIT_KEY: &[u8] = b"m/commit";
 /// How often this folder was opened; the upper half of every fencing token.
 pub(super) const OPENS_KEY: &[u8] = b"m/opens";

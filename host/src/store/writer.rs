@@ -1,7 +1,7 @@
 //! The one thread that changes the database.
 //!
-//! It takes every change that is waiting (up to [`GROUP_MAX`], and about [`GROUP_BYTES_MAX`] of what they write), turns them into one atomic batch, makes that batch
-//! durable with one flush, and only then tells everybody. Costs per change shrink as the load grows, and since
+//! It takes every change that is waiting (up to [`GROUP_MAX`], and about [`GROUP_BYTES_MAX`] of what they write), writes them, each whole or not
+//! at all, makes all of them durable with one flush, and only then tells everybody. Costs per change shrink as the load grows, and since
 //! nobody else writes, every check (does this claim still hold, is the queue full) is a plain `if`. While many share a flush, the
 //! next one waits for an instant, so that more do.
 //!

@@ -1,4 +1,6 @@
-//! Writes on their way into one atomic batch.
+//! Writes on their way into one commit.
+
+mod apply;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,17 +13,19 @@ use super::record::{CHUNK_BYTES, Record, decode, encode, encode_job, seal};
 use super::stored::{Inline, Place, Stored};
 use crate::job::JobId;
 
-/// Writes that will become part of one atomic batch.
+/// Writes that will become part of one commit.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     entries: Vec<(sled::IVec, Option<sled::IVec>)>,
+    /// How many of them are all of what changes with them.
+    alone: usize,
     bytes: usize,
 }
 
 impl Writes {
     /// No writes, and space for so many.
     pub(super) fn with_capacity(writes: usize) -> Self {
-        Self { entries: Vec::with_capacity(writes), bytes: 0 }
+        Self { entries: Vec::with_capacity(writes), alone: 0, bytes: 0 }
     }
 
     /// Makes space for so many more.
@@ -54,9 +58,10 @@ impl Writes {
         Ok(())
     }
 
-    /// Sets the record of a job that was encoded already.
-    pub(super) fn sealed_job(&mut self, id: JobId, sealed: Vec<u8>) {
+    /// Sets the record of a job that was encoded already, and is all there is of it.
+    pub(super) fn whole_job(&mut self, id: JobId, sealed: Vec<u8>) {
         self.add(&job_key(id), Some(sealed));
+        self.alone += 1;
     }
 
     fn move_out(&mut self, record: &mut Record) -> Result<(), StoreError> {
@@ -151,22 +156,11 @@ impl Writes {
         self.bytes
     }
 
-    /// Takes over the writes of another.
+    /// Takes over all that changes at once with one thing.
     pub(super) fn append(&mut self, mut other: Writes) {
+        self.alone += if other.entries.len() == 1 { 1 } else { other.alone };
         self.entries.append(&mut other.entries);
         self.bytes += other.bytes;
-    }
-
-    /// The batch, in the order of writing.
-    pub(super) fn into_batch(self) -> sled::Batch {
-        let mut batch = sled::Batch::default();
-        for (key, value) in self.entries {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch
     }
 
     fn add(&mut self, key: &[u8], value: Option<Vec<u8>>) {
