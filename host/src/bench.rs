@@ -9,6 +9,7 @@ mod attacks;
 mod busy;
 mod computing;
 mod crowd;
+mod failed;
 mod floors;
 mod fuel;
 mod growth;
@@ -28,10 +29,11 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub(crate) use self::failed::Failed;
 use self::report::{LeftOut, Report};
 use self::sizes::Size;
 use self::table::{Row, Sample};
@@ -130,40 +132,45 @@ impl Bench {
         self.compare().await
     }
 
-    /// Measures what is wanted, in turns, and prints the table.
+    /// Measures what is wanted, in turns, and prints the table; as far as it came, if something could not be measured.
     async fn compare(&self) -> anyhow::Result<()> {
+        self.given.check()?;
         let wanted: Vec<Work> = WORKS.into_iter().filter(|work| self.wants(work.what)).collect();
-        let (wants_memory, wants_program) = (self.wants(MEMORY), self.wants(sizes::PROGRAM));
-        if wanted.is_empty() && !wants_memory && !wants_program {
+        if wanted.is_empty() && !self.wants(MEMORY) && !self.wants(sizes::PROGRAM) {
             bail!("--only: nothing is called so; there are: {}", names().join("; "));
         }
         let left_out: Vec<LeftOut> = wanted.iter().filter_map(|work| LeftOut::of(*work, &self.given)).collect();
         let possible = wanted.into_iter().filter(|work| work.lacks(&self.given).is_none());
         let mut cells: Vec<Cell> = possible.flat_map(|work| self.cells(work)).collect();
+        let mut sizes: Vec<Size> = Vec::new();
+        let failed = self.fill(&mut cells, &mut sizes).await.err();
+        let mut rows: Vec<Row> = Vec::with_capacity(cells.len());
+        for Cell { work, connections, samples } in cells.iter().filter(|cell| !cell.samples.is_empty()) {
+            rows.push(Row::of(work.what, *connections, samples, (work.floor, work.parts), &rows));
+        }
+        Report::new(rows, sizes, left_out, failed).print(self.json)
+    }
+
+    /// Measures until all is there, or something fails.
+    async fn fill(&self, cells: &mut [Cell], sizes: &mut Vec<Size>) -> Result<(), Failed> {
         let bar = bar((cells.len() * usize::from(self.rounds)) as u64);
         for _ in 0..self.rounds {
-            for cell in &mut cells {
-                let connections = cell.connections.map_or(String::new(), |number| format!(", {number}"));
-                bar.set_message(format!("{}{connections}", cell.work.what));
+            for Cell { work, connections, samples } in &mut *cells {
+                bar.set_message(connections.map_or(work.what.to_owned(), |number| format!("{}, {number}", work.what)));
                 let duration = Duration::from_secs(self.seconds);
-                let sample = cell.work.measure(cell.connections.unwrap_or(1), duration, &self.given).await;
-                cell.samples.push(sample.context(cell.work.what)?);
+                let sample = work.measure(connections.unwrap_or(1), duration, &self.given).await;
+                samples.push(sample.map_err(|error| Failed::new(work.what, &error).with_advice(work.advice()))?);
                 bar.inc(1);
             }
         }
-        let mut sizes: Vec<Size> = Vec::new();
-        if wants_memory {
-            sizes.extend(sizes::memory().await.context(MEMORY)?);
+        if self.wants(MEMORY) {
+            sizes.extend(sizes::memory().await.map_err(|error| Failed::new(MEMORY, &error))?);
         }
-        if wants_program {
-            sizes.push(sizes::program()?);
+        if self.wants(sizes::PROGRAM) {
+            sizes.push(sizes::program().map_err(|error| Failed::new(sizes::PROGRAM, &error))?);
         }
         bar.finish_and_clear();
-        let mut rows: Vec<Row> = Vec::with_capacity(cells.len());
-        for Cell { work, connections, samples } in &cells {
-            rows.push(Row::of(work.what, *connections, samples, (work.floor, work.parts), &rows));
-        }
-        Report::new(rows, sizes, left_out).print(self.json)
+        Ok(())
     }
 
     fn wants(&self, what: &str) -> bool {

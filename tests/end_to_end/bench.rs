@@ -54,7 +54,40 @@ fn a_plugin_of_ones_own_is_measured_and_one_that_refuses_the_input_is_named() {
     assert!(is_done, "{errors}");
     assert!(table.contains("component, call") && table.contains(" of component, call"), "{table}");
     let (is_done, _, errors) = with(r#"{"massage":"x"}"#);
-    assert!(!is_done && errors.contains("component") && errors.contains("massage"), "{errors}");
+    assert!(
+        !is_done && errors.contains("component, call: the plugin failed") && errors.contains("massage"),
+        "{errors}"
+    );
+}
+
+/// Fault: minutes of measuring are lost to one work that fails.
+#[test]
+fn what_was_measured_before_a_failure_is_shown_with_what_failed() {
+    let plugin = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/message.wasm");
+    let with = |more: &[&str]| {
+        let only = ["--only", "axum echo", "--only", "component, batch", "--connections", "1"].as_slice();
+        bench(&[only, &["--component", plugin, "--component-input", r#"{"massage":"x"}"#], more].concat())
+    };
+    let (is_done, output, errors) = with(&["--json"]);
+    let [report, error] =
+        [output.as_str(), &errors].map(|text| serde_json::from_str::<Value>(text).expect("one document"));
+    assert!(!is_done && report["rows"][0]["what"] == "axum echo", "{output}");
+    assert_eq!(report["rows"].as_array().map(Vec::len), Some(1), "{output}");
+    let failed = &report["failed"];
+    assert_eq!(failed["what"], "component, batch to ends");
+    assert!(
+        failed["detail"].as_str().is_some_and(|why| why.contains("of 2000 jobs were accepted: the input")),
+        "{failed}"
+    );
+    assert!(failed["try"].as_str().is_some_and(|advice| advice.contains("--component-input")), "{failed}");
+    assert_eq!((&error["code"], &error["try"]), (&json!("error"), &failed["try"]));
+
+    let (is_done, table, errors) = with(&[]);
+    assert!(
+        !is_done && table.contains("axum echo  ") && table.contains("component, batch to ends       failed"),
+        "{table}"
+    );
+    assert!(errors.contains("batch to ends: 0 of 2000") && errors.contains("try: --component-input"), "{errors}");
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Alone {
         let report = self.runtime.block_on(self.sandbox.run(&self.program, call));
         match report.ended {
             Ended::Succeeded => Ok(()),
-            ended => bail!("the plugin failed: {ended:?}"),
+            Ended::Failed(failure, _) => bail!("the plugin failed: {}", failure.message),
+            ended => bail!("the plugin failed: {}", ended.as_str()),
         }
     }
 }

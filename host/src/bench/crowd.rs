@@ -71,7 +71,9 @@ impl Crowd<'_> {
         let (accepted, refused): (Vec<&str>, Vec<&str>) =
             std::str::from_utf8(&answers)?.lines().partition(|line| line.contains(r#""status":202"#));
         if accepted.len() != jobs {
-            bail!("{} of {jobs} jobs were accepted; {}", accepted.len(), refused.first().unwrap_or(&""));
+            let refused: serde_json::Value = serde_json::from_str(refused.first().context("a line for each job")?)?;
+            let reason = refused["problem"]["detail"].as_str().unwrap_or_default();
+            bail!("{} of {jobs} jobs were accepted: {reason}", accepted.len());
         }
         Ok(taken)
     }
@@ -84,11 +86,20 @@ impl Crowd<'_> {
             if succeeded == self.jobs as u64 {
                 return Ok(());
             }
-            if failed > 0 || Instant::now() > end {
-                bail!("{succeeded} of {} jobs succeeded and {failed} failed", self.jobs);
+            if failed > 0 {
+                bail!("{failed} of {} jobs failed: {}", self.jobs, self.reason(connection).await?);
+            }
+            if Instant::now() > end {
+                bail!("{succeeded} of {} jobs succeeded in {} s", self.jobs, PATIENCE.as_secs());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Why one of them failed.
+    async fn reason(self, connection: &mut Connection) -> anyhow::Result<String> {
+        let failed = connection.job(&format!("/v1/jobs?kind={}&state=failed&limit=1", self.kind)).await?;
+        Ok(failed["jobs"][0]["failure"]["message"].as_str().context("a job that failed says why")?.to_owned())
     }
 }
 

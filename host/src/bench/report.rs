@@ -1,9 +1,10 @@
-//! What a whole run comes to: the table, the sizes, what was left out, and how many targets are met.
+//! What a whole run comes to: the table, the sizes, what was left out or failed, and how many targets are met.
 
 use std::io::Write;
 
 use serde::Serialize;
 
+use super::failed::Failed;
 use super::sizes::Size;
 use super::table::{self, Row};
 use super::targets::{Judged, PROCESSORS, processors};
@@ -34,11 +35,13 @@ pub(super) struct Report {
     rows: Vec<Row>,
     sizes: Vec<Size>,
     left_out: Vec<LeftOut>,
+    /// What ended the run before all was measured.
+    failed: Option<Failed>,
 }
 
 impl Report {
     /// With everything judged.
-    pub(super) fn new(rows: Vec<Row>, sizes: Vec<Size>, left_out: Vec<LeftOut>) -> Self {
+    pub(super) fn new(rows: Vec<Row>, sizes: Vec<Size>, left_out: Vec<LeftOut>, failed: Option<Failed>) -> Self {
         let judged: Vec<&Judged> =
             rows.iter().flat_map(Row::targets).chain(sizes.iter().flat_map(Size::targets)).collect();
         let (targets, targets_met) = (judged.len(), judged.iter().filter(|judged| judged.met).count());
@@ -50,15 +53,21 @@ impl Report {
             rows,
             sizes,
             left_out,
+            failed,
         }
     }
 
-    /// As a table, or as JSON.
-    pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
-        if json {
-            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(self)?)?;
-            return Ok(());
-        }
+    /// As a table, or as JSON. What failed is the error then, whether or not anybody reads the rest.
+    pub(super) fn print(self, json: bool) -> anyhow::Result<()> {
+        let printed = if json { self.print_document() } else { self.print_table() };
+        self.failed.map_or(printed, |failed| Err(failed.into()))
+    }
+
+    fn print_document(&self) -> anyhow::Result<()> {
+        Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(self)?)?)
+    }
+
+    fn print_table(&self) -> anyhow::Result<()> {
         if !self.rows.is_empty() {
             table::print(&self.rows)?;
         }
@@ -68,6 +77,9 @@ impl Report {
         let mut output = std::io::stdout().lock();
         for LeftOut { what, lacks } in &self.left_out {
             writeln!(output, "{what:<30} left out: it needs {lacks}")?;
+        }
+        if let Some(Failed { what, .. }) = &self.failed {
+            writeln!(output, "{what:<30} failed, and nothing was measured after that")?;
         }
         if self.targets > 0 {
             let (met, all, processors) = (self.targets_met, self.targets, self.processors);

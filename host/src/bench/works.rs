@@ -75,6 +75,14 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Whether the plugin is there: told before minutes are spent on all that is measured before it.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if self.component.is_some() {
+            self.component()?;
+        }
+        Ok(())
+    }
+
     fn component(&self) -> anyhow::Result<Vec<u8>> {
         let path = self.component.as_deref().context("--component is not given")?;
         fs::read(path).with_context(|| format!("--component: cannot read {}", path.display()))
@@ -175,6 +183,17 @@ impl Work {
         match self.measure {
             Measure::NativeDocument if given.native_pdf.is_none() => Some("--native-pdf PROGRAM"),
             Measure::ComponentCall | Measure::Component if given.component.is_none() => Some("--component FILE"),
+            _ => None,
+        }
+    }
+
+    /// What to try where that failed, if more can be said than to measure it again.
+    pub(super) fn advice(self) -> Option<&'static str> {
+        match self.measure {
+            Measure::NativeDocument => Some("`dropforge bench --help` says at its end how --native-pdf is built"),
+            Measure::ComponentCall | Measure::Component => Some(
+                "--component-input JSON is what its jobs read ({} if not given); `dropforge run FILE --input JSON` runs one of them",
+            ),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! What to try after an error: a line that can be typed, where there is one.
 
 use super::{Complaint, NotTaken};
+use crate::bench::Failed;
 use crate::cli::text::printable;
 use crate::client::{ClientError, Refusal, Trouble};
 
@@ -8,6 +9,9 @@ use crate::client::{ClientError, Refusal, Trouble};
 pub(super) fn advised(error: &anyhow::Error) -> Option<String> {
     if let Some(complaint) = error.downcast_ref::<Complaint>() {
         return complaint.advice.clone();
+    }
+    if let Some(failed) = error.downcast_ref::<Failed>() {
+        return Some(failed.advice.clone());
     }
     if let Some(NotTaken(refusal)) = error.downcast_ref() {
         return after_refusal_without_host(refusal);
