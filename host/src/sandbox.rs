@@ -28,6 +28,7 @@ mod run;
 mod scratch;
 mod sockets;
 mod streams;
+mod swap;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -149,6 +150,11 @@ impl Sandbox {
 
     /// The same for a host, which no compiler may harm. Only for a program that answers to [`compiler::COMMAND`].
     pub fn of_host(capacity: Capacity, compiled: PathBuf) -> wasmtime::Result<Arc<Self>> {
+        if swap::is_possible() {
+            tracing::info!(
+                "there is swap, so guests' memory is reset in a slower way; without any for this host small jobs are quicker"
+            );
+        }
         Self::with_code(capacity, Some(compiled), Compiler::Apart(capacity))
     }
 

@@ -2,7 +2,7 @@
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::{backtrace, meter};
+use super::{backtrace, meter, swap};
 
 /// Tables of one module. Toolchains that keep references of the host beside their functions make two.
 const TABLES_PER_MODULE_MAX: u32 = 4;
@@ -13,6 +13,8 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
 /// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+/// The same where the kernel is not asked what was written: all of it is written anew for each job.
+const REWRITTEN_BYTES: usize = 256 << 10;
 /// The same of a table: 8,192 elements, far more than most plugins have.
 const KEEP_TABLE_RESIDENT_BYTES: usize = 64 << 10;
 /// Free slots that are kept as the last job left them. What has no slot of its own, such as a heap of exceptions, takes one that was
@@ -30,6 +32,8 @@ pub struct Capacity {
 
 /// The same for the same capacity: code that is compiled with it runs in every engine that has it.
 pub(super) fn config(capacity: Capacity) -> Config {
+    // What the kernel does not tell of pages that are swapped out, another guest would read.
+    let asks_kernel = PoolingAllocationConfig::is_pagemap_scan_available() && !swap::is_possible();
     let mut pool = PoolingAllocationConfig::new();
     // As many as all guests together may have: were there fewer, some jobs of many parts would leave none to those of others.
     // Instances are no more than counted; tables, like memories, take address space alone until they are used.
@@ -49,11 +53,11 @@ pub(super) fn config(capacity: Capacity) -> Config {
         .max_memory_size(usize::try_from(capacity.memory_bytes_max).unwrap_or(usize::MAX))
         // Without these, every job unmaps its memory, and two threads are slower than one: the kernel
         // interrupts the other processor for each of them.
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .linear_memory_keep_resident(if asks_kernel { KEEP_RESIDENT_BYTES } else { REWRITTEN_BYTES })
         .table_keep_resident(KEEP_TABLE_RESIDENT_BYTES)
         .max_unused_warm_slots(WARM_SLOTS_MAX)
         .total_gc_heaps(capacity.guests_max)
-        .pagemap_scan(if PoolingAllocationConfig::is_pagemap_scan_available() { Enabled::Yes } else { Enabled::No });
+        .pagemap_scan(if asks_kernel { Enabled::Yes } else { Enabled::No });
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
