@@ -48,7 +48,7 @@ pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::engine::Capacity;
-use self::engine::config;
+use self::engine::{config, is_slowed_by_swap};
 pub use self::folders::{Absence, Folder, Folders, LOOK_MAX, find_absent};
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
@@ -150,7 +150,7 @@ impl Sandbox {
 
     /// The same for a host, which no compiler may harm. Only for a program that answers to [`compiler::COMMAND`].
     pub fn of_host(capacity: Capacity, compiled: PathBuf) -> wasmtime::Result<Arc<Self>> {
-        if swap::is_possible() {
+        if is_slowed_by_swap() {
             tracing::info!(
                 "there is swap, so guests' memory is reset in a slower way; without any for this host small jobs are quicker"
             );

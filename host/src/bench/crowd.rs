@@ -71,8 +71,9 @@ impl Crowd<'_> {
         let (accepted, refused): (Vec<&str>, Vec<&str>) =
             std::str::from_utf8(&answers)?.lines().partition(|line| line.contains(r#""status":202"#));
         if accepted.len() != jobs {
-            let refused: serde_json::Value = serde_json::from_str(refused.first().context("a line for each job")?)?;
-            let reason = refused["problem"]["detail"].as_str().unwrap_or_default();
+            let line = refused.first().context("a line for each job")?;
+            let problem: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            let reason = problem.as_ref().and_then(|line| line["problem"]["detail"].as_str()).unwrap_or(line);
             bail!("{} of {jobs} jobs were accepted: {reason}", accepted.len());
         }
         Ok(taken)

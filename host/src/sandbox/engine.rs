@@ -30,10 +30,20 @@ pub struct Capacity {
     pub memory_bytes_max: u64,
 }
 
+/// Whether memory is reset in a slower way because of swap alone: what the kernel does not tell of pages that are swapped out, another guest
+/// would read.
+pub(super) fn is_slowed_by_swap() -> bool {
+    can_ask_kernel() && swap::is_possible()
+}
+
+/// Whether the kernel can say which pages a guest wrote.
+fn can_ask_kernel() -> bool {
+    PoolingAllocationConfig::is_pagemap_scan_available()
+}
+
 /// The same for the same capacity: code that is compiled with it runs in every engine that has it.
 pub(super) fn config(capacity: Capacity) -> Config {
-    // What the kernel does not tell of pages that are swapped out, another guest would read.
-    let asks_kernel = PoolingAllocationConfig::is_pagemap_scan_available() && !swap::is_possible();
+    let asks_kernel = can_ask_kernel() && !swap::is_possible();
     let mut pool = PoolingAllocationConfig::new();
     // As many as all guests together may have: were there fewer, some jobs of many parts would leave none to those of others.
     // Instances are no more than counted; tables, like memories, take address space alone until they are used.
