@@ -14,6 +14,7 @@
 //! DIR/tokens.json  who may come in: `tokens` keeps it there
 //! ```
 
+mod ahead;
 mod reads;
 
 use std::collections::HashSet;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use self::ahead::Ahead;
 use super::blobs::{self, Blobs};
 use super::commits::CommitFile;
 use super::compact;
@@ -86,6 +88,7 @@ pub(super) struct Disk {
     pub(super) paused: RwLock<HashSet<Kind>>,
     index: Mutex<Index>,
     db_file: File,
+    ahead: Ahead,
     commits: CommitFile,
     last_commit: AtomicU64,
     /// Since when a commit is under way, if one is.
@@ -142,7 +145,8 @@ impl Disk {
             in_flight: Arc::new(in_flight),
             left,
             opens,
-            db_file: File::open(database.join("db"))?,
+            db_file: OpenOptions::new().read(true).write(true).open(database.join("db"))?,
+            ahead: Ahead::default(),
             db,
             blobs,
             closing: AtomicBool::new(false),
@@ -216,6 +220,7 @@ impl Disk {
         let number = self.last_commit.load(Ordering::Relaxed) + 1;
         writes.apply(&self.db, (COMMIT_KEY, record::encode(&number)?))?;
         self.db.flush()?;
+        self.ahead.keep(&self.db_file)?;
         // sled 0.34 only asks the kernel to start writing; this waits until the device has it.
         self.db_file.sync_data()?;
         self.commits.acknowledge(number)?;
