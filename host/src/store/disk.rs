@@ -37,7 +37,7 @@ use super::inflight::{InFlight, Left};
 use super::keys::{COMMIT_KEY, OPENS_KEY};
 use super::record;
 use super::recover;
-use super::space::Space;
+use super::space::{Room, Space};
 use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
@@ -139,14 +139,15 @@ impl Disk {
         let space = Space::new(path, settings.reserve_bytes);
         let blobs = Blobs::open_with(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
+        let db_file = OpenOptions::new().read(true).write(true).open(database.join("db"))?;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
             space,
             in_flight: Arc::new(in_flight),
             left,
             opens,
-            db_file: OpenOptions::new().read(true).write(true).open(database.join("db"))?,
-            ahead: Ahead::default(),
+            ahead: Ahead::of(&db_file)?,
+            db_file,
             db,
             blobs,
             closing: AtomicBool::new(false),
@@ -220,7 +221,10 @@ impl Disk {
         let number = self.last_commit.load(Ordering::Relaxed) + 1;
         writes.apply(&self.db, (COMMIT_KEY, record::encode(&number)?))?;
         self.db.flush()?;
-        self.ahead.keep(&self.db_file)?;
+        // What is left of little room is for those who make room.
+        if self.space.room_lately() == Room::Ample {
+            self.ahead.keep(&self.db_file)?;
+        }
         // sled 0.34 only asks the kernel to start writing; this waits until the device has it.
         self.db_file.sync_data()?;
         self.commits.acknowledge(number)?;

@@ -7,10 +7,10 @@ use foldhash::fast::RandomState;
 use super::Writes;
 
 /// More writes than these are a batch. While a batch is written, sled notes nowhere how much of its log is whole; without, it does at the
-/// beginning of each segment (512 KiB), as far as writes have ended that no disk has been told to keep yet, and trusts that after a power
-/// cut. It can note nothing of writes that come to less than two segments, and these take a tenth of that (1.4 KiB each, and a page of 17
-/// records where one is written anew).
-const APART_MAX: usize = 64;
+/// beginning of each segment, as far as writes have ended that no disk has been told to keep yet, and trusts that after a power cut. It can
+/// note nothing of writes that come to less than a segment, 512 KiB. These come to less: 1.4 KiB each, as a rule, and for one of five a
+/// page written anew, and one moved, of 17 records each.
+const APART_MAX: usize = 16;
 const APART_BYTES_MAX: usize = 32 << 10;
 
 impl Writes {
