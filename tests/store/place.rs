@@ -166,10 +166,14 @@ fn bytes_below(folder: &Path) -> u64 {
     let sizes = entries.map(|entry| {
         let entry = entry.expect("the place can be listed");
         // A file may vanish while we look.
-        entry.metadata().map_or(0, |about| match about.is_dir() {
-            true => bytes_below(&entry.path()),
-            false if entry.path().ends_with("db/db") => bytes_before_zeros(&entry.path()),
-            false => about.len(),
+        entry.metadata().map_or(0, |about| {
+            if about.is_dir() {
+                bytes_below(&entry.path())
+            } else if entry.path().ends_with("db/db") {
+                bytes_before_zeros(&entry.path())
+            } else {
+                about.len()
+            }
         })
     });
     sizes.sum()

@@ -1,9 +1,5 @@
 //! How writes come to the database, to be flushed.
 
-use std::collections::HashSet;
-
-use foldhash::fast::RandomState;
-
 use super::Writes;
 
 /// More writes than these are a batch. While a batch is written, sled notes nowhere how much of its log is whole; without, it does at the
@@ -24,7 +20,10 @@ impl Writes {
             batch.insert(key, value);
             return db.apply_batch(batch);
         }
-        for (key, value) in self.into_newest() {
+        for (at, (key, value)) in self.entries.iter().enumerate() {
+            if self.entries.iter().skip(at + 1).any(|(later, _)| later == key) {
+                continue;
+            }
             match value {
                 Some(value) => db.insert(key, value)?,
                 None => db.remove(key)?,
@@ -38,14 +37,6 @@ impl Writes {
     pub(in crate::store) fn may_be_apart(&self) -> bool {
         let count = self.entries.len();
         self.alone == count && count <= APART_MAX && self.bytes <= APART_BYTES_MAX
-    }
-
-    /// What the keys are set to in the end, in the order of writing.
-    fn into_newest(self) -> impl Iterator<Item = (sled::IVec, Option<sled::IVec>)> {
-        let mut keys = HashSet::with_capacity_and_hasher(self.entries.len(), RandomState::default());
-        let are_newest: Vec<bool> = self.entries.iter().rev().map(|(key, _)| keys.insert(key)).collect();
-        let entries = self.entries.into_iter().zip(are_newest.into_iter().rev());
-        entries.filter_map(|(entry, is_newest)| is_newest.then_some(entry))
     }
 
     /// The batch, in the order of writing.
