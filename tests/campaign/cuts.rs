@@ -1,6 +1,6 @@
 //! Power cuts: the data folder lies on a disk image; right after an acknowledgement the host is frozen and the image copied as
 //! it is then, which is what the device had. What the kernel still held is lost, or, in half of the cuts, torn: of the
-//! database's bytes that were not yet on the device, some sectors arrive and some do not.
+//! bytes of the journal and the database that were not yet on the device, some sectors arrive and some do not.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -65,7 +65,9 @@ fn cut_once(dice: &mut Dice, torn: bool, payload: usize) -> usize {
     if torn {
         // Unmounting has written the rest to the first image: the difference is what was under way.
         let rest = Mount::image(&image, &folder.join("rest"));
-        tear(&host.setup().data().join("db/db"), &folder.join("rest/db/db"), dice);
+        for file in ["journal.0", "journal.1", "db/db"] {
+            tear(&host.setup().data().join(file), &folder.join("rest").join(file), dice);
+        }
         drop(rest);
     }
     host.start_again();

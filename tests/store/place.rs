@@ -143,7 +143,7 @@ impl Place {
         }
     }
 
-    /// What the place takes on the disk, whatever lies there; but for the end of the database's file, which is kept for what is to come.
+    /// What the place takes on the disk, whatever lies there.
     pub(crate) fn bytes_on_disk(&self) -> u64 {
         bytes_below(self.path())
     }
@@ -156,25 +156,12 @@ impl Deref for Place {
     }
 }
 
-fn bytes_before_zeros(file: &Path) -> u64 {
-    let bytes = std::fs::read(file).expect("it can be read");
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
-}
-
 fn bytes_below(folder: &Path) -> u64 {
     let entries = folder.read_dir().expect("the place can be listed");
     let sizes = entries.map(|entry| {
         let entry = entry.expect("the place can be listed");
         // A file may vanish while we look.
-        entry.metadata().map_or(0, |about| {
-            if about.is_dir() {
-                bytes_below(&entry.path())
-            } else if entry.path().ends_with("db/db") {
-                bytes_before_zeros(&entry.path())
-            } else {
-                about.len()
-            }
-        })
+        entry.metadata().map_or(0, |about| if about.is_dir() { bytes_below(&entry.path()) } else { about.len() })
     });
     sizes.sum()
 }

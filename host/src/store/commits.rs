@@ -7,22 +7,20 @@ use std::path::Path;
 
 use super::StoreError;
 
-/// The number of the newest acknowledged commit, kept where damage to the database cannot reach it.
+/// The number of the newest acknowledged commit, kept where damage to the database and its journal cannot reach it.
 ///
 /// Two slots, written in turn, so that one is whole even if the other was being written when the power went. Not synced
 /// by itself: the number may then come up too low, which only weakens the check, never too high.
 #[derive(Debug)]
 pub(super) struct CommitFile {
     file: File,
-    pub(super) acknowledged: u64,
 }
 
 impl CommitFile {
     const SLOT_BYTES: usize = 12;
 
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        Ok(Self { acknowledged: Self::acknowledged_in(path)?, file })
+        Ok(Self { file: OpenOptions::new().create(true).truncate(false).write(true).open(path)? })
     }
 
     /// The number in the file; 0 if there is none.

@@ -10,6 +10,8 @@ use std::path::Path;
 use super::StoreError;
 use super::blobs::sync_folder;
 use super::disk;
+use super::journal::Found;
+use super::table::{self, Table};
 use super::untouched::size;
 
 /// Records per batch of the copy.
@@ -23,22 +25,23 @@ pub fn compact(path: &Path, step: impl Fn(u64, u64)) -> Result<(u64, u64), Store
     let (current, new, old) = (path.join("db"), path.join("db.new"), path.join("db.old"));
     let before = size(&current)?;
     {
-        let from = disk::open_sled(&current)?;
-        let to = disk::open_sled(&new)?;
+        let from = Table::open(&current)?;
+        from.lay_over(&mut Found::read(path)?)?;
+        let to = table::open_sled(&new)?;
         let total = from.len() as u64;
         let (mut batch, mut copied) = (sled::Batch::default(), 0u64);
-        for entry in from.iter() {
+        for entry in from.scan_prefix("") {
             let (key, value) = entry?;
             batch.insert(key, value);
             copied += 1;
             if copied.is_multiple_of(BATCH as u64) {
                 to.apply_batch(std::mem::take(&mut batch))?;
-                step(copied, total);
+                step(copied, total.max(copied));
             }
         }
         to.apply_batch(batch)?;
         to.flush()?;
-        if to.len() as u64 != total {
+        if to.len() as u64 != copied {
             return Err(StoreError::damaged("the copy is not complete; nothing was changed"));
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! DIR/lock         held by the one host that uses the folder
-//! DIR/db/          the sled database: every record
-//! DIR/commit       the number of the newest durable commit, outside of sled
+//! DIR/journal.0    what each commit wrote, where it was made durable; the two files take turns
+//! DIR/journal.1
+//! DIR/db/          the sled database: every record, but for the newest ones
+//! DIR/commit       the number of the newest durable commit, apart from both
 //! DIR/inflight     which jobs are inside a guest right now
 //! DIR/blobs/       large payloads, a file each
 //! DIR/tmp/         uploads under way, and the folders of programs that run; emptied at open
@@ -14,37 +16,34 @@
 //! DIR/tokens.json  who may come in: `tokens` keeps it there
 //! ```
 
-mod ahead;
 mod reads;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use self::ahead::Ahead;
 use super::blobs::{self, Blobs};
 use super::commits::CommitFile;
 use super::compact;
 use super::index::Index;
 use super::inflight::{InFlight, Left};
-use super::keys::{COMMIT_KEY, OPENS_KEY};
+use super::journal::Found;
+use super::keys::OPENS_KEY;
+use super::log::{Log, Surroundings};
 use super::record;
-use super::recover;
-use super::space::{Room, Space};
+use super::recover::{self, Rebuilt};
+use super::space::Space;
+use super::table::Table;
 use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
 use crate::job::{Job, Kind};
 
-/// How long sled may take to let go of a database that this process has just closed.
-const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
 /// For how long no job runs before it is durable, after a process died while one did. If that was the job's doing, whoever submitted it will
 /// have tried again by then, and this time it can be found guilty.
 const CAREFUL: Duration = Duration::from_secs(600);
@@ -52,8 +51,6 @@ const CAREFUL: Duration = Duration::from_secs(600);
 pub(super) const LOCK: &str = "lock";
 /// There while a folder is being filled.
 pub(super) const IMPORTING: &str = "importing";
-/// Memory sled may use for pages it could read again.
-const CACHE_BYTES: u64 = 64 << 20;
 
 /// Somebody who is told how jobs move.
 pub(super) struct Observer(pub(super) Box<dyn Fn(&Job) + Send + Sync>);
@@ -66,7 +63,7 @@ impl std::fmt::Debug for Observer {
 
 #[derive(Debug)]
 pub(super) struct Disk {
-    pub(super) db: sled::Db,
+    pub(super) db: Table,
     pub(super) blobs: Blobs,
     pub(super) space: Space,
     pub(super) in_flight: Arc<InFlight>,
@@ -75,7 +72,7 @@ pub(super) struct Disk {
     /// How often this folder was opened, this time included.
     pub(super) opens: u64,
     /// Whether the store is being closed: nobody waits for room any longer.
-    pub(super) closing: AtomicBool,
+    pub(super) closing: Arc<AtomicBool>,
     /// Since when it is known that the last process died while a job ran that is not on disk.
     lost_early: OnceLock<Instant>,
     /// The reason, once a commit has failed.
@@ -87,9 +84,8 @@ pub(super) struct Disk {
     /// The kinds that are paused, as the last durable commit has it.
     pub(super) paused: RwLock<HashSet<Kind>>,
     index: Mutex<Index>,
-    db_file: File,
-    ahead: Ahead,
-    commits: CommitFile,
+    /// Nothing while the folder is only being read.
+    log: Mutex<Option<Log>>,
     last_commit: AtomicU64,
     /// Since when a commit is under way, if one is.
     committing: Mutex<Option<Instant>>,
@@ -105,19 +101,31 @@ impl Disk {
         compact::mend(path)?;
         let untouched = Untouched::copy(path)?;
         // Held until the copy is back in its place or gone.
-        let opened =
-            lock.try_clone().map_err(StoreError::from).and_then(|lock| Self::open_locked(path, settings, lock));
-        match (opened, untouched) {
+        let read = lock.try_clone().map_err(StoreError::from).and_then(|lock| Self::read(path, settings, lock));
+        match (read, untouched) {
             (Err(StoreError::Damaged(what)), Some(untouched)) => {
                 untouched.restore()?;
                 Err(StoreError::Damaged(what))
             }
-            (opened, _) => opened,
+            (read, untouched) => {
+                // Before the journal goes on: it would not follow on the copy any more.
+                drop(untouched);
+                let (disk, found, rebuilt) = read?;
+                disk.begin(path, found, rebuilt)?;
+                Ok(disk)
+            }
         }
     }
 
     /// Opens a folder that this process has locked.
     pub(super) fn open_locked(path: &Path, settings: &Settings, lock: File) -> Result<Self, StoreError> {
+        let (disk, found, rebuilt) = Self::read(path, settings, lock)?;
+        disk.begin(path, found, rebuilt)?;
+        Ok(disk)
+    }
+
+    /// Reads all that says whether the folder is whole.
+    fn read(path: &Path, settings: &Settings, lock: File) -> Result<(Self, Found, Rebuilt), StoreError> {
         let (database, commit) = (path.join("db"), path.join("commit"));
         let acknowledged = CommitFile::acknowledged_in(&commit)?;
         if acknowledged > 0 && !database.exists() {
@@ -126,50 +134,67 @@ impl Disk {
                 path.display()
             )));
         }
-        let db = open_sled(&database)?;
-        let commits = CommitFile::open(&commit)?;
-        let last_commit: u64 = record::read(&db, COMMIT_KEY)?.unwrap_or(0);
-        if last_commit < commits.acknowledged {
+        let mut found = Found::read(path)?;
+        let db = Table::open(&database)?;
+        db.lay_over(&mut found)?;
+        let last_commit = db.newest_commit()?;
+        if last_commit < acknowledged {
             return Err(StoreError::damaged(format!(
-                "the database ends at commit {last_commit}, but commit {} was acknowledged; restore {} from a backup",
-                commits.acknowledged,
+                "the database ends at commit {last_commit}, but commit {acknowledged} was acknowledged; restore {} from a backup",
                 path.display()
             )));
         }
         let space = Space::new(path, settings.reserve_bytes);
         let blobs = Blobs::open_with(path, space.clone())?;
         let opens = record::read::<u64>(&db, OPENS_KEY)?.unwrap_or(0) + 1;
-        let db_file = OpenOptions::new().read(true).write(true).open(database.join("db"))?;
         let (in_flight, left) = InFlight::open(&path.join("inflight"), settings.claims_max)?;
         let disk = Self {
             space,
             in_flight: Arc::new(in_flight),
             left,
             opens,
-            ahead: Ahead::of(&db_file)?,
-            db_file,
             db,
             blobs,
-            closing: AtomicBool::new(false),
+            closing: Arc::default(),
             lost_early: OnceLock::new(),
             failed: watch::Sender::new(None),
             webhooks_due: Notify::new(),
             observer: OnceLock::new(),
             paused: RwLock::default(),
             index: Mutex::new(Index::new(opens)),
-            commits,
+            log: Mutex::default(),
             last_commit: AtomicU64::new(last_commit),
             committing: Mutex::default(),
             _lock: lock,
         };
-        let mut writes = Writes::default();
-        writes.record(OPENS_KEY, &opens)?;
-        disk.commit(writes)?;
-        // The names of the files sled has just made must survive a power cut as well.
-        blobs::sync_folder(&database)?;
+        let rebuilt = recover::rebuild(&disk)?;
+        Ok((disk, found, rebuilt))
+    }
+
+    /// Has commits begin.
+    fn begin(&self, path: &Path, found: Found, rebuilt: Rebuilt) -> Result<(), StoreError> {
+        let space = self.space.clone();
+        let around = Surroundings {
+            has_room: Box::new(move |bytes| space.has_free(bytes)),
+            closing: Arc::clone(&self.closing),
+            failed: self.failed.clone(),
+        };
+        *self.log() = Some(Log::begin(path, self.db.clone(), found, around)?);
+        let mut writes = rebuilt.writes;
+        writes.record(OPENS_KEY, &self.opens)?;
+        self.commit(writes)?;
+        // The names of the files that were just made must survive a power cut as well.
+        blobs::sync_folder(&path.join("db"))?;
         blobs::sync_folder(path)?;
-        recover::rebuild(&disk)?;
-        Ok(disk)
+        if rebuilt.is_whole {
+            let swept = self.blobs.sweep()?;
+            tracing::debug!(swept, "deleted blobs that nothing refers to");
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<Log>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What lives in memory. Its changes are single steps, so it stays usable if a thread panicked.
@@ -219,17 +244,14 @@ impl Disk {
 
     fn write_durably(&self, writes: Writes) -> Result<(), StoreError> {
         let number = self.last_commit.load(Ordering::Relaxed) + 1;
-        writes.apply(&self.db, (COMMIT_KEY, record::encode(&number)?))?;
-        self.db.flush()?;
-        // What is left of little room is for those who make room.
-        if self.space.room_lately() == Room::Ample {
-            self.ahead.keep(&self.db_file)?;
-        }
-        // sled 0.34 only asks the kernel to start writing; this waits until the device has it.
-        self.db_file.sync_data()?;
-        self.commits.acknowledge(number)?;
+        self.log().as_mut().ok_or(StoreError::Closed)?.commit(number, writes)?;
         self.last_commit.store(number, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Brings to the database all that it lacks, so that the next open finds it there.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        self.log().as_mut().map_or(Ok(()), Log::settle)
     }
 }
 
@@ -252,28 +274,5 @@ pub(super) fn lock_for_import(path: &Path) -> Result<File, StoreError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
         Err(TryLockError::Error(error)) => Err(error.into()),
-    }
-}
-
-pub(super) fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let end = Instant::now() + STILL_CLOSING_MAX;
-    // sled 0.34 panics on some kinds of damage; for us that is one more way of saying that it cannot be opened.
-    match panic::catch_unwind(AssertUnwindSafe(|| open_when_closed(&config, end))) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(StoreError::damaged(format!("{} cannot be opened: {error}", path.display()))),
-        Err(_) => Err(StoreError::damaged(format!("{} cannot be opened: sled panicked", path.display()))),
-    }
-}
-
-/// sled's threads may hold a database for a moment after it was dropped. Our own lock says that no other process has it.
-fn open_when_closed(config: &sled::Config, end: Instant) -> sled::Result<sled::Db> {
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < end => {
-                thread::sleep(Duration::from_millis(10));
-            }
-            opened => return opened,
-        }
     }
 }

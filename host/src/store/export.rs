@@ -27,19 +27,19 @@ pub fn export(path: &Path, output: &mut dyn Write) -> Result<u64, TransferError>
     write_line(output, &Line::Header { format: FORMAT, opens: disk.opens })?;
     let mut jobs = 0;
     for entry in disk.db.scan_prefix(keys::JOB_PREFIX) {
-        let record = record::decode_job(&entry.map_err(StoreError::from)?.1)?;
+        let record = record::decode_job(&entry?.1)?;
         let line = Exporter::new(&disk, output, record.job.id, record.content_gone).job(record)?;
         write_line(output, &Line::Job(Box::new(line)))?;
         jobs += 1;
     }
     for entry in disk.db.scan_prefix(keys::KEY_PREFIX) {
-        let (key, sealed) = entry.map_err(StoreError::from)?;
+        let (key, sealed) = entry?;
         let KeyRecord { id, request, kept_until } = record::decode(&sealed)?;
         let (name, request) = (hex::encode(&key[1..]), hex::encode(request));
         write_line(output, &Line::Key { name, id, request, kept_until })?;
     }
     for entry in disk.db.scan_prefix(keys::UPLOAD_PREFIX) {
-        let UploadRecord { owner, stored, kept_until } = record::decode(&entry.map_err(StoreError::from)?.1)?;
+        let UploadRecord { owner, stored, kept_until } = record::decode(&entry?.1)?;
         let mut exporter = Exporter::new(&disk, output, JobId::nil(), false);
         let payload = exporter.payload(Part::Input, &stored)?;
         write_line(output, &Line::Upload { owner, kept_until, payload })?;
@@ -80,7 +80,7 @@ impl<'a> Exporter<'a> {
         }
         let mut blobs = Vec::new();
         for entry in disk.db.scan_prefix(keys::use_prefix(id)) {
-            let stored: Stored = record::decode(&entry.map_err(StoreError::from)?.1)?;
+            let stored: Stored = record::decode(&entry?.1)?;
             blobs.push(self.payload(Part::Input, &stored)?);
         }
         let numbers = record.usages.saturating_sub(USAGE_KEPT as u32)..record.usages;

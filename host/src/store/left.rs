@@ -24,7 +24,7 @@ impl Store {
         let end = before.map_or_else(|| b"k".to_vec(), |id| keys::job_key(id).to_vec());
         let mut jobs = Vec::new();
         let mut last = None;
-        for (looked_at, entry) in self.disk.db.range(b"j".to_vec()..end).rev().enumerate() {
+        for (looked_at, entry) in self.disk.db.backwards(keys::JOB_PREFIX, &end).enumerate() {
             if jobs.len() == limit || looked_at == SCAN_MAX {
                 return Ok((jobs, last));
             }
@@ -118,8 +118,7 @@ impl Store {
     /// What it means that a piece of a job's content is missing: if the content was taken away while it was being
     /// read, it is gone; else something is wrong.
     fn gone_or(&self, id: JobId, error: StoreError) -> StoreError {
-        // Past what readers may see, since pieces and record change in one batch: the pieces vanish from here before
-        // that batch is durable.
+        // Past what readers may see, since pieces and record change at once, and the pieces have vanished before that shows.
         match record::read_job(&self.disk.db, id) {
             Ok(Some(record)) if !record.content_gone => error,
             Ok(_) => StoreError::Gone,

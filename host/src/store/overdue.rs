@@ -91,6 +91,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::keys::artifact_key;
+    use super::super::writes::Writes;
     use super::super::{Admission, Artifact, Attempt, Content, NewJob, Options, Payload, Settings, Share};
     use super::*;
     use crate::job::{Backoff, Ended, Progress, Usage};
@@ -129,7 +130,7 @@ mod tests {
     fn damage(store: &Store, key: &[u8]) {
         let mut record = store.disk.db.get(key).expect("readable").expect("there").to_vec();
         *record.last_mut().expect("not empty") ^= 1;
-        store.disk.db.insert(key, record).expect("writable");
+        store.disk.db.put(store.commits(), Writes::of(key, record)).expect("small");
     }
 
     /// Fault: one record that rots keeps everything else from being taken away, and is tried again every second.

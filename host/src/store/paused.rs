@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use super::disk::Disk;
 use super::group::Group;
 use super::keys::{self, PAUSED_PREFIX};
+use super::table::Table;
 use super::writer::Change;
 use super::{Store, StoreError};
 use crate::job::Kind;
@@ -45,7 +46,7 @@ impl Disk {
 }
 
 /// The kinds that are paused in a database.
-pub(super) fn paused(db: &sled::Db) -> impl Iterator<Item = Result<Kind, StoreError>> {
+pub(super) fn paused(db: &Table) -> impl Iterator<Item = Result<Kind, StoreError>> {
     db.scan_prefix(PAUSED_PREFIX).map(|entry| kind_of(&entry?.0))
 }
 

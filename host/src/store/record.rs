@@ -14,6 +14,7 @@ use super::blobs::{Blobs, Content};
 use super::exchange::Options;
 use super::keys::{Part, chunk_key, job_key, usage_key};
 use super::stored::{Inline, Place, Stored};
+use super::table::Table;
 use crate::job::{Job, JobId, Owner, Run, Usage};
 use crate::time::Time;
 
@@ -100,7 +101,7 @@ impl Record {
     }
 
     /// Reads what the plugin is told besides its input.
-    pub(super) fn read_options(&self, db: &sled::Db) -> Result<Options, StoreError> {
+    pub(super) fn read_options(&self, db: &Table) -> Result<Options, StoreError> {
         match (&self.options, u64::from(self.options_bytes)) {
             (Some(options), _) => Options::decode(&options.0),
             (None, 0) => Ok(Options::default()),
@@ -109,7 +110,7 @@ impl Record {
     }
 
     /// Reads the usage report with this number, if it is still kept.
-    pub(super) fn read_report(&self, db: &sled::Db, number: u32) -> Result<Option<Usage>, StoreError> {
+    pub(super) fn read_report(&self, db: &Table, number: u32) -> Result<Option<Usage>, StoreError> {
         let report = match &self.first_report {
             Some(first) if number == 0 => Some(decode_report(&first.0)?),
             _ => {
@@ -176,18 +177,18 @@ pub(super) fn decode_job(sealed: &[u8]) -> Result<Record, StoreError> {
 }
 
 /// A job's record, if there is one.
-pub(super) fn read_job(db: &sled::Db, id: JobId) -> Result<Option<Record>, StoreError> {
+pub(super) fn read_job(db: &Table, id: JobId) -> Result<Option<Record>, StoreError> {
     db.get(job_key(id))?.map(|sealed| decode_job(&sealed)).transpose()
 }
 
 /// The record under `key`, if there is one.
-pub(super) fn read<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Option<T>, StoreError> {
+pub(super) fn read<T: DeserializeOwned>(db: &Table, key: &[u8]) -> Result<Option<T>, StoreError> {
     db.get(key)?.map(|sealed| decode(&sealed)).transpose()
 }
 
 /// Reads what [`super::writes::Writes::content`] wrote, or opens the blob.
 pub(super) fn read_content(
-    db: &sled::Db,
+    db: &Table,
     blobs: &Blobs,
     id: JobId,
     part: Part,
@@ -201,7 +202,7 @@ pub(super) fn read_content(
 }
 
 /// Reads what [`super::writes::Writes::bytes`] wrote.
-pub(super) fn read_bytes(db: &sled::Db, id: JobId, part: Part, size: u64) -> Result<Bytes, StoreError> {
+pub(super) fn read_bytes(db: &Table, id: JobId, part: Part, size: u64) -> Result<Bytes, StoreError> {
     let size = usize::try_from(size).ok().filter(|size| *size <= Content::INLINE_BYTES_MAX * 2);
     let size = size.ok_or_else(|| StoreError::damaged("a payload claims an impossible size"))?;
     let mut bytes = Vec::with_capacity(size);
@@ -218,6 +219,7 @@ pub(super) fn read_bytes(db: &sled::Db, id: JobId, part: Part, size: u64) -> Res
 
 #[cfg(test)]
 mod tests {
+    use super::super::writes::Writes;
     use super::*;
     use crate::job::Kind;
 
@@ -238,9 +240,11 @@ mod tests {
         let record =
             Record { first_report: Some(Inline(Bytes::copy_from_slice(first))), usages: 1, ..Record::new(job) };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let db = sled::open(folder.path()).expect("it opens");
+        let db = Table::open(folder.path()).expect("it opens");
         assert_eq!(record.read_report(&db, 0).ok(), Some(Some(expected.clone())));
-        db.insert(usage_key(record.job.id, 4), seal(first).expect("small")).expect("writable");
+        let mut writes = Writes::default();
+        writes.sealed(&usage_key(record.job.id, 4), first).expect("small");
+        db.put(1, writes).expect("small");
         assert_eq!(record.read_report(&db, 4).ok(), Some(Some(Usage { run: Run(4), ..expected })));
     }
 

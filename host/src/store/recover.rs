@@ -15,8 +15,16 @@ use crate::job::{Job, JobId, Webhook};
 use crate::store::writer::Change;
 use crate::time::Time;
 
-/// Fills the index and the blob counts from the records, then deletes the files nothing names.
-pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
+/// What follows from a look at all records.
+pub(super) struct Rebuilt {
+    /// What is to be written before anything else happens.
+    pub(super) writes: Writes,
+    /// Whether all could be read. A damaged record may name any of the files, so all of them stay.
+    pub(super) is_whole: bool,
+}
+
+/// Fills the index and the blob counts from the records. Changes nothing on the disk.
+pub(super) fn rebuild(disk: &Disk) -> Result<Rebuilt, StoreError> {
     let mut damaged = 0u64;
     let mut complain = |what: &str, id: Option<JobId>, error: &StoreError| {
         damaged += 1;
@@ -52,7 +60,7 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Err(error) => complain("a job's record", keys::job_id(&key), &error),
         }
     }
-    note_started(disk, &mut index)?;
+    let writes = note_started(disk, &mut index)?;
     for entry in disk.db.scan_prefix(keys::ARTIFACT_PREFIX) {
         match record::decode::<StoredArtifact>(&entry?.1) {
             Ok(artifact) => artifact.stored.blob().into_iter().for_each(|sha256| disk.blobs.retain(sha256)),
@@ -105,17 +113,12 @@ pub(super) fn rebuild(disk: &Disk) -> Result<(), StoreError> {
             Err(error) => complain("the record of a paused kind", None, &error),
         }
     }
-    // A damaged record may name any of the files, so all of them stay.
-    if damaged == 0 {
-        let swept = disk.blobs.sweep()?;
-        tracing::debug!(swept, "deleted blobs that nothing refers to");
-    }
-    Ok(())
+    Ok(Rebuilt { writes, is_whole: damaged == 0 })
 }
 
-/// A job that the last process had started was started in time, and expires no more. Durable before anything else happens: what the last
-/// process left is known at this open alone.
-fn note_started(disk: &Disk, index: &mut Index) -> Result<(), StoreError> {
+/// A job that the last process had started was started in time, and expires no more. To be durable before anything else happens: what the
+/// last process left is known at this open alone.
+fn note_started(disk: &Disk, index: &mut Index) -> Result<Writes, StoreError> {
     let mut writes = Writes::default();
     for id in &disk.left.started {
         // One that cannot be read was complained of above.
@@ -128,7 +131,7 @@ fn note_started(disk: &Disk, index: &mut Index) -> Result<(), StoreError> {
         writes.job(&mut record)?;
         index.replace(Some(&before), Some(&record));
     }
-    if writes.is_empty() { Ok(()) } else { disk.commit(writes) }
+    Ok(writes)
 }
 
 impl Store {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Below this no outcome is written: enough for one group of changes, which `writer.rs` bounds, and what sled rewrites for it.
+/// Below this no outcome is written: enough for one group of changes in the journal, which `writer.rs` bounds. The database looks for
+/// room of its own, of whatever is left.
 const OUTCOME_BYTES: u64 = 16 << 20;
 /// Below this nothing at all is written.
 const FREEING_BYTES: u64 = 4 << 20;
@@ -104,6 +105,12 @@ impl Space {
             return Room::Ample;
         }
         self.look(bytes)
+    }
+
+    /// Whether the disk has so many bytes left, whatever they are kept for.
+    pub(super) fn has_free(&self, bytes: u64) -> bool {
+        // Not knowing must not stop the host; a write without room still fails loudly.
+        free_bytes(&self.0.path).map_or(true, |free| free >= bytes)
     }
 
     fn look(&self, bytes: u64) -> Room {

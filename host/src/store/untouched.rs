@@ -1,8 +1,8 @@
 //! A copy of the database, taken before sled opens it: sled mends the end of its log as it opens, also where it then finds that it
 //! cannot go on. With the copy a folder that is refused is left exactly as it was found, for whoever is to rescue it.
 //!
-//! The copy need not be durable: as long as it exists nothing has been changed that a start after a power cut would not change
-//! as well. Whatever a process leaves that dies in between, the next start puts in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
+//! It goes when all has been read, before the first commit. It need not be durable: as long as it exists nothing has been changed that a
+//! start after a power cut would not change as well. Whatever a process leaves that dies in between, the next start puts in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
 
 use std::fs;
 use std::io;
@@ -104,6 +104,10 @@ pub(super) fn size(folder: &Path) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::commits::CommitFile;
+    use super::super::disk::Disk;
+    use super::super::writes::Writes;
+    use super::super::{Settings, StoreError};
     use super::*;
 
     fn with_database() -> tempfile::TempDir {
@@ -115,6 +119,40 @@ mod tests {
 
     fn found(folder: &Path) -> String {
         fs::read_to_string(folder.join("db/db")).expect("it is there")
+    }
+
+    /// Every file below a folder, but for those that only live as long as a process.
+    fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
+        let of = |path: PathBuf| {
+            if path.is_dir() { files(&path) } else { vec![(path.clone(), fs::read(path).expect("readable"))] }
+        };
+        let mut files: Vec<_> = entries.filter(|path| !path.ends_with("inflight")).flat_map(of).collect();
+        files.sort();
+        files
+    }
+
+    /// Fault: a folder is refused, and what the journal had beyond the database is gone with the attempt.
+    #[test]
+    fn of_a_refused_folder_the_journal_stays_as_it_was_found_as_well() {
+        let (folder, killed) = (with_database(), tempfile::tempdir().expect("a temporary folder"));
+        fs::remove_dir_all(folder.path().join("db")).expect("it is there");
+        let settings = Settings { claims_max: 1, reserve_bytes: 0 };
+        let disk = Disk::open(folder.path(), &settings).expect("it can be made");
+        for number in 0..600u32 {
+            disk.commit(Writes::of(&number.to_be_bytes(), vec![7; 4_000])).expect("the disk works");
+        }
+        // As a kill at this moment would leave it.
+        let (there, refused) = (folder.path(), killed.path().join("data"));
+        copy_folder(there, &refused).expect("it can be copied");
+        drop(disk);
+        CommitFile::open(&refused.join("commit")).and_then(|file| file.acknowledge(1 << 40)).expect("writable");
+        let before = files(&refused);
+        for time in 0..2 {
+            let opened = Disk::open(&refused, &settings);
+            assert!(matches!(opened, Err(StoreError::Damaged(_))), "{time}: {opened:?}");
+            assert!(files(&refused) == before, "{time}: not as it was found");
+        }
     }
 
     #[test]

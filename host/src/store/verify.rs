@@ -12,10 +12,12 @@ use super::commits::CommitFile;
 use super::compact;
 use super::disk;
 use super::error::StoreError;
+use super::journal::Found;
 use super::keys::{self, Part};
 use super::paused;
 use super::record::{self, KeyRecord, StoredArtifact};
 use super::stored::{Place, Stored};
+use super::table::Table;
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
 use crate::job::{JobId, Standing, State, USAGE_KEPT, Webhook};
@@ -58,21 +60,26 @@ pub fn verify(path: &Path, step: impl Fn(u64, u64)) -> Result<Verdict, StoreErro
     let _lock = disk::lock(path)?;
     compact::mend(path)?;
     let copy = Untouched::copy(path)?;
-    let db = disk::open_sled(copy.as_ref().map_or(&path.join("db"), |copy| copy.path()))?;
+    let database = path.join("db");
+    let db = Table::open(copy.as_ref().map_or(&database, |copy| copy.path()))?;
+    let laid_over = db.lay_over(&mut Found::read(path)?);
     let mut check = Check { db: &db, path, verdict: Verdict::default(), hashed: HashSet::new() };
+    if let Err(error) = laid_over {
+        check.problem(format!("the journal: {error}"));
+    }
     check.commits()?;
     let total = db.len() as u64;
-    for (looked_at, entry) in (1u64..).zip(db.iter()) {
+    for (looked_at, entry) in (1u64..).zip(db.scan_prefix("")) {
         let (key, sealed) = entry?;
         check.entry(&key, &sealed);
-        step(looked_at, total);
+        step(looked_at, total.max(looked_at));
     }
     check.files()?;
     Ok(check.verdict)
 }
 
 struct Check<'a> {
-    db: &'a sled::Db,
+    db: &'a Table,
     path: &'a Path,
     verdict: Verdict,
     hashed: HashSet<[u8; 32]>,
@@ -273,6 +280,7 @@ impl Check<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table;
     use super::super::writes::Writes;
     use super::super::{Payload, Settings, Share, Store};
     use super::*;
@@ -281,13 +289,13 @@ mod tests {
 
     /// Moves a record under another key, as damage or a bug could, and answers what a check says of it.
     fn problems_once_moved(path: &Path, from: &[u8], to: &[u8]) -> Vec<String> {
-        let db = disk::open_sled(&path.join("db")).expect("it is whole");
+        let db = table::open_sled(&path.join("db")).expect("it is whole");
         let sealed = db.remove(from).expect("readable").expect("it is there");
         db.insert(to, &sealed).expect("writable");
         db.flush().expect("writable");
         drop(db);
         let found = verify(path, |_, _| {}).expect("it can be read").problems;
-        let db = disk::open_sled(&path.join("db")).expect("it is whole");
+        let db = table::open_sled(&path.join("db")).expect("it is whole");
         db.remove(to).and_then(|_| db.insert(from, sealed)).expect("writable");
         db.flush().expect("writable");
         found
@@ -320,8 +328,11 @@ mod tests {
         let mut writes = Writes::default();
         let stored = Stored { media_type: String::new(), size: 5, place: Place::Blob(sha256) };
         writes.record(&keys::use_key(JobId::nil(), &[7; 32]), &stored).expect("small");
-        let db = disk::open_sled(&folder.path().join("db")).expect("it is whole");
-        db.apply_batch(writes.into_batch()).and_then(|()| db.flush()).expect("writable");
+        let db = table::open_sled(&folder.path().join("db")).expect("it is whole");
+        for (key, value) in writes.into_entries() {
+            db.insert(key, value.expect("it is set")).expect("writable");
+        }
+        db.flush().expect("writable");
         drop(db);
         assert_eq!(verify(folder.path(), |_, _| {}).expect("it can be read").problems.len(), 1, "of no job");
     }

@@ -31,16 +31,18 @@ use super::{Accepted, Attempt, Payload, StoreError, Token};
 use crate::job::{Job, JobId, Kind, Progress, Webhook};
 use crate::time::Time;
 
-/// More changes than this in one flush gain nothing: sled's own work dominates from here on.
+/// More changes than this in one flush gain nothing.
 pub(super) const GROUP_MAX: usize = 256;
 /// A group with so many bytes to write takes no more changes. Together with the largest change, a finish with some hundred KiB of small
-/// results, it stays well below the room that is kept for one group, whatever sled rewrites for it besides.
+/// results, it stays well below the room that is kept for one group.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// A flush that so many callers shared is followed by others like it, so waiting for company pays. After one that fewer
 /// shared, as where clients are few, nobody waits.
-const COMPANY: usize = 16;
-/// A flush costs about twice as much processor time. PostgreSQL knows both figures as `commit_siblings` and `commit_delay`.
+const COMPANY: usize = 8;
+/// So long, and so often at the most, until as many have come as shared the last one. What they cost each other by coming one by one is more
+/// than the flush: each is woken and wakes others. PostgreSQL knows the figures as `commit_siblings` and `commit_delay`.
 const LINGER: Duration = Duration::from_micros(200);
+const LINGERS_MAX: usize = 4;
 /// How often a full disk is looked at again.
 const ROOM_EVERY: Duration = Duration::from_millis(100);
 /// Changes that wait for room while others go before them; more wait where they come from.
@@ -77,7 +79,7 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
     let (mut held, mut hold) = (VecDeque::new(), Hold::new());
     loop {
         if held.is_empty() {
-            let Some(first) = changes.blocking_recv() else { return };
+            let Some(first) = changes.blocking_recv() else { break };
             held.push_back(first);
         }
         let mut group = gather(disk, &mut held, &mut changes);
@@ -95,21 +97,26 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
         }
         let callers = group.callers;
         if let Err(error) = group.commit() {
-            // What sled holds in memory and what the disk holds may differ now, and a second flush could
-            // claim success for pages the kernel already dropped. So nobody is told anything, and it ends here.
+            // What the disk holds is unknown now, and a second flush could claim success for pages the kernel already dropped. So nobody
+            // is told anything, and it ends here.
             tracing::error!(%error, "a commit failed; the store is closed to keep what is on disk as it is");
             disk.failed.send_replace(Some(error.to_string()));
             return;
         }
         // Those who were just told come back at once, as often as not; without this they would find the next flush under way, and
         // half of them would share each from then on.
-        if callers >= COMPANY && held.len() + changes.len() < callers {
+        let mut lingers = if callers >= COMPANY { LINGERS_MAX } else { 0 };
+        while lingers > 0 && held.len() + changes.len() < callers {
             thread::sleep(LINGER);
+            lingers -= 1;
         }
+    }
+    if let Err(error) = disk.settle() {
+        tracing::warn!(%error, "not everything came to the database; the journal has it, and the next start goes on from there");
     }
 }
 
-/// Takes up the changes there is room for. sled cannot go on after a write that found no room, so no write is started without. The others
+/// Takes up the changes there is room for. After a write that found no room nothing goes on, so none is started without. The others
 /// are held: what was accepted waits there for room, and what makes room goes before it.
 fn gather<'a>(disk: &'a Disk, held: &mut VecDeque<Change>, changes: &mut mpsc::Receiver<Change>) -> Group<'a> {
     let room = disk.space.room();

@@ -1,7 +1,5 @@
 //! Writes on their way into one commit.
 
-mod apply;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,21 +9,28 @@ use super::exchange::Payload;
 use super::keys::{Part, chunk_key, job_key, usage_key};
 use super::record::{CHUNK_BYTES, Record, decode, encode, encode_job, seal};
 use super::stored::{Inline, Place, Stored};
+use super::table::Write;
 use crate::job::JobId;
 
 /// Writes that will become part of one commit.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    entries: Vec<(sled::IVec, Option<sled::IVec>)>,
-    /// How many of them are all of what changes with them.
-    alone: usize,
+    entries: Vec<Write>,
     bytes: usize,
 }
 
 impl Writes {
     /// No writes, and space for so many.
     pub(super) fn with_capacity(writes: usize) -> Self {
-        Self { entries: Vec::with_capacity(writes), alone: 0, bytes: 0 }
+        Self { entries: Vec::with_capacity(writes), bytes: 0 }
+    }
+
+    /// One key set to these bytes, whatever they are.
+    #[cfg(test)]
+    pub(super) fn of(key: &[u8], value: Vec<u8>) -> Self {
+        let mut writes = Self::default();
+        writes.add(key, Some(value));
+        writes
     }
 
     /// Makes space for so many more.
@@ -61,7 +66,6 @@ impl Writes {
     /// Sets the record of a job that was encoded already, and is all there is of it.
     pub(super) fn whole_job(&mut self, id: JobId, sealed: Vec<u8>) {
         self.add(&job_key(id), Some(sealed));
-        self.alone += 1;
     }
 
     fn move_out(&mut self, record: &mut Record) -> Result<(), StoreError> {
@@ -158,9 +162,18 @@ impl Writes {
 
     /// Takes over all that changes at once with one thing.
     pub(super) fn append(&mut self, mut other: Writes) {
-        self.alone += if other.entries.len() == 1 { 1 } else { other.alone };
         self.entries.append(&mut other.entries);
         self.bytes += other.bytes;
+    }
+
+    /// All of them, in the order of writing.
+    pub(super) fn entries(&self) -> &[Write] {
+        &self.entries
+    }
+
+    /// The same, to keep.
+    pub(super) fn into_entries(self) -> Vec<Write> {
+        self.entries
     }
 
     fn add(&mut self, key: &[u8], value: Option<Vec<u8>>) {
@@ -176,6 +189,7 @@ mod tests {
     use super::super::blobs::Blobs;
     use super::super::exchange::Options;
     use super::super::record::{decode_job, encode_here, read_content};
+    use super::super::table::Table;
     use super::*;
     use crate::job::{Job, Kind, Usage};
     use crate::time::Time;
@@ -203,9 +217,9 @@ mod tests {
         assert!(writes.is_empty() && record.room() < 1_000, "all of it stands in the record");
         writes.job(&mut record).expect("what does not fit moves out");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let db = sled::open(folder.path().join("db")).expect("it opens");
+        let db = Table::open(&folder.path().join("db")).expect("it opens");
         let blobs = Blobs::open(folder.path()).expect("it opens");
-        db.apply_batch(writes.into_batch()).expect("writable");
+        db.put(1, writes).expect("small");
         let sealed = db.get(job_key(id)).expect("readable").expect("it was written");
         let read = decode_job(&sealed).expect("it is whole");
         assert_eq!(read, record);

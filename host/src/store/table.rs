@@ -1,0 +1,261 @@
+//! Every record, as the newest commit left it: the database, and over it what the database does not have yet.
+//!
+//! A commit is durable once the journal has it. Until the database has it as well, what it wrote lies in a layer in memory: the newer one
+//! takes up commits; the older one, while there is one, is on its way to the database. So the database is written seldom and much at a
+//! time, and nobody waits for it; and what is written twice in between, as the record of a quick job may be, gets there once. Stores that
+//! are logs throughout call the layers memtables.
+
+mod merged;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sled::IVec;
+
+use self::merged::Merged;
+use super::StoreError;
+use super::journal::Found;
+use super::keys::COMMIT_KEY;
+use super::record;
+use super::writes::Writes;
+
+/// How long sled may take to let go of a database that this process has just closed.
+const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
+/// Memory sled may use for pages it could read again.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// A key with what it is set to, or nothing where it is removed.
+pub(super) type Write = (IVec, Option<IVec>);
+
+/// What commits in a row leave of what they wrote, with the number of the last one.
+pub(super) type Layer = BTreeMap<IVec, Option<IVec>>;
+
+/// Clones are the same table.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    db: sled::Db,
+    layers: Arc<RwLock<Layers>>,
+}
+
+/// What the database does not have yet.
+#[derive(Debug, Default)]
+struct Layers {
+    newer: Layer,
+    older: Option<Arc<Layer>>,
+}
+
+impl Table {
+    /// Opens a database, with nothing over it.
+    pub(super) fn open(database: &Path) -> Result<Self, StoreError> {
+        Ok(Self { db: open_sled(database)?, layers: Arc::default() })
+    }
+
+    /// Lays over the database what the journal has beyond it. Changes neither, and nothing at all if the one does not follow on the other.
+    pub(super) fn lay_over(&self, journal: &mut Found) -> Result<(), StoreError> {
+        let mut newest = self.newest_commit()?;
+        let [mut older, mut newer] = <[Layer; 2]>::default();
+        for (layer, commits) in [&mut older, &mut newer].into_iter().zip(journal.take_above(newest)) {
+            for commit in commits {
+                if commit.number != newest + 1 {
+                    return Err(StoreError::damaged(format!(
+                        "the database ends at commit {newest}, but its journal goes on at commit {}; restore the whole folder from a backup",
+                        commit.number
+                    )));
+                }
+                newest = commit.number;
+                add(layer, newest, commit.writes)?;
+            }
+        }
+        *self.layers_mut() = Layers { newer, older: (!older.is_empty()).then(|| Arc::new(older)) };
+        Ok(())
+    }
+
+    /// The number of the newest commit.
+    pub(super) fn newest_commit(&self) -> Result<u64, StoreError> {
+        Ok(record::read(self, COMMIT_KEY)?.unwrap_or(0))
+    }
+
+    /// What a key is set to.
+    pub(super) fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<IVec>, StoreError> {
+        let key = key.as_ref();
+        if let Some(found) = self.layers().find(key) {
+            return Ok(found.clone());
+        }
+        // Not there a moment ago: then it is here, however far the older layer has come meanwhile.
+        Ok(self.db.get(key)?)
+    }
+
+    /// Everything whose key begins so, in the order of keys: what was there when it was called, or newer. Of what is committed meanwhile some
+    /// may be seen and some not.
+    pub(super) fn scan_prefix(&self, prefix: impl AsRef<[u8]>) -> Merged {
+        let prefix = prefix.as_ref();
+        let over = self.layers().within(prefix, |key| key.starts_with(prefix));
+        Merged::forwards(over, self.db.scan_prefix(prefix))
+    }
+
+    /// Everything from one key up to before another, from the end; else the same.
+    pub(super) fn backwards(&self, from: &[u8], to: &[u8]) -> Merged {
+        let over = self.layers().within(from, |key| key < to);
+        Merged::backwards(over, self.db.range(from..to))
+    }
+
+    /// How many records there are, about.
+    pub(super) fn len(&self) -> usize {
+        self.db.len()
+    }
+
+    /// Takes up a commit that the journal has.
+    pub(super) fn put(&self, number: u64, writes: Writes) -> Result<(), StoreError> {
+        add(&mut self.layers_mut().newer, number, writes.into_entries())
+    }
+
+    /// Has what commits have written so far lie in the older layer, where nothing may be.
+    pub(super) fn hand_over(&self) {
+        let mut layers = self.layers_mut();
+        layers.older = Some(Arc::new(std::mem::take(&mut layers.newer)));
+    }
+
+    /// The older layer, if there is one.
+    pub(super) fn older(&self) -> Option<Arc<Layer>> {
+        self.layers().older.clone()
+    }
+
+    /// Has the older layer go, when the database has all of it.
+    pub(super) fn forget_older(&self) {
+        let older = self.layers_mut().older.take();
+        // Only now that nobody waits for the layers.
+        drop(older);
+    }
+
+    /// Brings writes to the database itself, all or nothing. They still have to be synced.
+    pub(super) fn write(&self, writes: sled::Batch) -> Result<(), StoreError> {
+        self.db.apply_batch(writes)?;
+        self.db.flush()?;
+        Ok(())
+    }
+
+    fn layers(&self) -> RwLockReadGuard<'_, Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn layers_mut(&self) -> RwLockWriteGuard<'_, Layers> {
+        self.layers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Layers {
+    /// What a key was set to, or that it was removed, if either was.
+    fn find(&self, key: &[u8]) -> Option<&Option<IVec>> {
+        let older = || self.older.as_ref().and_then(|older| older.get(key));
+        self.newer.get(key).or_else(older)
+    }
+
+    /// What lies over the database from a key on, for as long as keys are `within`.
+    fn within(&self, from: &[u8], within: impl Fn(&[u8]) -> bool) -> Layer {
+        let mut over = Layer::new();
+        for layer in self.older.as_deref().into_iter().chain([&self.newer]) {
+            let writes =
+                layer.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).take_while(|(key, _)| within(key));
+            over.extend(writes.map(|(key, value)| (key.clone(), value.clone())));
+        }
+        over
+    }
+}
+
+fn add(layer: &mut Layer, number: u64, writes: Vec<Write>) -> Result<(), StoreError> {
+    layer.extend(writes);
+    layer.insert(COMMIT_KEY.into(), Some(record::encode(&number)?.into()));
+    Ok(())
+}
+
+/// Opens a database by itself.
+pub(super) fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let end = Instant::now() + STILL_CLOSING_MAX;
+    // sled 0.34 panics on some kinds of damage; for us that is one more way of saying that it cannot be opened.
+    match panic::catch_unwind(AssertUnwindSafe(|| open_when_closed(&config, end))) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(StoreError::damaged(format!("{} cannot be opened: {error}", path.display()))),
+        Err(_) => Err(StoreError::damaged(format!("{} cannot be opened: sled panicked", path.display()))),
+    }
+}
+
+/// sled's threads may hold a database for a moment after it was dropped. Our own lock says that no other process has it.
+fn open_when_closed(config: &sled::Config, end: Instant) -> sled::Result<sled::Db> {
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a table has, by scanning it forwards.
+    fn content(table: &Table) -> BTreeMap<IVec, IVec> {
+        let all: Vec<_> = table.scan_prefix("").map(|entry| entry.expect("readable")).collect();
+        assert!(all.is_sorted_by(|(a, _), (b, _)| a < b), "each once, in order");
+        all.into_iter().collect()
+    }
+
+    /// Keys that were set, removed or left alone in the database, in the older layer and in the newer one, in all 27 ways; and what is to be seen.
+    fn layered(folder: &Path) -> (Table, BTreeMap<IVec, IVec>) {
+        let table = Table::open(folder).expect("it opens");
+        let mut seen = BTreeMap::new();
+        for layer in 0..3u8 {
+            let mut writes = Writes::default();
+            for key in 0..27u8 {
+                let name = [b'k', key];
+                match key / 3u8.pow(layer.into()) % 3 {
+                    1 => {
+                        writes.append(Writes::of(&name, vec![layer]));
+                        seen.insert(name.as_slice().into(), vec![layer].into());
+                    }
+                    2 => {
+                        writes.remove(&name);
+                        seen.remove(name.as_slice());
+                    }
+                    _ => {}
+                }
+            }
+            table.put(layer.into(), writes).expect("small");
+            if layer < 2 {
+                table.hand_over();
+            }
+            if layer == 0 {
+                let mut batch = sled::Batch::default();
+                let older = table.older().expect("it was handed over");
+                older.iter().for_each(|(key, value)| value.iter().for_each(|value| batch.insert(key, value)));
+                table.write(batch).expect("writable");
+                table.forget_older();
+            }
+        }
+        seen.insert(COMMIT_KEY.into(), record::encode(&2u64).expect("small").into());
+        (table, seen)
+    }
+
+    #[test]
+    fn what_lies_over_the_database_goes_before_it_whichever_way_it_is_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (table, seen) = layered(folder.path());
+        assert_eq!(content(&table), seen);
+        for key in 0..30u8 {
+            let name = [b'k', key];
+            assert_eq!(table.get(name).expect("readable"), seen.get(&name[..]).cloned(), "{key}");
+        }
+        let (from, to) = (&b"k\x03"[..], &b"k\x14"[..]);
+        let back: Vec<_> = table.backwards(from, to).map(|entry| entry.expect("readable")).collect();
+        let expected = seen.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).rev();
+        assert_eq!(back, expected.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
+    }
+}
