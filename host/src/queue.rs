@@ -32,7 +32,7 @@ pub use self::finishing::{Assignment, Finished};
 use self::holding::Held;
 use self::places::Places;
 pub use self::places::Runnable;
-pub use self::submission::Submission;
+pub use self::submission::{NotBefore, Submission};
 pub use self::telling::UnderWay;
 use self::waiters::Waiters;
 use crate::events::{Events, What};

@@ -107,7 +107,7 @@ fn submission() -> Submission {
         webhook: None,
         priority: 5,
         max_attempts: 1,
-        run_at: None,
+        not_before: None,
         timeout: None,
         expires_in: None,
         tags: Vec::new(),

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::problem::Problem;
 use crate::job::Kind;
 use crate::plugins::{ATTEMPTS_MAX, Plugin, Violation, pointer_segment};
-use crate::queue::Submission;
+use crate::queue::{NotBefore, Submission};
 use crate::store::{Options, Payload};
 use crate::time::{Span, Time, parse_duration, parse_time};
 
@@ -236,7 +236,7 @@ impl JobOptions {
             webhook: None,
             priority: u8::try_from(priority).unwrap_or(9),
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
-            run_at: self.delay.map(|delay| now.after(delay)).or(self.run_at),
+            not_before: self.delay.map(NotBefore::After).or(self.run_at.map(NotBefore::At)),
             timeout: self.timeout,
             expires_in: self.expires_in,
             tags: self.tags,

@@ -25,8 +25,8 @@ pub struct Submission {
     pub priority: u8,
     /// The most attempts.
     pub max_attempts: u32,
-    /// Not before this moment.
-    pub run_at: Option<Time>,
+    /// When it may start, if not at once.
+    pub not_before: Option<NotBefore>,
     /// Limit of one attempt, if it differs from the kind's.
     pub timeout: Option<Duration>,
     /// Not started by then: failed.
@@ -39,6 +39,15 @@ pub struct Submission {
     pub owner: Option<Owner>,
     /// The digests of the client's idempotency key and of its request, if it gave a key.
     pub key: Option<([u8; 32], [u8; 32])>,
+}
+
+/// When a job may start.
+#[derive(Debug, Clone, Copy)]
+pub enum NotBefore {
+    /// At this moment.
+    At(Time),
+    /// So long after it was created.
+    After(Duration),
 }
 
 impl Queue {
@@ -69,12 +78,17 @@ impl Queue {
 
     /// The job that a submission becomes, and under what conditions.
     fn admit(&self, wanted: Submission, now: Time) -> (NewJob, Admission) {
+        let run_at = wanted.not_before.map(|not_before| match not_before {
+            NotBefore::At(at) => at,
+            NotBefore::After(delay) => now.after(delay),
+        });
+        let run_at = run_at.filter(|at| *at > now);
         let job = Job {
-            state: if wanted.run_at.is_some_and(|at| at > now) { State::Scheduled } else { State::Queued },
+            state: if run_at.is_some() { State::Scheduled } else { State::Queued },
             priority: wanted.priority,
             max_attempts: wanted.max_attempts,
             tags: wanted.tags,
-            run_at: wanted.run_at.filter(|at| *at > now),
+            run_at,
             timeout_ms: wanted.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             expires_at: wanted.expires_in.map(|span| now.after(span)),
             owner: wanted.owner,
@@ -110,13 +124,31 @@ mod tests {
             webhook: None,
             priority: 5,
             max_attempts: 1,
-            run_at: None,
+            not_before: None,
             timeout: None,
             expires_in: None,
             tags: Vec::new(),
             queue_max: Some(queue_max),
             owner: None,
             key: None,
+        }
+    }
+
+    /// Fault: the delay is counted from another moment than the one the job says it was created at.
+    #[tokio::test]
+    async fn a_delay_is_counted_from_when_the_job_was_created() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (queue, kind) = (queue(folder.path()), Kind::new("a").expect("well-formed"));
+        let (now, second) = (Time(1_800_000_000_000), Duration::from_secs(1));
+        let admitted = |not_before| {
+            let (new, _) = queue.admit(Submission { not_before, ..submission(&kind, 3) }, now);
+            (new.job.state, new.job.created_at, new.job.run_at)
+        };
+        let later = (State::Scheduled, now, Some(now.after(second)));
+        assert_eq!(admitted(Some(NotBefore::After(second))), later);
+        assert_eq!(admitted(Some(NotBefore::At(now.after(second)))), later);
+        for at_once in [None, Some(NotBefore::At(now)), Some(NotBefore::After(Duration::ZERO))] {
+            assert_eq!(admitted(at_once), (State::Queued, now, None));
         }
     }
 

@@ -12,7 +12,7 @@ use super::group::Group;
 use super::writer::Change;
 
 /// For at the most this long: about what a flush takes on a quick disk, and longer than a worker needs for a job that does next to nothing.
-const HOLD: Duration = Duration::from_micros(100);
+const HOLD: Duration = Duration::from_micros(150);
 /// Flushes that are not held back after one that was held in vain: twice as many each time, up to this power of two.
 const VAIN_MAX: u32 = 6;
 
