@@ -12,7 +12,7 @@ use super::blobs::sync_folder;
 use super::disk;
 use super::journal::Found;
 use super::table::{self, Table};
-use super::untouched::size;
+use super::untouched::{size, sync_all};
 
 /// Records per batch of the copy.
 const BATCH: usize = 1_000;
@@ -22,6 +22,7 @@ const BATCH: usize = 1_000;
 pub fn compact(path: &Path, step: impl Fn(u64, u64)) -> Result<(u64, u64), StoreError> {
     let _lock = disk::lock(path)?;
     mend(path)?;
+    table::read_from_disk(&path.join("db"))?;
     let (current, new, old) = (path.join("db"), path.join("db.new"), path.join("db.old"));
     let before = size(&current)?;
     {
@@ -45,11 +46,8 @@ pub fn compact(path: &Path, step: impl Fn(u64, u64)) -> Result<(u64, u64), Store
             return Err(StoreError::damaged("the copy is not complete; nothing was changed"));
         }
     }
-    // sled does not sync by itself; see disk.rs.
-    for entry in fs::read_dir(&new)? {
-        fs::File::open(entry?.path())?.sync_all()?;
-    }
-    sync_folder(&new)?;
+    // sled does not sync by itself; see log/mover.rs.
+    sync_all(&new)?;
     fs::rename(&current, &old)?;
     fs::rename(&new, &current)?;
     sync_folder(path)?;

@@ -38,7 +38,7 @@ use super::log::{Log, Surroundings};
 use super::record;
 use super::recover::{self, Rebuilt};
 use super::space::Space;
-use super::table::Table;
+use super::table::{self, Table};
 use super::untouched::Untouched;
 use super::writes::Writes;
 use super::{Settings, StoreError};
@@ -99,6 +99,7 @@ impl Disk {
         fs::create_dir_all(path)?;
         let lock = lock(path)?;
         compact::mend(path)?;
+        table::read_from_disk(&path.join("db"))?;
         let untouched = Untouched::copy(path)?;
         // Held until the copy is back in its place or gone.
         let read = lock.try_clone().map_err(StoreError::from).and_then(|lock| Self::read(path, settings, lock));
@@ -180,12 +181,12 @@ impl Disk {
             failed: self.failed.clone(),
         };
         *self.log() = Some(Log::begin(path, self.db.clone(), found, around)?);
-        let mut writes = rebuilt.writes;
-        writes.record(OPENS_KEY, &self.opens)?;
-        self.commit(writes)?;
         // The names of the files that were just made must survive a power cut as well.
         blobs::sync_folder(&path.join("db"))?;
         blobs::sync_folder(path)?;
+        let mut writes = rebuilt.writes;
+        writes.record(OPENS_KEY, &self.opens)?;
+        self.commit(writes)?;
         if rebuilt.is_whole {
             let swept = self.blobs.sweep()?;
             tracing::debug!(swept, "deleted blobs that nothing refers to");

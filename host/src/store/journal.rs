@@ -1,8 +1,9 @@
 //! The journal: what each commit writes, where it is made durable.
 //!
 //! A commit is one write to the end of a file that has its length already, and one sync of it: nothing is quicker on a disk. The
-//! database follows behind (`table.rs`), many commits at a time, and an open reads here what it does not have yet. Two files take turns: one is begun anew only when
-//! the database has all of it. Databases call this a write-ahead log; Mohan et al., "ARIES" (1992), say why it is enough.
+//! database follows behind (`log.rs`), many commits at a time, and an open reads here what it does not have yet. Two files take turns:
+//! one is begun anew only when the database has all of it. Databases call this a write-ahead log; Mohan et al., "ARIES" (1992), say why
+//! it is enough.
 //!
 //! ```text
 //! file   = magic (8) · salt (8) · commit*
@@ -10,8 +11,8 @@
 //! write  = bytes of the key (u16) · bytes of the value (u32, all ones for none: removed) · key · value
 //! ```
 //!
-//! Numbers are little-endian. A checksum is that of everything before it in the file, and of its commit. So what is left behind the newest commit from an earlier turn never
-//! passes for one, nor does anything that a client put into a payload: nobody outside knows the salt.
+//! Numbers are little-endian. A checksum is that of everything before it in the file, and of its commit. So what is left from an earlier
+//! turn behind the newest commit never passes for one, nor does anything that a client put into a payload: nobody outside knows the salt.
 
 mod found;
 
@@ -28,13 +29,13 @@ use super::writes::Writes;
 const NAMES: [&str; 2] = ["journal.0", "journal.1"];
 const MAGIC: &[u8; 8] = b"dropjrn\x01";
 const HEADER_BYTES: usize = 16;
-const COMMIT_BYTES: usize = 16;
+const HEAD_BYTES: usize = 16;
 /// With so much in a file it is the other one's turn.
 const FULL_BYTES: u64 = 1 << 20;
-/// With so much it is in any case.
+/// With so much commits wait for it.
 const OVERFULL_BYTES: u64 = 4 << 20;
-/// What a file has from the beginning, for its last commit as well unless that is large. Where a write makes a file longer, syncing it writes the length
-/// as well, which takes twice as long and now and then twenty times.
+/// What a file has from the beginning, for its last commit as well unless that is large. Where a write makes a file longer, syncing it
+/// writes the length as well, which takes twice as long and now and then twenty times.
 const LENGTH: u64 = FULL_BYTES + (512 << 10);
 /// What the memory for a commit comes down to.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -74,9 +75,9 @@ impl Journal {
         self.end.at >= FULL_BYTES
     }
 
-    /// Whether no commit may be made before the other file is begun.
-    pub(super) fn is_overfull(&self) -> bool {
-        self.end.at >= OVERFULL_BYTES
+    /// How far beyond that it is on the way to where no commit may be made any more, which is 1.
+    pub(super) fn excess(&self) -> f64 {
+        self.end.at.saturating_sub(FULL_BYTES) as f64 / (OVERFULL_BYTES - FULL_BYTES) as f64
     }
 
     /// Begins the other file anew with the next commit. The database must have all of it.
@@ -118,7 +119,7 @@ fn begin(buffer: &mut Vec<u8>) -> io::Result<u32> {
 /// Adds a commit, and answers its checksum, given the one before it.
 fn encode(buffer: &mut Vec<u8>, before: u32, number: u64, writes: &Writes) -> io::Result<u32> {
     let begin = buffer.len();
-    buffer.resize(begin + COMMIT_BYTES, 0);
+    buffer.resize(begin + HEAD_BYTES, 0);
     let too_large = |_| io::Error::other("a commit is too large for the journal");
     for (key, value) in writes.entries() {
         let size = value.as_ref().map_or(Ok(REMOVED), |value| u32::try_from(value.len())).map_err(too_large)?;
@@ -127,10 +128,10 @@ fn encode(buffer: &mut Vec<u8>, before: u32, number: u64, writes: &Writes) -> io
         buffer.extend_from_slice(key);
         buffer.extend_from_slice(value.as_deref().unwrap_or_default());
     }
-    let size = u32::try_from(buffer.len() - begin - COMMIT_BYTES).map_err(too_large)?;
+    let size = u32::try_from(buffer.len() - begin - HEAD_BYTES).map_err(too_large)?;
     let head = &mut buffer[begin..];
     head[..4].copy_from_slice(&size.to_le_bytes());
-    head[8..COMMIT_BYTES].copy_from_slice(&number.to_le_bytes());
+    head[8..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
     let checksum = checksum_of(before, head);
     head[4..8].copy_from_slice(&checksum.to_le_bytes());
     Ok(checksum)
@@ -151,8 +152,11 @@ fn prepared(path: &Path) -> io::Result<File> {
     if length < LENGTH {
         // Written, not only reserved: the first write to what is reserved has to note that it is one.
         let zeros = vec![0; usize::try_from(LENGTH - length).map_err(io::Error::other)?];
-        if let Err(error) = file.write_all_at(&zeros, length).and_then(|()| file.sync_all()) {
-            tracing::warn!(%error, "the journal is not as long as it should be; commits will take longer");
+        match file.write_all_at(&zeros, length).and_then(|()| file.sync_all()) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                tracing::warn!(%error, "the journal is not as long as it should be; commits will take longer");
+            }
+            prepared => prepared?,
         }
     }
     Ok(file)
@@ -219,7 +223,8 @@ mod tests {
             append(&mut journal, number);
             usize::try_from(journal.end.at).expect("small")
         });
-        let whole = fs::read(folder.path().join(NAMES[0])).expect("readable");
+        let mut whole = fs::read(folder.path().join(NAMES[0])).expect("readable");
+        whole.truncate(ends[2] + 64);
         let begins = [HEADER_BYTES, ends[0], ends[1]];
         for at in (0..ends[2]).step_by(3) {
             let (mut hole, mut flipped) = (whole.clone(), whole.clone());
@@ -257,7 +262,7 @@ mod tests {
         let mut large = Writes::default();
         (0..2_500u32).for_each(|key| large.append(Writes::of(&key.to_be_bytes(), vec![7; 4_000])));
         journal.append(1, &large).expect("the disk works");
-        assert!(length() > LENGTH_MAX && journal.is_overfull());
+        assert!(length() > LENGTH_MAX && journal.is_full() && journal.excess() > 1.0);
         journal.turn();
         append(&mut journal, 2);
         journal.turn();

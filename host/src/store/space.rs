@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Below this no outcome is written: enough for one group of changes in the journal, which `writer.rs` bounds. The database looks for
-/// room of its own, of whatever is left.
+/// Below this no outcome is written: enough for one group of changes in the journal, which `writer.rs` bounds. What comes to the database
+/// later has to find room of its own, down to the next mark.
 const OUTCOME_BYTES: u64 = 16 << 20;
 /// Below this nothing at all is written.
 const FREEING_BYTES: u64 = 4 << 20;
@@ -107,8 +107,9 @@ impl Space {
         self.look(bytes)
     }
 
-    /// Whether the disk has so many bytes left, whatever they are kept for.
+    /// Whether the disk has so many bytes left, besides what is kept to make room with.
     pub(super) fn has_free(&self, bytes: u64) -> bool {
+        let bytes = bytes.saturating_add(FREEING_BYTES.min(self.0.reserve_bytes / 2));
         // Not knowing must not stop the host; a write without room still fails loudly.
         free_bytes(&self.0.path).map_or(true, |free| free >= bytes)
     }

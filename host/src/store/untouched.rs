@@ -1,14 +1,15 @@
 //! A copy of the database, taken before sled opens it: sled mends the end of its log as it opens, also where it then finds that it
 //! cannot go on. With the copy a folder that is refused is left exactly as it was found, for whoever is to rescue it.
 //!
-//! It goes when all has been read, before the first commit. It need not be durable: as long as it exists nothing has been changed that a
-//! start after a power cut would not change as well. Whatever a process leaves that dies in between, the next start puts in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
+//! It goes when all has been read, before the first commit. It need not be durable before it is put back: as long as it exists nothing has
+//! been changed that a start after a power cut would not change as well. Whatever a process leaves that dies in between, the next start puts in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::blobs::sync_folder;
 use super::space::free_bytes;
 
 /// Room that must be left beside the copy.
@@ -57,7 +58,13 @@ impl Untouched {
     /// and where this fails the copy stays.
     pub(super) fn restore(self) -> Result<(), StoreError> {
         let refused = self.database.with_file_name("db.refused");
-        let restored = fs::rename(&self.database, &refused).and_then(|()| fs::rename(&self.copy, &self.database));
+        let put_back = || {
+            sync_all(&self.copy)?;
+            fs::rename(&self.database, &refused)?;
+            fs::rename(&self.copy, &self.database)?;
+            self.database.parent().map_or(Ok(()), sync_folder)
+        };
+        let restored = put_back();
         if restored.is_err() {
             // Not dropped: that would delete the copy.
             std::mem::forget(self);
@@ -75,6 +82,15 @@ impl Drop for Untouched {
             _ => {}
         }
     }
+}
+
+/// Has the files of a folder survive a power cut.
+pub(super) fn sync_all(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_all(&path)? } else { fs::File::open(path)?.sync_all()? }
+    }
+    sync_folder(folder)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
@@ -106,6 +122,7 @@ pub(super) fn size(folder: &Path) -> io::Result<u64> {
 mod tests {
     use super::super::commits::CommitFile;
     use super::super::disk::Disk;
+    use super::super::journal::Found;
     use super::super::writes::Writes;
     use super::super::{Settings, StoreError};
     use super::*;
@@ -146,6 +163,8 @@ mod tests {
         let (there, refused) = (folder.path(), killed.path().join("data"));
         copy_folder(there, &refused).expect("it can be copied");
         drop(disk);
+        let beyond: usize = Found::read(&refused).expect("readable").take_above(0).iter().map(Vec::len).sum();
+        assert!(beyond > 0, "there is something to lose");
         CommitFile::open(&refused.join("commit")).and_then(|file| file.acknowledge(1 << 40)).expect("writable");
         let before = files(&refused);
         for time in 0..2 {

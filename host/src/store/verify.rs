@@ -17,7 +17,7 @@ use super::keys::{self, Part};
 use super::paused;
 use super::record::{self, KeyRecord, StoredArtifact};
 use super::stored::{Place, Stored};
-use super::table::Table;
+use super::table::{self, Table};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
 use crate::job::{JobId, Standing, State, USAGE_KEPT, Webhook};
@@ -59,8 +59,9 @@ pub fn verify(path: &Path, step: impl Fn(u64, u64)) -> Result<Verdict, StoreErro
     }
     let _lock = disk::lock(path)?;
     compact::mend(path)?;
-    let copy = Untouched::copy(path)?;
     let database = path.join("db");
+    table::read_from_disk(&database)?;
+    let copy = Untouched::copy(path)?;
     let db = Table::open(copy.as_ref().map_or(&database, |copy| copy.path()))?;
     let laid_over = db.lay_over(&mut Found::read(path)?);
     let mut check = Check { db: &db, path, verdict: Verdict::default(), hashed: HashSet::new() };
@@ -280,7 +281,6 @@ impl Check<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table;
     use super::super::writes::Writes;
     use super::super::{Payload, Settings, Share, Store};
     use super::*;

@@ -1,4 +1,4 @@
-//! The one thread that changes the database.
+//! The one thread that decides what changes, and commits it.
 //!
 //! It takes every change that is waiting (up to [`GROUP_MAX`], and about [`GROUP_BYTES_MAX`] of what they write), writes them, each whole or not
 //! at all, makes all of them durable with one flush, and only then tells everybody. Costs per change shrink as the load grows, and since

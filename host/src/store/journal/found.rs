@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{COMMIT_BYTES, HEADER_BYTES, MAGIC, NAMES, REMOVED, checksum_of};
+use super::{HEAD_BYTES, HEADER_BYTES, MAGIC, NAMES, REMOVED, checksum_of};
 use crate::store::table::Write;
 
 /// What one commit wrote.
@@ -44,7 +44,7 @@ impl Found {
         let mut parts = <[Part; 2]>::default();
         for (place, part) in parts.iter_mut().enumerate() {
             match fs::read(folder.join(NAMES[place])) {
-                Ok(bytes) => *part = Part { place, ..Part::of(bytes).unwrap_or_default() },
+                Ok(bytes) => *part = Part::of(place, bytes).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -81,7 +81,7 @@ impl Found {
 }
 
 impl Part {
-    fn of(mut bytes: Vec<u8>) -> Option<Self> {
+    fn of(place: usize, mut bytes: Vec<u8>) -> Option<Self> {
         let (header, mut rest) = bytes.split_at_checked(HEADER_BYTES)?;
         if !header.starts_with(MAGIC) {
             return None;
@@ -97,14 +97,14 @@ impl Part {
         let newest = commits.last()?.number;
         let size = bytes.len() - rest.len();
         bytes.truncate(size);
-        Some(Self { place: 0, commits, newest, end: End { at: size as u64, checksum }, needed: bytes })
+        Some(Self { place, commits, newest, end: End { at: size as u64, checksum }, needed: bytes })
     }
 }
 
 /// The commit at the beginning of these bytes, if it is whole and belongs behind what has this checksum; its own, and what follows.
 fn first_in(bytes: &[u8], before: u32) -> Option<(Commit, u32, &[u8])> {
     let (size, _) = number(bytes)?;
-    let (commit, behind) = bytes.split_at_checked(COMMIT_BYTES.checked_add(u32::from_le_bytes(size) as usize)?)?;
+    let (commit, behind) = bytes.split_at_checked(HEAD_BYTES.checked_add(u32::from_le_bytes(size) as usize)?)?;
     let (checksum, _) = number(&commit[4..])?;
     let expected = checksum_of(before, commit);
     if u32::from_le_bytes(checksum) != expected {

@@ -5,7 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub(super) struct Mover {
     /// Whether something was handed over that has not arrived.
     is_moving: bool,
     closing: Arc<AtomicBool>,
+    waits_for_room: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,12 +41,13 @@ impl Mover {
     /// Brings the table's older layer to the database at this place: at once if there is one, and each time it is woken.
     pub(super) fn start(database: &Path, table: Table, around: Surroundings) -> Result<Self, StoreError> {
         let file = File::open(database.join("db"))?;
-        // What a process that died had written may be with the kernel alone, and counts as brought here from now on.
+        // What a process that died had written may be with the kernel alone, and counts as brought from now on.
         file.sync_data()?;
         let (has_older, closing) = (table.older().is_some(), Arc::clone(&around.closing));
         let (wake, woken) = sync_channel(1);
         let (tell, moved) = sync_channel(1);
-        let way = Way { table, file, around };
+        let waits_for_room = Arc::new(AtomicBool::new(false));
+        let way = Way { table, file, around, waits_for_room: Arc::clone(&waits_for_room) };
         let run = move || {
             let ended = panic::catch_unwind(AssertUnwindSafe(|| way.run(&woken, &tell)));
             if ended.is_err() {
@@ -53,16 +55,16 @@ impl Mover {
             }
         };
         let thread = Some(thread::Builder::new().name("mover".into()).spawn(run)?);
-        let mut mover = Self { wake: Some(wake), moved, is_moving: false, closing, thread };
+        let mut mover = Self { wake: Some(wake), moved, is_moving: false, closing, waits_for_room, thread };
         if has_older {
             mover.wake()?;
         }
         Ok(mover)
     }
 
-    /// Whether something was handed over that has not arrived, as far as [`Mover::check`] or [`Mover::wait`] has seen.
-    pub(super) fn is_moving(&self) -> bool {
-        self.is_moving
+    /// Whether what was handed over does not arrive for want of room, or has been given up for that because the store is being closed.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits_for_room.load(Ordering::Relaxed)
     }
 
     /// Says that the table has an older layer again.
@@ -77,9 +79,21 @@ impl Mover {
         match self.moved.try_recv() {
             Ok(result) => self.arrived(result),
             Err(TryRecvError::Empty) => Ok(()),
-            Err(TryRecvError::Disconnected) if self.closing.load(Ordering::Relaxed) => Ok(()),
+            Err(TryRecvError::Disconnected) if self.waits_for_room() => Ok(()),
             Err(TryRecvError::Disconnected) => Err(ended()),
         }
+    }
+
+    /// Waits for so long, or until everything has arrived that was handed over, and says whether it has.
+    pub(super) fn wait_for(&mut self, most: Duration) -> Result<bool, StoreError> {
+        if self.is_moving {
+            match self.moved.recv_timeout(most) {
+                Ok(result) => self.arrived(result)?,
+                Err(RecvTimeoutError::Disconnected) if !self.waits_for_room() => return Err(ended()),
+                Err(_) => {}
+            }
+        }
+        Ok(!self.is_moving)
     }
 
     /// Waits until everything has arrived that was handed over.
@@ -87,8 +101,11 @@ impl Mover {
         if !self.is_moving {
             return Ok(());
         }
-        let result = self.moved.recv().map_err(|_| ended())?;
-        self.arrived(result)
+        match self.moved.recv() {
+            Ok(result) => self.arrived(result),
+            Err(_) if self.waits_for_room() => Err(StoreError::DiskFull),
+            Err(_) => Err(ended()),
+        }
     }
 
     fn arrived(&mut self, result: Result<(), StoreError>) -> Result<(), StoreError> {
@@ -117,6 +134,7 @@ struct Way {
     /// The database's, to be synced.
     file: File,
     around: Surroundings,
+    waits_for_room: Arc<AtomicBool>,
 }
 
 impl Way {
@@ -168,18 +186,18 @@ impl Way {
     /// room, and trusts after a power cut what it wrote long before: so none is begun without room, and the next one only when this one is on disk.
     fn bring_piece(&self, piece: sled::Batch, writes: usize, bytes: usize) -> Result<bool, StoreError> {
         let needed = (bytes + writes * WRITE_BYTES + SEGMENTS_BYTES) as u64;
-        let mut is_told = false;
         while !(self.around.has_room)(needed) {
+            if !self.waits_for_room.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "the disk has no room for the database to grow; what was recorded lately stays in the journal"
+                );
+            }
             if self.around.closing.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            if !std::mem::replace(&mut is_told, true) {
-                tracing::warn!(
-                    "the disk has no room for the database to grow; what was recorded lately waits in the journal"
-                );
-            }
             thread::sleep(ROOM_EVERY);
         }
+        self.waits_for_room.store(false, Ordering::Relaxed);
         self.table.write(piece)?;
         // sled 0.34 only asks the kernel to start writing; this waits until the device has it.
         self.file.sync_data()?;
