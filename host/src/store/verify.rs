@@ -2,11 +2,11 @@
 //! database. Only where the disk has no room for one is the database itself opened, and sled may mend the end of its
 //! log, as it would at any start.
 
+mod files;
+
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 
-use super::blobs;
 use super::checkpoint::StoredCheckpoint;
 use super::commits::CommitFile;
 use super::compact;
@@ -21,9 +21,6 @@ use super::table::{self, Table};
 use super::untouched::Untouched;
 use super::uploads::UploadRecord;
 use crate::job::{JobId, Standing, State, USAGE_KEPT, Webhook};
-
-/// Read at a time while a blob is hashed.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -246,36 +243,6 @@ impl Check<'_> {
             Place::Here(_) if stored.here() as u64 == stored.size => Ok(()),
             Place::Here(_) => Err(StoreError::damaged("a payload has another size than its record says")),
         }
-    }
-
-    fn blob(&mut self, stored: &Stored) -> Result<(), StoreError> {
-        let sha256 = stored.blob().ok_or_else(|| StoreError::damaged("a blob has no address"))?;
-        // Many jobs may share a blob; hashing it once is enough.
-        if !self.hashed.insert(sha256) {
-            return Ok(());
-        }
-        let name = hex::encode(sha256);
-        let damaged = |what: String| StoreError::damaged(format!("blob {name}: {what}"));
-        let path = self.path.join("blobs").join(&name);
-        let opened = blobs::open_file(&path, stored.size, sha256);
-        let mut reader = opened.map_err(|error| damaged(error.to_string()))?;
-        // Read to its end it is whole; see there.
-        while !reader.next_chunk(CHUNK_BYTES).map_err(|error| StoreError::damaged(error.to_string()))?.is_empty() {}
-        self.verdict.blobs += 1;
-        Ok(())
-    }
-
-    fn files(&mut self) -> Result<(), StoreError> {
-        for entry in fs::read_dir(self.path.join("blobs"))? {
-            let name = entry?.file_name();
-            let mut sha256 = [0; 32];
-            match hex::decode_to_slice(name.as_encoded_bytes(), &mut sha256) {
-                Ok(()) if self.hashed.contains(&sha256) => {}
-                Ok(()) => self.verdict.unnamed_blobs += 1,
-                Err(_) => self.problem(format!("blobs/{} is not ours", name.to_string_lossy())),
-            }
-        }
-        Ok(())
     }
 }
 
