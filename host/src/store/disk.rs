@@ -251,8 +251,8 @@ impl Disk {
     }
 
     /// Brings to the database all that it lacks, so that the next open finds it there.
-    pub(super) fn settle(&self) -> Result<(), StoreError> {
-        self.log().as_mut().map_or(Ok(()), Log::settle)
+    pub(super) fn bring_all(&self) -> Result<(), StoreError> {
+        self.log().as_mut().map_or(Ok(()), Log::bring_all)
     }
 }
 

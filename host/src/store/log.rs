@@ -64,7 +64,7 @@ impl Log {
     }
 
     /// Brings to the database all that it lacks, so that the next open finds it there.
-    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+    pub(super) fn bring_all(&mut self) -> Result<(), StoreError> {
         self.hand_over()?;
         self.mover.wait()
     }
@@ -189,7 +189,7 @@ mod tests {
         }
         assert!(seen_moving > 0);
         place.has_room.store(true, Ordering::Relaxed);
-        log.settle().expect("there is room");
+        log.bring_all().expect("there is room");
         drop((table, log));
         fs::remove_file(place.folder.path().join("journal.0")).expect("it is there");
         fs::remove_file(place.folder.path().join("journal.1")).expect("it is there");
@@ -204,12 +204,12 @@ mod tests {
         let cut = place.folder.path().join("cut");
         let (_table, mut log) = place.open();
         made.commit(&mut log, 100);
-        log.settle().expect("there is room");
-        let (settled, file) = (made.commits, place.database().join("db"));
+        log.bring_all().expect("there is room");
+        let (brought, file) = (made.commits, place.database().join("db"));
         let last = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let before = last(&fs::read(&file).expect("readable"));
         (0..3).for_each(|_| made.commit(&mut log, bytes));
-        log.settle().expect("there is room");
+        log.bring_all().expect("there is room");
         let written = fs::read(&file).expect("readable");
         let mut halves = 0;
         for end in (before..last(&written)).step_by(step).chain([last(&written)]) {
@@ -220,7 +220,7 @@ mod tests {
                 damaged.iter_mut().skip(end).take(*hole).for_each(|byte| *byte = 0);
                 fs::write(cut.join("db"), damaged).expect("writable");
                 let (table, mut found) = (Table::open(&cut).expect("it is whole"), Found::read(place.folder.path()));
-                let is_behind = table.newest_commit().expect("readable") == settled;
+                let is_behind = table.newest_commit().expect("readable") == brought;
                 halves += usize::from(is_behind && table.scan_prefix([0]).count() > 1);
                 table.lay_over(found.as_mut().expect("readable")).expect("it is whole");
                 made.assert_is(&table, &format!("{hole} bytes at {end} of {before} to {}", written.len()));
@@ -252,14 +252,17 @@ mod tests {
             made.assert_is(&table, &format!("start {start}"));
             place.closing.store(true, Ordering::Relaxed);
             made.commit(&mut log, 100);
-            assert!(table.older().is_some() && matches!(log.settle(), Err(StoreError::DiskFull)), "it waits for room");
+            assert!(
+                table.older().is_some() && matches!(log.bring_all(), Err(StoreError::DiskFull)),
+                "it waits for room"
+            );
             drop((table, log));
             let db = open_sled(&place.database()).expect("it is whole");
             assert!(db.is_empty(), "nothing was brought there");
         }
         place.has_room.store(true, Ordering::Relaxed);
         let (table, mut log) = place.open();
-        log.settle().expect("there is room again");
+        log.bring_all().expect("there is room again");
         made.assert_is(&table, "in the end");
         assert!(table.older().is_none());
     }
@@ -270,9 +273,9 @@ mod tests {
         let (place, mut made) = (Place::new(), Made::default());
         let (table, mut log) = place.open();
         made.commit(&mut log, 100);
-        log.settle().expect("there is room");
+        log.bring_all().expect("there is room");
         (0..25).for_each(|_| made.commit(&mut log, 100_000));
-        log.settle().expect("there is room");
+        log.bring_all().expect("there is room");
         made.commit(&mut log, 100);
         drop((table, log));
         fs::remove_dir_all(place.database()).expect("it is there");

@@ -1,9 +1,9 @@
 //! The one thread that decides what changes, and commits it.
 //!
-//! It takes every change that is waiting (up to [`GROUP_MAX`], and about [`GROUP_BYTES_MAX`] of what they write), writes them, each whole or not
-//! at all, makes all of them durable with one flush, and only then tells everybody. Costs per change shrink as the load grows, and since
-//! nobody else writes, every check (does this claim still hold, is the queue full) is a plain `if`. While many share a flush, the
-//! next one waits for an instant, so that more do.
+//! It takes every change that is waiting (up to [`GROUP_MAX`], and about [`GROUP_BYTES_MAX`] of what they write), commits them, each whole or
+//! not at all, with one flush, and only then tells everybody. Costs per change shrink as the load grows, and since nobody else decides,
+//! every check (does this claim still hold, is the queue full) is a plain `if`. While many share a flush, the next one waits for an instant, so
+//! that more do.
 //!
 //! Group commit is an old idea; DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (1984),
 //! describe it well.
@@ -111,7 +111,7 @@ pub(super) fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>) {
             lingers -= 1;
         }
     }
-    if let Err(error) = disk.settle() {
+    if let Err(error) = disk.bring_all() {
         tracing::warn!(%error, "not everything came to the database; the journal has it, and the next start goes on from there");
     }
 }
