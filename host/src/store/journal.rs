@@ -28,7 +28,9 @@ use super::writes::Writes;
 /// The two files.
 const NAMES: [&str; 2] = ["journal.0", "journal.1"];
 const MAGIC: &[u8; 8] = b"dropjrn\x01";
+/// What is before the commits of a file.
 const HEADER_BYTES: usize = 16;
+/// What is before the writes of a commit.
 const HEAD_BYTES: usize = 16;
 /// With so much in a file it is the other one's turn.
 const FULL_BYTES: u64 = 1 << 20;

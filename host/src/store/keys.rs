@@ -1,6 +1,6 @@
 //! Where each record lies: the keys of the database.
 //!
-//! One sled tree holds everything, so that one batch can change all of it at once. The first byte of a key says what it
+//! One sled tree holds everything, so that one commit can change all of it at once. The first byte of a key says what it
 //! is; the job's id follows, so everything of a job can be found from its id, and job records sort by time.
 
 use crate::job::{JobId, Kind};

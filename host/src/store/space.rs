@@ -20,6 +20,8 @@ const FILES_MIN: u64 = 2_048;
 /// How much all who write may write together between two looks at the disk.
 const LOOK_EVERY_BYTES: u64 = 1 << 20;
 
+/// How often those who wait for room look at a full disk again.
+pub(super) const ROOM_EVERY: Duration = Duration::from_millis(100);
 /// A look at the disk that is no older than this is good enough for whoever only wants to refuse early.
 const LATELY: Duration = Duration::from_millis(1);
 

@@ -2,7 +2,8 @@
 //! cannot go on. With the copy a folder that is refused is left exactly as it was found, for whoever is to rescue it.
 //!
 //! It goes when all has been read, before the first commit. It need not be durable before it is put back: as long as it exists nothing has
-//! been changed that a start after a power cut would not change as well. Whatever a process leaves that dies in between, the next start puts in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
+//! been changed that a start after a power cut would not change as well. Whatever a process leaves that dies in between, the next start puts
+//! in order. It costs a read and a write of the database through the page cache, or nothing on file systems that share blocks.
 
 use std::fs;
 use std::io;
@@ -152,16 +153,15 @@ mod tests {
     /// Fault: a folder is refused, and what the journal had beyond the database is gone with the attempt.
     #[test]
     fn of_a_refused_folder_the_journal_stays_as_it_was_found_as_well() {
-        let (folder, killed) = (with_database(), tempfile::tempdir().expect("a temporary folder"));
-        fs::remove_dir_all(folder.path().join("db")).expect("it is there");
+        let [folder, killed] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
         let settings = Settings { claims_max: 1, reserve_bytes: 0 };
         let disk = Disk::open(folder.path(), &settings).expect("it can be made");
         for number in 0..600u32 {
             disk.commit(Writes::of(&number.to_be_bytes(), vec![7; 4_000])).expect("the disk works");
         }
         // As a kill at this moment would leave it.
-        let (there, refused) = (folder.path(), killed.path().join("data"));
-        copy_folder(there, &refused).expect("it can be copied");
+        let refused = killed.path().join("data");
+        copy_folder(folder.path(), &refused).expect("it can be copied");
         drop(disk);
         let beyond: usize = Found::read(&refused).expect("readable").take_above(0).iter().map(Vec::len).sum();
         assert!(beyond > 0, "there is something to lose");

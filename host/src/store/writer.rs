@@ -24,7 +24,7 @@ use super::disk::Disk;
 use super::group::Group;
 use super::hold::Hold;
 use super::incoming::{Incoming, Whole};
-use super::space::Room;
+use super::space::{ROOM_EVERY, Room};
 use super::uploads::{Share, UploadName};
 use super::webhooks::WebhookTry;
 use super::{Accepted, Attempt, Payload, StoreError, Token};
@@ -43,8 +43,6 @@ const COMPANY: usize = 8;
 /// than the flush: each is woken and wakes others. PostgreSQL knows the figures as `commit_siblings` and `commit_delay`.
 const LINGER: Duration = Duration::from_micros(200);
 const LINGERS_MAX: usize = 4;
-/// How often a full disk is looked at again.
-const ROOM_EVERY: Duration = Duration::from_millis(100);
 /// Changes that wait for room while others go before them; more wait where they come from.
 const HELD_MAX: usize = 4_096;
 

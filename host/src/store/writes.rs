@@ -63,8 +63,8 @@ impl Writes {
         Ok(())
     }
 
-    /// Sets the record of a job that was encoded already, and is all there is of it.
-    pub(super) fn whole_job(&mut self, id: JobId, sealed: Vec<u8>) {
+    /// Sets the record of a job that was encoded already.
+    pub(super) fn encoded_job(&mut self, id: JobId, sealed: Vec<u8>) {
         self.add(&job_key(id), Some(sealed));
     }
 

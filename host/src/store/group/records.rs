@@ -91,7 +91,7 @@ impl Group<'_> {
     pub(in crate::store) fn put_new(&mut self, record: &Arc<Record>, sealed: Vec<u8>) {
         let id = record.job.id;
         self.remember_new(id);
-        self.writes.whole_job(id, sealed);
+        self.writes.encoded_job(id, sealed);
         self.after.insert(id, Some(Arc::clone(record)));
     }
 

@@ -12,10 +12,9 @@ use std::time::Duration;
 use super::Surroundings;
 use crate::store::StoreError;
 use crate::store::keys::COMMIT_KEY;
+use crate::store::space::ROOM_EVERY;
 use crate::store::table::{Layer, Table};
 
-/// How often a full disk is looked at again.
-const ROOM_EVERY: Duration = Duration::from_millis(100);
 /// So much goes to the database at a time. More gains nothing, and those who read from it wait meanwhile.
 const PIECE_WRITES_MAX: usize = 256;
 const PIECE_BYTES_MAX: usize = 256 << 10;
@@ -41,8 +40,6 @@ impl Mover {
     /// Brings the table's older layer to the database at this place: at once if there is one, and each time it is woken.
     pub(super) fn start(database: &Path, table: Table, around: Surroundings) -> Result<Self, StoreError> {
         let file = File::open(database.join("db"))?;
-        // What a process that died had written may be with the kernel alone, and counts as brought from now on.
-        file.sync_data()?;
         let (has_older, closing) = (table.older().is_some(), Arc::clone(&around.closing));
         let (wake, woken) = sync_channel(1);
         let (tell, moved) = sync_channel(1);

@@ -16,8 +16,8 @@ const STILL_CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Memory sled may use for pages it could read again.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// Has a database that nobody has open be read from the disk: where a sync has failed, the kernel may show what the disk does not have, and the
-/// journal would be let go for it.
+/// Has a database that nobody has open be on the disk, and be read from there. What is found in it counts as brought, and the journal is let
+/// go for it; but what a process that died had written may be with the kernel alone, and where a sync has failed it never leaves that.
 pub(in crate::store) fn read_from_disk(database: &Path) -> io::Result<()> {
     match File::open(database.join("db")) {
         Ok(file) => {
