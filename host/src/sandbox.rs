@@ -27,6 +27,7 @@ mod reach;
 mod run;
 mod scratch;
 mod sockets;
+mod stopwatch;
 mod streams;
 mod swap;
 

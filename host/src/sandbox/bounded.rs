@@ -5,7 +5,7 @@
 //! its future. So a computing guest is stopped within a slice, well below a millisecond, one that keeps the host busy
 //! within a few, and a waiting one at once.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Sleep;
 
+use super::stopwatch::Stopwatch;
 use crate::running::{Running, Stop};
 use crate::store::Mark;
 
@@ -54,9 +54,12 @@ pub async fn blocking<T: Send + 'static>(
     Ok(done.unwrap_or_else(|_| Err(io::Error::other("the thread that worked on its files panicked"))))
 }
 
-/// Waits for what the host does for an attempt, within its bounds.
+/// Waits for what the host does for an attempt, within its bounds. What is done at once is not waited for.
 pub(super) async fn within<F: Future>(running: &Running, on_turn: &OnTurn, work: F) -> Result<F::Output, Stopped> {
-    let work = pin!(work);
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+        return Ok(done);
+    }
     let deadline = running.deadline().expect("an attempt is started before it does anything");
     let (mark, mut times) = (Mark::none(), Times::default());
     Bounded::new(work, deadline, running, on_turn, &mark, &mut times).await
@@ -105,10 +108,10 @@ impl<'a, F: Future> Bounded<'a, F> {
         }
     }
 
-    fn stopped(&self) -> Option<Stopped> {
+    fn stopped(&self, now: Instant) -> Option<Stopped> {
         match self.running.stop_requested() {
             Some(reason) => Some(Stopped::Asked(reason)),
-            None if Instant::now() >= self.deadline => Some(Stopped::Deadline),
+            None if now >= self.deadline => Some(Stopped::Deadline),
             None => None,
         }
     }
@@ -122,17 +125,18 @@ impl<F: Future> Future for Bounded<'_, F> {
         this.unpark();
         // Registered before looking, so that a stop between the two is not lost.
         this.running.wake_on_stop(cx.waker());
-        if let Some(reason) = this.stopped() {
+        let now = Instant::now();
+        if let Some(reason) = this.stopped(now) {
             return Poll::Ready(Err(reason));
         }
         this.wakes.woken.store(false, Ordering::Release);
         this.wakes.task.register(cx.waker());
-        let started = thread_cpu_time();
+        let watch = Stopwatch::start(now);
         // If the process dies in between, this job was inside a guest.
         this.mark.set(true);
         let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
         this.mark.set(false);
-        let computed = thread_cpu_time().saturating_sub(started);
+        let computed = watch.stop();
         this.times.cpu += computed;
         (this.on_turn)(Turn::Computed(computed));
         if let Poll::Ready(output) = polled {
@@ -176,11 +180,6 @@ impl Wake for Wakes {
         self.woken.store(true, Ordering::Release);
         self.task.wake();
     }
-}
-
-fn thread_cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
