@@ -50,11 +50,8 @@ impl Store {
         self.change(|reply| Change::Checkpoint { id, token, checkpoint: Box::new(checkpoint), reply }).await
     }
 
-    /// The newest checkpoint of a job, if there is one.
+    /// The newest checkpoint of a job, of which the index says that it has one.
     pub(super) fn checkpoint(&self, id: JobId) -> Result<Option<Checkpoint>, StoreError> {
-        if !self.disk.index().checkpoints.contains(&id) {
-            return Ok(None);
-        }
         let kept: Option<StoredCheckpoint> = record::read(&self.disk.db, &keys::checkpoint_key(id))?;
         let Some(StoredCheckpoint { plugin_sha256, stored }) = kept else { return Ok(None) };
         let content = record::read_content(&self.disk.db, &self.disk.blobs, id, Part::Checkpoint, &stored)?;

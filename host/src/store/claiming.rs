@@ -26,7 +26,14 @@ impl Store {
 
     /// The second half: the job and all it needs, from the disk. Nothing if it cannot be read or was taken away meanwhile.
     pub fn read_claimed(&self, HandedOut { id, token, .. }: HandedOut) -> Option<Claimed> {
-        let record = match self.disk.load_claimed(id).and_then(|record| record.ok_or(StoreError::NotFound)) {
+        let (known, is_suspect, has_checkpoint) = {
+            let index = self.disk.index();
+            // Who has claimed a job may have it before it is durable.
+            let known = index.early(id).or_else(|| index.recent.get(id)).cloned();
+            (known, index.is_suspect(id), index.checkpoints.contains(&id))
+        };
+        let read = || self.disk.load(id).and_then(|record| record.ok_or(StoreError::NotFound));
+        let record = match known.map_or_else(read, Ok) {
             Ok(record) => record,
             Err(error) => {
                 let mut index = self.disk.index();
@@ -42,10 +49,10 @@ impl Store {
             Ok(blobs) => (self.read_input(&record), blobs),
             Err(error) => (Err(error), Vec::new()),
         };
-        let checkpoint = self.checkpoint(id);
+        // Only an attempt of the job saves one, so that none comes up meanwhile.
+        let checkpoint = if has_checkpoint { self.checkpoint(id) } else { Ok(None) };
         let mut job = record.job.clone();
         let mut forgotten = None;
-        let is_suspect = self.is_suspect(id);
         // Without the index: its file lies on the disk, and where that hangs so does the thread that writes to it.
         let mark = self.disk.in_flight.slot(id, is_suspect);
         let mut index = self.disk.index();

@@ -1,4 +1,4 @@
-//! A job's record, read: by the writer and by a job's worker as it is, by everybody else as a power cut would leave it.
+//! A job's record, read: by the writer as it is, by everybody else as a power cut would leave it.
 
 use std::sync::Arc;
 
@@ -15,14 +15,6 @@ impl Disk {
             return Ok(Some(Arc::clone(recent)));
         }
         Ok(record::read_job(&self.db, id)?.map(Arc::new))
-    }
-
-    /// A job's record for the worker that has claimed it, who may have it before it is durable.
-    pub(in crate::store) fn load_claimed(&self, id: JobId) -> Result<Option<Arc<Record>>, StoreError> {
-        if let Some(early) = self.index().early(id) {
-            return Ok(Some(Arc::clone(early)));
-        }
-        self.load(id)
     }
 
     /// A job's record as the last durable commit left it.
