@@ -15,8 +15,9 @@
 //! turn behind the newest commit never passes for one, nor does anything that a client put into a payload: nobody outside knows the salt.
 
 mod found;
+mod prepared;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -58,18 +59,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Goes on behind what was found, or with an empty file if the newest commit, which has this number, is not in it: then the database has
-    /// all of them.
+    /// Goes on behind what was found, or with an empty file if the newest commit, which has this number, is not in it, or may not be on the
+    /// disk: then the database has all of them.
     pub(super) fn open(folder: &Path, found: Found, newest: u64) -> io::Result<Self> {
-        let [first, second] = NAMES.map(|name| prepared(&folder.join(name)));
-        let (current, end) = found.end_of(newest).unwrap_or_default();
-        let journal = Self { files: [first?, second?], current, end, buffer: Vec::new() };
-        for (place, bytes) in found.needed() {
-            // They may be with the kernel alone, or not even be written any more if the process died of a failed sync.
-            journal.files[place].write_all_at(bytes, 0)?;
-            journal.files[place].sync_data()?;
-        }
-        Ok(journal)
+        let (files, are_whole) = prepared::files(folder, &found)?;
+        let (current, end) = found.end_of(newest).filter(|(place, _)| are_whole[*place]).unwrap_or_default();
+        Ok(Self { files, current, end, buffer: Vec::new() })
     }
 
     /// Whether the other file is to be begun as soon as the database has all of it.
@@ -147,23 +142,6 @@ fn checksum_of(before: u32, commit: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The file, with its length. Where there is no room for that, each commit makes it longer.
-fn prepared(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-    let length = file.metadata()?.len();
-    if length < LENGTH {
-        // Written, not only reserved: the first write to what is reserved has to note that it is one.
-        let zeros = vec![0; usize::try_from(LENGTH - length).map_err(io::Error::other)?];
-        match file.write_all_at(&zeros, length).and_then(|()| file.sync_all()) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                tracing::warn!(%error, "the journal is not as long as it should be; commits will take longer");
-            }
-            prepared => prepared?,
-        }
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -214,6 +192,12 @@ mod tests {
         let mut journal = Journal::open(folder.path(), found, 9).expect("writable");
         append(&mut journal, 10);
         assert!(numbers_in(folder.path()).concat().contains(&10), "where commits are missing it begins anew");
+        // The database has all of it, and it goes on all the same; so the beginning has to stay.
+        append(&mut journal, 11);
+        let mut found = Found::read(folder.path()).expect("readable");
+        assert!(found.take_above(11).iter().all(Vec::is_empty));
+        append(&mut Journal::open(folder.path(), found, 11).expect("writable"), 12);
+        assert!(numbers_in(folder.path()).contains(&vec![10, 11, 12]));
     }
 
     /// Fault: of a commit that a power cut came upon a part passes for the whole, or takes others with it.
@@ -253,6 +237,28 @@ mod tests {
         // It has the length that the old one had, and the numbers go on behind it.
         append(&mut new_in(folder.path()), 1);
         assert_eq!(numbers_in(folder.path()).concat(), [1]);
+    }
+
+    /// Fault: what a file has is written anew at the wrong place, or is not left as it is where it counts.
+    #[test]
+    fn whatever_length_a_file_has_its_commits_stay_and_it_has_its_length_then() {
+        let lengths = [0, 5, 4_095, 4_097, LENGTH - 1, LENGTH + 5, LENGTH_MAX];
+        for (length, has_all) in lengths.into_iter().flat_map(|length| [(length, false), (length, true)]) {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let file = folder.path().join(NAMES[0]);
+            let mut journal = new_in(folder.path());
+            (1..=200).for_each(|number| append(&mut journal, number));
+            fs::OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(length)).expect("writable");
+            let mut found = Found::read(folder.path()).expect("readable");
+            let left = numbers_in(folder.path()).concat();
+            let newest = left.last().copied().unwrap_or(0);
+            assert_eq!(newest == 200, length > 4_097 * 8, "of {length} bytes");
+            found.take_above(if has_all { newest } else { 0 });
+            let mut journal = Journal::open(folder.path(), found, newest).expect("writable");
+            append(&mut journal, newest + 1);
+            assert_eq!(numbers_in(folder.path()).concat(), [left, vec![newest + 1]].concat(), "of {length} bytes");
+            assert_eq!(fs::metadata(&file).expect("it is there").len(), length.max(LENGTH));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{HEAD_BYTES, HEADER_BYTES, MAGIC, NAMES, REMOVED, checksum_of};
+use super::{HEAD_BYTES, HEADER_BYTES, LENGTH, MAGIC, NAMES, REMOVED, checksum_of};
 use crate::store::table::Write;
 
 /// What one commit wrote.
@@ -18,7 +18,7 @@ pub(in crate::store) struct Commit {
 #[derive(Debug, Default)]
 pub(in crate::store) struct Found([Part; 2]);
 
-/// The commits in one file: in order, and without a gap.
+/// One file, and the commits in it.
 #[derive(Debug, Default)]
 struct Part {
     place: usize,
@@ -26,8 +26,9 @@ struct Part {
     /// The number of the last one, and where it ends.
     newest: u64,
     end: End,
-    /// All up to there, if the database lacks any of it.
-    needed: Vec<u8>,
+    /// What the file has up to there, if the database lacks any of it, and in any case what it is to have when it is begun anew.
+    bytes: Vec<u8>,
+    is_needed: bool,
 }
 
 /// Where a file's commits end, and the checksum up to there.
@@ -44,7 +45,7 @@ impl Found {
         let mut parts = <[Part; 2]>::default();
         for (place, part) in parts.iter_mut().enumerate() {
             match fs::read(folder.join(NAMES[place])) {
-                Ok(bytes) => *part = Part::of(place, bytes).unwrap_or_default(),
+                Ok(bytes) => *part = Part::of(place, bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -53,24 +54,26 @@ impl Found {
         Ok(Self(parts))
     }
 
-    /// Takes out the commits with numbers above this one, by the file they are in, the older file first. The first need not follow on
-    /// that number, nor the second file on the first.
+    /// Takes out the commits with numbers above this one, which is what the database has, by the file they are in, the older file first. The
+    /// first need not follow on that number, nor the second file on the first. To be called once.
     pub(in crate::store) fn take_above(&mut self, number: u64) -> [Vec<Commit>; 2] {
         let Self(parts) = self;
         parts.each_mut().map(|part| {
             let mut commits = std::mem::take(&mut part.commits);
             commits.retain(|commit| commit.number > number);
-            if commits.is_empty() {
-                part.needed = Vec::new();
-            }
+            part.is_needed = !commits.is_empty();
+            part.shorten();
             commits
         })
     }
 
-    /// What the database lacks something of: the bytes at the beginning of these files.
-    pub(super) fn needed(&self) -> impl Iterator<Item = (usize, &[u8])> {
+    /// What each file has, by its place: the bytes at its beginning that the database lacks something of, and what follows.
+    pub(super) fn content(&self) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
         let Self(parts) = self;
-        parts.iter().filter(|part| !part.needed.is_empty()).map(|part| (part.place, part.needed.as_slice()))
+        parts.iter().map(|part| {
+            let (needed, rest) = part.bytes.split_at(part.needed_bytes());
+            (part.place, needed, rest)
+        })
     }
 
     /// Which file ends with this commit, and where; nothing if the newer one does not.
@@ -81,24 +84,41 @@ impl Found {
 }
 
 impl Part {
-    fn of(place: usize, mut bytes: Vec<u8>) -> Option<Self> {
-        let (header, mut rest) = bytes.split_at_checked(HEADER_BYTES)?;
-        if !header.starts_with(MAGIC) {
-            return None;
-        }
-        let (mut commits, mut checksum) = (Vec::<Commit>::new(), crc32fast::hash(header));
-        while let Some((commit, checksum_after, behind)) = first_in(rest, checksum) {
-            if commits.last().is_some_and(|before| before.number.checked_add(1) != Some(commit.number)) {
-                break;
-            }
-            commits.push(commit);
-            (rest, checksum) = (behind, checksum_after);
-        }
-        let newest = commits.last()?.number;
-        let size = bytes.len() - rest.len();
-        bytes.truncate(size);
-        Some(Self { place, commits, newest, end: End { at: size as u64, checksum }, needed: bytes })
+    fn of(place: usize, bytes: Vec<u8>) -> Self {
+        let (commits, end) = commits_in(&bytes).unwrap_or_default();
+        let newest = commits.last().map_or(0, |last| last.number);
+        let mut part = Self { place, newest, end, is_needed: !commits.is_empty(), commits, bytes };
+        part.shorten();
+        part
     }
+
+    fn needed_bytes(&self) -> usize {
+        if self.is_needed { self.end.at as usize } else { 0 }
+    }
+
+    /// Lets go of what is of no use any more: where the disk was full for long, a file may have become as long as there was room.
+    fn shorten(&mut self) {
+        self.bytes.truncate(self.needed_bytes().max(LENGTH as usize));
+        self.bytes.shrink_to_fit();
+    }
+}
+
+/// The commits of a file, in order and without a gap, and where they end; nothing if there are none.
+fn commits_in(bytes: &[u8]) -> Option<(Vec<Commit>, End)> {
+    let (header, mut rest) = bytes.split_at_checked(HEADER_BYTES)?;
+    if !header.starts_with(MAGIC) {
+        return None;
+    }
+    let (mut commits, mut checksum) = (Vec::<Commit>::new(), crc32fast::hash(header));
+    while let Some((commit, checksum_after, behind)) = first_in(rest, checksum) {
+        if commits.last().is_some_and(|before| before.number.checked_add(1) != Some(commit.number)) {
+            break;
+        }
+        commits.push(commit);
+        (rest, checksum) = (behind, checksum_after);
+    }
+    let end = End { at: (bytes.len() - rest.len()) as u64, checksum };
+    (!commits.is_empty()).then_some((commits, end))
 }
 
 /// The commit at the beginning of these bytes, if it is whole and belongs behind what has this checksum; its own, and what follows.
