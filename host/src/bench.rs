@@ -15,6 +15,7 @@ mod fuel;
 mod growth;
 mod host;
 mod idle;
+mod joined;
 mod load;
 mod open_loop;
 mod report;
@@ -209,6 +210,8 @@ fn guide() -> String {
     format!(
         "Measured, floors first:\n  {}\n\n\
          \"durable submit\" is what a client sees: the jobs it submits run meanwhile, on the same processors. With the kind paused none runs.\n\
+         \"bare parts joined\": a request parsed, a call, a record appended and synced together with others, an answer, and nothing besides:\n  \
+         the least we know that does so, to see what the machine leaves for a host.\n\
          \"open loop\": requests come on a schedule, and each is timed from the moment it was due, to its answer or to its job's result.\n\
          \"cancel to next job\": from the cancel of a job on the only worker until a client has the result of the job behind it.\n\
          \"deadline to next\": from a job's deadline until the next one starts, by what their records say.\n\

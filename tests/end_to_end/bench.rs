@@ -12,7 +12,7 @@ fn bench(arguments: &[&str]) -> (bool, String, String) {
 /// Fault: a target that is shown as met, or missed, whatever was measured.
 #[test]
 fn what_is_measured_is_held_against_its_targets() {
-    let only = "echo,store commit,open loop,kind paused,native,1 s,cancel to next,program file";
+    let only = "echo,store commit,joined,open loop,kind paused,native,1 s,cancel to next,program file";
     let (is_done, output, errors) = bench(&["--only", only, "--connections", "2", "--json"]);
     assert!(is_done, "{errors}");
     let report: Value = serde_json::from_str(&output).expect("JSON");
@@ -39,6 +39,8 @@ fn what_is_measured_is_held_against_its_targets() {
     let (own, parts) = (cpu_us("durable submit, kind paused"), cpu_us("axum echo") + cpu_us("store commit"));
     assert!(own > 0.0 && paused["parts_cpu_us"].as_f64().is_some_and(|us| (us - parts).abs() < 0.01), "{paused}");
     assert!(paused["ceiling_per_second"].as_f64().is_some_and(|most| most > 0.0), "{paused}");
+    let joined = row("bare parts joined");
+    assert!(joined["p50_ms"].as_f64() > Some(0.0) && cpu_us("bare parts joined") > 0.0, "{joined}");
     // One after the other they would take a thousand seconds.
     let waiting = row("1,000 jobs wait 1 s, 1 thread")["p50_ms"].as_f64().expect("measured");
     assert!((1_000.0..100_000.0).contains(&waiting), "{waiting} ms");

@@ -1,5 +1,7 @@
 //! What the parts can do alone: HTTP without a store, the store without HTTP, the sandbox without either.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use axum::body::Bytes;
 use axum::routing::post;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::alone::{Alone, CAPACITY};
 use super::load::{Load, Request};
@@ -21,20 +24,25 @@ use crate::time::Time;
 
 /// A bare axum server that parses the JSON it gets and gives it back.
 pub(super) async fn echo(connections: usize, duration: Duration) -> anyhow::Result<Sample> {
+    let echo = |body: Bytes| async move {
+        let value: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        axum::Json(value)
+    };
+    let (address, server) = serve(Router::new().route("/", post(echo))).await?;
+    let sample = Load { address, connections, duration }.run(Request::Echo).await;
+    server.abort();
+    sample
+}
+
+/// A server with nothing around it, until it is aborted.
+pub(super) async fn serve(router: Router) -> anyhow::Result<(SocketAddr, JoinHandle<io::Result<()>>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let listener = listener.tap_io(|stream| {
         // Only the figure would suffer.
         let _ = stream.set_nodelay(true);
     });
-    let echo = |body: Bytes| async move {
-        let value: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-        axum::Json(value)
-    };
-    let server = tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(echo))).await });
-    let sample = Load { address, connections, duration }.run(Request::Echo).await;
-    server.abort();
-    sample
+    Ok((address, tokio::spawn(async move { axum::serve(listener, router).await })))
 }
 
 /// The store alone: so many submitters, each with its next job when the last is durable.

@@ -12,7 +12,7 @@ use super::crowd::Crowd;
 use super::load::{Connection, Load, Request};
 use super::open_loop::Schedule;
 use super::table::{Counters, Sample};
-use super::{NO_OP, NO_OP_INPUT, busy, computing, config, floors, start, waiting};
+use super::{NO_OP, NO_OP_INPUT, busy, computing, config, floors, joined, start, waiting};
 use crate::config::Config;
 use crate::server::Server;
 
@@ -35,6 +35,7 @@ enum Measure {
     Echo,
     StoreCommit,
     Call,
+    Joined,
     Http(Request, Kind),
     Scheduled(Request),
     Busy,
@@ -103,6 +104,7 @@ const SLEEPING: char = 'u';
 const ECHO: &str = "axum echo";
 const STORE: &str = "store commit";
 const CALL: &str = "instantiate and call";
+const JOINED: &str = "bare parts joined";
 pub(super) const SUBMIT: &str = "durable submit";
 pub(super) const WAIT: &str = "submit, wait for result";
 pub(super) const THEN_WAIT: &str = "submit, then wait for result";
@@ -128,15 +130,16 @@ const COMPONENT_CALL: &str = "component, call";
 pub(super) const COMPONENT: &str = "component, batch to ends";
 
 /// Floors come before what stands on them.
-pub(super) const WORKS: [Work; 30] = [
+pub(super) const WORKS: [Work; 31] = [
     Work::each(ECHO, None, Measure::Echo),
     Work::each(STORE, None, Measure::StoreCommit),
     Work::once(CALL, None, Measure::Call),
+    Work::each(JOINED, None, Measure::Joined),
     // Its job is run meanwhile, and the end recorded.
     Work::each(SUBMIT, Some(ECHO), Measure::Http(Request::Submit, Kind::Running)).of(&[ECHO, STORE, CALL, STORE]),
     Work::each("durable submit, kind paused", Some(ECHO), Measure::Http(Request::Submit, Kind::Paused))
         .of(&[ECHO, STORE]),
-    Work::each(WAIT, Some(SUBMIT), Measure::Http(Request::SubmitAndWait, Kind::Running))
+    Work::each(WAIT, Some(JOINED), Measure::Http(Request::SubmitAndWait, Kind::Running))
         .of(&[ECHO, STORE, CALL, STORE]),
     Work::each(THEN_WAIT, Some(SUBMIT), Measure::Http(Request::SubmitThenWait, Kind::Running))
         .of(&[ECHO, STORE, CALL, STORE, ECHO]),
@@ -206,6 +209,7 @@ impl Work {
             Measure::Echo => floors::echo(connections, duration).await,
             Measure::StoreCommit => floors::store_commit(path, connections, duration).await,
             Measure::Call => floors::call(path, NO_OP.to_vec(), NO_OP_INPUT, duration).await,
+            Measure::Joined => joined::jobs(path, connections, duration).await,
             Measure::Http(request, kind) => under_load(path, request, kind, connections, duration).await,
             Measure::Scheduled(request) => on_schedule(path, request, duration).await,
             Measure::Busy => busy::submits(path, duration).await,
