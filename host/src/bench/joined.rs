@@ -95,8 +95,7 @@ fn commit(folder: &Path, done: Receiver<Answer>) -> anyhow::Result<JoinHandle<an
     }
     file.sync_all()?;
     let write = move || {
-        let (record, mut at, mut group, mut bytes) = ([7; RECORD_BYTES], 0, Vec::new(), Vec::new());
-        let mut shared = 0;
+        let (records, mut at, mut group, mut shared) = (vec![7; GROUP_MAX * RECORD_BYTES], 0, Vec::new(), 0);
         while let Ok(first) = done.recv() {
             group.extend(std::iter::once(first).chain(done.try_iter().take(GROUP_MAX - 1)));
             let mut lingers = if shared >= COMPANY { LINGERS_MAX } else { 0 };
@@ -106,10 +105,9 @@ fn commit(folder: &Path, done: Receiver<Answer>) -> anyhow::Result<JoinHandle<an
                 lingers -= 1;
             }
             shared = group.len();
-            bytes.clear();
-            group.iter().for_each(|_| bytes.extend_from_slice(&record));
+            let bytes = &records[..shared * RECORD_BYTES];
             at = if at + bytes.len() > FILE_BYTES { 0 } else { at };
-            file.write_all_at(&bytes, at as u64)?;
+            file.write_all_at(bytes, at as u64)?;
             file.sync_data()?;
             at += bytes.len();
             for told in group.drain(..) {
