@@ -33,7 +33,8 @@ const RECORD_BYTES: usize = 600;
 /// The file has this length from the beginning, and is written anew from there when it is full.
 const FILE_BYTES: usize = 1 << 20;
 
-/// After a sync that so many shared, the next waits for company, so long and so often at the most; much as the store does it.
+/// After a sync that so many shared, the next waits for company, so long and so often at the most; much as the store does it, but with figures
+/// of its own, so that tuning the store does not move what it is held against.
 const COMPANY: usize = 8;
 const LINGER: Duration = Duration::from_micros(200);
 const LINGERS_MAX: usize = 4;

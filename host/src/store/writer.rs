@@ -40,10 +40,9 @@ pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// shared, as where clients are few, nobody waits.
 const COMPANY: usize = 8;
 /// So long, and so often at the most, until as many have come as shared the last one. What they cost each other by coming one by one is more
-/// than the flush: each is woken and wakes others. PostgreSQL knows the figures as `commit_siblings` and `commit_delay`. Twice is about as
-/// long as a commit takes on a busy machine; after that whoever is late shares the next one, and is served while this one is written. Four
-/// times brings all clients into one flush, and then either they wait for the disk or the disk for them: a tenth fewer submits at 64
-/// connections. Once saves nothing more and costs those who wait for their results a tenth.
+/// than the flush: each is woken and wakes others. PostgreSQL knows the figures as `commit_siblings` and `commit_delay`. With twice about half
+/// of 64 clients share a flush, and the others are served while it is written. Four times brings most of them into one, and then either they
+/// wait for the disk or the disk for them: a tenth fewer submits. Once gives no more of those, and up to a tenth fewer waits for results.
 const LINGER: Duration = Duration::from_micros(200);
 const LINGERS_MAX: usize = 2;
 /// Changes that wait for room while others go before them; more wait where they come from.
