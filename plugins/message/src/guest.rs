@@ -2,12 +2,41 @@
 
 #![allow(clippy::too_many_arguments, reason = "the generated bindings flatten records into arguments")]
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
 use crate::{input, work};
 
-wit_bindgen::generate!({ path: "../../wit/0.1.0", world: "plugin", generate_all });
+wit_bindgen::generate!({
+    path: "../../wit/0.1.0",
+    inline: "
+        package dropforge:message;
+        world message {
+            include dropforge:job/plugin@0.1.0;
+            import wasi:clocks/monotonic-clock@0.2.6;
+        }
+        package wasi:clocks@0.2.6 {
+            interface monotonic-clock {
+                use wasi:io/poll@0.2.6.{pollable};
+                type instant = u64;
+                type duration = u64;
+                now: func() -> instant;
+                resolution: func() -> duration;
+                subscribe-instant: func(when: instant) -> pollable;
+                subscribe-duration: func(when: duration) -> pollable;
+            }
+        }
+    ",
+    world: "dropforge:message/message",
+    generate_all,
+});
 
 use dropforge::job::host;
 use dropforge::job::types::{Body, Done, Example, InputDescription, InputError, Limits, OutputDescription, Transient};
+use wasi::clocks::monotonic_clock;
 
 struct Message;
 
@@ -36,7 +65,8 @@ impl Guest for Message {
     fn run(_context: Context, input: Input) -> Result<Outcome, Failure> {
         let json = input.bytes().map_err(unreadable)?;
         let input = input::parse(&json).map_err(Failure::InvalidInput)?;
-        work::compute_for(input.seconds, |done| {
+        let clock = || Duration::from_nanos(monotonic_clock::now());
+        work::compute_for(input.seconds, clock, |done| {
             let (done_s, asked_s) = (tenths(done), tenths(input.seconds));
             host::progress(done / input.seconds, &format!("{done_s} of {asked_s} s"));
         });
@@ -54,7 +84,8 @@ struct Output<'a> {
 /// Seconds with one decimal. Whole numbers print with far less code than floating-point ones, and the size of this
 /// plugin is what every start of a job pays for.
 fn tenths(seconds: f64) -> String {
-    let tenths = (seconds * 10.0).round() as u64;
+    // Rounded, of what is never negative.
+    let tenths = (seconds * 10.0 + 0.5) as u64;
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 

@@ -1,5 +1,8 @@
 //! What a client sends, checked.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+
 use serde::Deserialize;
 
 /// A day: long enough for every test, short enough that a typing mistake is refused.
