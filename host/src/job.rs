@@ -29,6 +29,9 @@ use crate::time::Time;
 /// than the one of the standard library, which is made for keys that an attacker chooses, is safe enough, being seeded at random.
 pub type JobMap<V> = HashMap<JobId, V, foldhash::fast::RandomState>;
 
+/// Something for each kind, in the same way: its name is that of a file which the operator has put there.
+pub type KindMap<V> = HashMap<Kind, V, foldhash::fast::RandomState>;
+
 /// A plugin cannot put its next attempt off for longer.
 const ADVICE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Usage reports kept per job; older ones go first.

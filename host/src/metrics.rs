@@ -3,9 +3,10 @@
 //! One process is one host, so there is one set of figures, and whoever has something to note notes it, without being
 //! handed anything. Labels come from small closed sets: kinds of jobs (at most 1,000), states, routes, methods, statuses.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -23,7 +24,7 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 /// Kinds told apart; further ones are counted together.
 const KINDS_MAX: usize = 1_000;
 /// What kinds beyond that are counted as, and methods nobody has heard of.
-const OTHER: Label = Label::Name("_other");
+const OTHER: &str = "_other";
 /// The methods that are told apart.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "CONNECT"];
 
@@ -50,9 +51,43 @@ impl EncodeLabelValue for Label {
     }
 }
 
+/// Figures that were found once: to find them by all their labels, hashed with care, takes longer than to count. The keys are of the small closed
+/// sets, so a quick hash will do.
+struct Found<K, F>(RwLock<HashMap<K, F, foldhash::fast::RandomState>>);
+
+impl<K: Clone + Eq + Hash, F: Clone> Found<K, F> {
+    fn new() -> Self {
+        Self(RwLock::default())
+    }
+
+    /// What was found for this key, or is found now. `find` is told whether there is room to keep it, for up to `max` of them.
+    fn get(&self, key: &K, max: usize, find: impl FnOnce(bool) -> F) -> F {
+        // It stays usable if a thread panicked: each change is a single step.
+        if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return found.clone();
+        }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.contains_key(key) || all.len() < max {
+            return all.entry(key.clone()).or_insert_with(|| find(true)).clone();
+        }
+        find(false)
+    }
+}
+
+/// The figures of one kind, or of all that are not told apart.
+struct OfKind {
+    label: Label,
+    attempts: Found<&'static str, Counter>,
+    run: Histogram,
+    wait: Histogram,
+    fuel: Counter,
+    memory: Histogram,
+}
+
 struct Figures {
     registry: Registry,
-    kinds: Mutex<HashSet<Kind>>,
+    kinds: Found<Kind, Arc<OfKind>>,
+    answers: Found<(&'static str, &'static str, u16), Histogram>,
     attempts: Family<Labels<2>, Counter>,
     run: Histograms<1>,
     wait: Histograms<1>,
@@ -69,7 +104,8 @@ impl Figures {
     fn new() -> Self {
         let mut figures = Self {
             registry: Registry::default(),
-            kinds: Mutex::default(),
+            kinds: Found::new(),
+            answers: Found::new(),
             attempts: Family::default(),
             run: Family::new_with_constructor(seconds),
             wait: Family::new_with_constructor(seconds),
@@ -116,12 +152,18 @@ impl Figures {
         figures
     }
 
-    fn kind(&self, kind: &Kind) -> Label {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        if kinds.contains(kind) || kinds.len() < KINDS_MAX && kinds.insert(kind.clone()) {
-            return Label::Kind(kind.clone());
-        }
-        OTHER
+    fn kind(&self, kind: &Kind) -> Arc<OfKind> {
+        self.kinds.get(kind, KINDS_MAX, |is_kept| {
+            let labels = [("kind", if is_kept { Label::Kind(kind.clone()) } else { Label::Name(OTHER) })];
+            Arc::new(OfKind {
+                attempts: Found::new(),
+                run: self.run.get_or_create_owned(&labels),
+                wait: self.wait.get_or_create_owned(&labels),
+                fuel: self.fuel.get_or_create_owned(&labels),
+                memory: self.memory.get_or_create_owned(&labels),
+                label: labels[0].1.clone(),
+            })
+        })
     }
 }
 
@@ -132,16 +174,19 @@ fn seconds() -> Histogram {
 
 /// An attempt has ended: how, and what it used.
 pub fn note_attempt(kind: &Kind, ended: &'static str, usage: &Usage) {
-    let kind = [("kind", FIGURES.kind(kind))];
-    FIGURES.attempts.get_or_create(&[kind[0].clone(), ("ended", Label::Name(ended))]).inc();
-    FIGURES.fuel.get_or_create(&kind).inc_by(usage.fuel);
-    FIGURES.run.get_or_create(&kind).observe(usage.wall_ms as f64 / 1e3);
-    FIGURES.memory.get_or_create(&kind).observe(usage.memory_bytes_peak as f64);
+    let of = FIGURES.kind(kind);
+    let attempts = of.attempts.get(&ended, usize::MAX, |_| {
+        FIGURES.attempts.get_or_create_owned(&[("kind", of.label.clone()), ("ended", Label::Name(ended))])
+    });
+    attempts.inc();
+    of.fuel.inc_by(usage.fuel);
+    of.run.observe(usage.wall_ms as f64 / 1e3);
+    of.memory.observe(usage.memory_bytes_peak as f64);
 }
 
 /// A job has started for the first time, after it could have for so long.
 pub fn note_wait(kind: &Kind, waited: Duration) {
-    FIGURES.wait.get_or_create(&[("kind", FIGURES.kind(kind))]).observe(waited.as_secs_f64());
+    FIGURES.kind(kind).wait.observe(waited.as_secs_f64());
 }
 
 /// So many changes have become durable with one flush.
@@ -157,10 +202,14 @@ pub fn note_load(took: Duration) {
 
 /// A request was answered. `route` is one of the router's own; there is none for a path that nobody serves.
 pub fn note_request(route: Option<&'static str>, method: &str, status: u16, took: Duration) {
-    let method = METHODS.into_iter().find(|known| *known == method).map_or(OTHER, Label::Name);
-    let labels =
-        [("route", Label::Name(route.unwrap_or("none"))), ("method", method), ("status", Label::Number(status))];
-    FIGURES.requests.get_or_create(&labels).observe(took.as_secs_f64());
+    let method = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER);
+    let route = route.unwrap_or("none");
+    let answers = FIGURES.answers.get(&(route, method, status), usize::MAX, |_| {
+        let labels =
+            [("route", Label::Name(route)), ("method", Label::Name(method)), ("status", Label::Number(status))];
+        FIGURES.requests.get_or_create_owned(&labels)
+    });
+    answers.observe(took.as_secs_f64());
 }
 
 /// A webhook was tried: it was delivered, has failed and is tried again, or is given up.
@@ -192,11 +241,11 @@ pub fn render(standing: Standing) -> String {
     );
     for (kind, state, count) in standing.jobs {
         // Those beyond the bound add up.
-        let labels = [("kind", FIGURES.kind(&kind)), ("state", Label::Name(state))];
+        let labels = [("kind", FIGURES.kind(&kind).label.clone()), ("state", Label::Name(state))];
         jobs.get_or_create(&labels).inc_by(i64::try_from(count).unwrap_or(i64::MAX));
     }
     for (kind, age_ms) in standing.ages_ms {
-        ages.get_or_create(&[("kind", FIGURES.kind(&kind))]).set(age_ms as f64 / 1e3);
+        ages.get_or_create(&[("kind", FIGURES.kind(&kind).label.clone())]).set(age_ms as f64 / 1e3);
     }
     for (state, count) in standing.webhooks {
         webhooks.get_or_create(&[("state", Label::Name(state))]).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -226,9 +275,10 @@ mod tests {
     fn kinds_beyond_the_bound_are_counted_together() {
         let kind = |number: usize| Kind::new(&format!("k{number}")).expect("well-formed");
         let figures = Figures::new();
+        let label = |number| figures.kind(&kind(number)).label.clone();
         for number in 0..KINDS_MAX {
-            assert_eq!(figures.kind(&kind(number)), Label::Kind(kind(number)));
+            assert_eq!(label(number), Label::Kind(kind(number)));
         }
-        assert_eq!((figures.kind(&kind(KINDS_MAX)), figures.kind(&kind(7))), (OTHER, Label::Kind(kind(7))));
+        assert_eq!((label(KINDS_MAX), label(7)), (Label::Name(OTHER), Label::Kind(kind(7))));
     }
 }

@@ -6,6 +6,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a browser may remember what it was allowed.
 const REMEMBERED_FOR: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// Which pages may show an answer as a part of theirs.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// An answer that is no page loads nothing, runs nothing, and is shown inside of no other.
 const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
@@ -93,7 +95,7 @@ pub(super) fn protect(headers: &mut HeaderMap) {
     let fields = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+        (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
         (header::CONTENT_SECURITY_POLICY, NO_PAGE),
         // A job may change at any moment, and may be nobody else's to know. What can be revalidated says so itself.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -1,11 +1,10 @@
 //! How long jobs of a kind take, measured, and what follows from that for those that wait.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Queue;
-use crate::job::{Job, Kind, State};
+use crate::job::{Job, Kind, KindMap, State};
 use crate::time::Time;
 
 /// How much the newest run counts: the last ten or so decide.
@@ -13,7 +12,7 @@ const NEWEST: f64 = 0.2;
 
 /// A moving average of the run times of each kind. Forgotten with the process; the first run makes a new one.
 #[derive(Debug, Default)]
-pub(super) struct RunTimes(Mutex<HashMap<Kind, f64>>);
+pub(super) struct RunTimes(Mutex<KindMap<f64>>);
 
 impl RunTimes {
     /// Takes note of a run.

@@ -1,11 +1,10 @@
 //! How many jobs of each kind are in the hands of this host's workers, and how many may be.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::job::Kind;
+use crate::job::{Kind, KindMap};
 
 /// A kind that can run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct Runnable {
 /// Jobs in workers' hands, by kind.
 #[derive(Debug)]
 pub(super) struct Places {
-    taken: Mutex<HashMap<Kind, Taken>>,
+    taken: Mutex<KindMap<Taken>>,
     work: Arc<Notify>,
 }
 
@@ -58,7 +57,7 @@ impl Places {
     }
 
     // The map stays usable if a thread panicked: each change is a single step.
-    fn taken(&self) -> MutexGuard<'_, HashMap<Kind, Taken>> {
+    fn taken(&self) -> MutexGuard<'_, KindMap<Taken>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
+use wasmtime::component::{Resource, TypedFunc};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::dropforge::job::types as wit;
@@ -223,7 +224,7 @@ impl Sandbox {
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
 fn start_of(program: &Program, call: &Call<'_>, scratch: Folders) -> std::io::Result<Option<CommandStart>> {
-    if matches!(program.linked, Linked::Job(_)) {
+    if matches!(program.linked, Linked::Job(..)) {
         return Ok(None);
     }
     let input = call.input.content.open(0)?;
@@ -244,6 +245,9 @@ fn start_of(program: &Program, call: &Call<'_>, scratch: Folders) -> std::io::Re
     }))
 }
 
+/// The `run` of a job component.
+type Run<'a> = TypedFunc<(&'a wit::Context, Resource<Payload>), (std::result::Result<wit::Outcome, wit::Failure>,)>;
+
 /// Makes an instance and calls what is to be called in it.
 async fn enter(
     program: &Program,
@@ -252,11 +256,12 @@ async fn enter(
     input: Payload,
 ) -> wasmtime::Result<Returned> {
     match &program.linked {
-        Linked::Job(plugin) => {
-            let plugin = plugin.instantiate_async(&mut *store).await?;
+        Linked::Job(plugin, run) => {
+            let instance = plugin.instance_pre().instantiate_async(&mut *store).await?;
+            let run: Run<'_> = instance.get_typed_func(&mut *store, run)?;
             let input = store.data_mut().push_input(input)?;
-            let outcome = plugin.call_run(store, context, input).await;
-            outcome.map(Returned::Job).map_err(|error| error.context(InGuest))
+            let outcome = run.call_async(store, (context, input)).await;
+            outcome.map(|(outcome,)| Returned::Job(outcome)).map_err(|error| error.context(InGuest))
         }
         Linked::Command(command) => {
             let command = command.instantiate_async(&mut *store).await?;

@@ -7,7 +7,7 @@ mod early;
 mod order;
 mod places;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 pub use self::claims::{HandedOut, Token};
@@ -18,7 +18,7 @@ use super::record::Record;
 use super::retained::Retained;
 use super::uploads::Uploads;
 use super::webhooks::Webhooks;
-use crate::job::{Job, JobId, JobMap, Kind, State};
+use crate::job::{Job, JobId, JobMap, Kind, KindMap, State};
 use crate::time::Time;
 
 /// Bits of a token that count the claims of one open; those above them count the opens.
@@ -52,15 +52,15 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: JobMap<Entry>,
-    ready: HashMap<Kind, BTreeSet<(i64, JobId)>>,
+    ready: KindMap<BTreeSet<(i64, JobId)>>,
     /// Ready jobs under suspicion of having brought a host down. One of them runs at a time.
     suspects: BTreeSet<(i64, JobId)>,
     isolated: Option<JobId>,
     scheduled: BTreeSet<(Time, JobId)>,
     expiring: BTreeSet<(Time, JobId)>,
-    counts: HashMap<Kind, Counts>,
+    counts: KindMap<Counts>,
     /// Unfinished jobs by kind that the commit to come adds, or takes away.
-    joining: HashMap<Kind, i64>,
+    joining: KindMap<i64>,
     /// What finished jobs left, and idempotency keys.
     pub(super) retained: Retained,
     /// Unfinished jobs that have a checkpoint, so that nobody has to look for those of the others.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
-use crate::job::{JobId, Kind};
+use crate::job::{JobId, Kind, KindMap};
 use crate::time::Time;
 
 /// What is left of finished jobs before retention takes them: of all together, or of those of one kind.
@@ -41,7 +41,7 @@ type Key = (Time, JobId);
 #[derive(Debug, Default)]
 pub(super) struct Retained {
     /// Only kinds that have any.
-    kinds: HashMap<Kind, Finished>,
+    kinds: KindMap<Finished>,
     keys: BTreeSet<(Time, [u8; 32])>,
 }
 
