@@ -239,8 +239,10 @@ fn checks_at_a_time(host: &Host) -> usize {
 fn only_so_many_files_are_checked_at_a_time_behind_everything_else() {
     for most in [1, 2] {
         let host = Host::prepare().with_guest("good", guest::good()).set("plugin_checks_max", most).start();
-        for number in 0..4 {
-            host.drop_file(&format!("file-{number}.wasm"), guest::large(LARGE + number));
+        // To make one takes as long as to check it, so all are made before the first is dropped.
+        let files: Vec<Vec<u8>> = (0..4).map(|number| guest::large(LARGE + number)).collect();
+        for (number, file) in files.iter().enumerate() {
+            host.drop_file(&format!("file-{number}.wasm"), file);
         }
         let mut seen_behind = false;
         eventually("all of them serve", || {
