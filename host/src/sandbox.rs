@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use wasmtime::component::{Component, ComponentExportIndex, Linker};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
@@ -82,8 +82,7 @@ pub struct Program {
 /// A component whose imports are resolved, by what is called in it.
 #[derive(Clone)]
 enum Linked {
-    /// With where its `run` is: a job has no need to look up, and check, its `describe`.
-    Job(bindings::PluginPre<Guest>, ComponentExportIndex),
+    Job(bindings::PluginPre<Guest>),
     Command(CommandPre<Guest>),
 }
 
@@ -211,7 +210,7 @@ impl Sandbox {
         compiled(started.elapsed());
         let program = self.link(&component, shape_of(bytes, &component))?;
         let about = match &program.linked {
-            Linked::Job(plugin, _) => self.describe(plugin, new_upload).await?,
+            Linked::Job(plugin) => self.describe(plugin, new_upload).await?,
             // There is nobody to ask, and to run it would be to do its work.
             Linked::Command(_) => command::description(),
         };
@@ -247,10 +246,7 @@ impl Sandbox {
             ))
         })?;
         let linked = match shape {
-            Shape::JobComponent => component
-                .get_export_index(None, "run")
-                .ok_or_else(|| wasmtime::format_err!("no export is named `run`"))
-                .and_then(|run| Ok(Linked::Job(bindings::PluginPre::new(linked)?, run))),
+            Shape::JobComponent => bindings::PluginPre::new(linked).map(Linked::Job),
             Shape::CommandComponent | Shape::CommandModule => CommandPre::new(linked).map(Linked::Command),
         };
         let linked = linked.map_err(|error| {

@@ -224,7 +224,7 @@ impl Sandbox {
 
 /// What a command is given to begin with; nothing for a job component, which asks for its input.
 fn start_of(program: &Program, call: &Call<'_>, scratch: Folders) -> std::io::Result<Option<CommandStart>> {
-    if matches!(program.linked, Linked::Job(..)) {
+    if matches!(program.linked, Linked::Job(_)) {
         return Ok(None);
     }
     let input = call.input.content.open(0)?;
@@ -256,9 +256,10 @@ async fn enter(
     input: Payload,
 ) -> wasmtime::Result<Returned> {
     match &program.linked {
-        Linked::Job(plugin, run) => {
+        Linked::Job(plugin) => {
             let instance = plugin.instance_pre().instantiate_async(&mut *store).await?;
-            let run: Run<'_> = instance.get_typed_func(&mut *store, run)?;
+            // By itself: a job has no need to look up, and check, its `describe`.
+            let run: Run<'_> = instance.get_typed_func(&mut *store, "run")?;
             let input = store.data_mut().push_input(input)?;
             let outcome = run.call_async(store, (context, input)).await;
             outcome.map(|(outcome,)| Returned::Job(outcome)).map_err(|error| error.context(InGuest))
