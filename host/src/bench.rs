@@ -7,6 +7,7 @@
 pub mod alone;
 mod attacks;
 mod busy;
+mod client;
 mod computing;
 mod crowd;
 mod failed;

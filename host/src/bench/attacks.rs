@@ -17,7 +17,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use self::stopping::{GOOD, PATIENCE, WAIT, config, open, past_cancel, past_deadline};
-use super::load::Connection;
+use super::client::Connection;
 use super::table::{milliseconds, quantile};
 use super::{NO_OP_INPUT, bar};
 use crate::config::Config;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::load::{Connection, Load, Request};
+use super::client::Connection;
+use super::load::{Load, Request};
 use super::table::Sample;
 use super::{NO_OP, config};
 use crate::server::Server;

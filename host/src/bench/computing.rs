@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::load::{Connection, Load};
+use super::client::Connection;
+use super::load::Load;
 use super::table::{Sample, milliseconds};
 use super::{INTEGRATE, config};
 use crate::config::Config;
@@ -76,13 +77,14 @@ pub(super) async fn integrate(folder: &Path, size: u32, duration: Duration) -> a
 pub(super) async fn documents(folder: &Path, number: usize) -> anyhow::Result<Sample> {
     let (server, mut connection) = with_plugin(folder, "pdf-to-png", &PDF_TO_PNG).await?;
     let began = Instant::now();
-    let mut jobs = Vec::with_capacity(number);
+    let mut results = Vec::with_capacity(number);
     for _ in 0..number {
-        jobs.push(connection.submit(&format!("/v1/kinds/pdf-to-png/jobs?dpi={DPI}"), DOCUMENT).await?);
+        let job = connection.submit(&format!("/v1/kinds/pdf-to-png/jobs?dpi={DPI}"), DOCUMENT).await?;
+        results.push(job.result);
     }
     let mut latencies = Vec::with_capacity(number);
-    for job in jobs {
-        connection.expect("GET", &format!("{job}/result"), "", WAIT, StatusCode::OK).await?;
+    for result in results {
+        connection.expect("GET", &result, "", WAIT, StatusCode::OK).await?;
         latencies.push(milliseconds(began.elapsed()));
     }
     let sample = Sample::new(latencies, began.elapsed());

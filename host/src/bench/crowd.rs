@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use axum::http::StatusCode;
 
-use super::load::{Connection, Load};
+use super::client::Connection;
+use super::load::Load;
 use super::table::{Counters, CpuTime, Sample};
 use super::{NO_OP_INPUT, NO_OP_KIND};
 use crate::config::Config;

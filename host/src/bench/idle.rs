@@ -13,8 +13,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use self::websocket::Socket;
 use super::NO_OP_INPUT;
+use super::client::Connection;
 use super::host::Host;
-use super::load::Connection;
 use crate::server;
 
 /// Steps in which connections are opened; after each the host's memory is looked at.

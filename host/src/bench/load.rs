@@ -4,14 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use axum::body::Bytes;
-use axum::http::{Request as HttpRequest, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use anyhow::bail;
+use axum::http::StatusCode;
 
+use super::client::Connection;
 use super::table::{CpuTime, Sample, milliseconds};
 use super::{NO_OP_INPUT, NO_OP_KIND};
 
@@ -35,6 +31,33 @@ pub(super) enum Request {
     SubmitThenWait,
     /// Submit a job, then ask for its result until it is there, without a pause.
     SubmitAndPoll,
+}
+
+impl Request {
+    /// Does it once.
+    pub(super) async fn send(self, connection: &mut Connection, body: &str) -> anyhow::Result<()> {
+        let jobs = "/v1/jobs";
+        match self {
+            Request::Echo => connection.expect("POST", "/", body, None, StatusCode::OK).await.map(drop),
+            Request::Submit => connection.expect("POST", jobs, body, None, StatusCode::ACCEPTED).await.map(drop),
+            Request::SubmitAndWait => connection.expect("POST", jobs, body, Some(WAIT), StatusCode::OK).await.map(drop),
+            Request::SubmitThenWait => {
+                let job = connection.submit(jobs, body).await?;
+                connection.expect("GET", &job.result, "", Some(WAIT), StatusCode::OK).await.map(drop)
+            }
+            Request::SubmitAndPoll => {
+                let job = connection.submit(jobs, body).await?;
+                for _ in 0..LOOKS_MAX {
+                    match connection.send("GET", &job.result, "", None).await? {
+                        (StatusCode::OK, _) => return Ok(()),
+                        (StatusCode::ACCEPTED, _) => {}
+                        (status, _) => bail!("a job did not succeed: {status}"),
+                    }
+                }
+                bail!("a job did not end")
+            }
+        }
+    }
 }
 
 /// How much load, and on whom.
@@ -78,7 +101,7 @@ impl Load {
                 let mut latencies = Vec::new();
                 while Instant::now() < end {
                     let started = Instant::now();
-                    connection.once(request, &input).await?;
+                    request.send(&mut connection, &input).await?;
                     latencies.push(milliseconds(started.elapsed()));
                 }
                 anyhow::Ok(latencies)
@@ -99,100 +122,4 @@ impl Load {
 /// What each request of a load has in its body: a job that does nothing.
 pub(super) fn body() -> String {
     format!(r#"{{"kind":"{NO_OP_KIND}","input":{NO_OP_INPUT}}}"#)
-}
-
-/// One keep-alive connection.
-pub(super) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    host: String,
-}
-
-impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            // It ends with its sender; an error on the way shows there.
-            let _ = connection.await;
-        });
-        Ok(Self { sender, host: address.to_string() })
-    }
-
-    /// Submits a job and answers where it is.
-    pub(super) async fn submit(&mut self, path: &str, body: impl AsRef<[u8]>) -> anyhow::Result<String> {
-        let job = self.expect("POST", path, body, None, StatusCode::ACCEPTED).await?;
-        let job: serde_json::Value = serde_json::from_slice(&job)?;
-        Ok(job["links"]["self"].as_str().context("a job says where it is")?.to_owned())
-    }
-
-    /// Submits a job and answers where its result will be.
-    async fn submit_for_result(&mut self, body: &str) -> anyhow::Result<String> {
-        let job = self.expect("POST", "/v1/jobs", body, None, StatusCode::ACCEPTED).await?;
-        let job: serde_json::Value = serde_json::from_slice(&job)?;
-        Ok(job["links"]["result"].as_str().context("a job says where its result is")?.to_owned())
-    }
-
-    /// The job at this place.
-    pub(super) async fn job(&mut self, path: &str) -> anyhow::Result<serde_json::Value> {
-        Ok(serde_json::from_slice(&self.expect("GET", path, "", None, StatusCode::OK).await?)?)
-    }
-
-    /// Does what a load does, once.
-    pub(super) async fn once(&mut self, request: Request, body: &str) -> anyhow::Result<()> {
-        match request {
-            Request::Echo => self.expect("POST", "/", body, None, StatusCode::OK).await.map(drop),
-            Request::Submit => self.expect("POST", "/v1/jobs", body, None, StatusCode::ACCEPTED).await.map(drop),
-            Request::SubmitAndWait => self.expect("POST", "/v1/jobs", body, Some(WAIT), StatusCode::OK).await.map(drop),
-            Request::SubmitThenWait => {
-                let result = self.submit_for_result(body).await?;
-                self.expect("GET", &result, "", Some(WAIT), StatusCode::OK).await.map(drop)
-            }
-            Request::SubmitAndPoll => {
-                let result = &self.submit_for_result(body).await?;
-                for _ in 0..LOOKS_MAX {
-                    match self.send("GET", result, "", None).await? {
-                        (StatusCode::OK, _) => return Ok(()),
-                        (StatusCode::ACCEPTED, _) => {}
-                        (status, _) => bail!("a job did not succeed: {status}"),
-                    }
-                }
-                bail!("a job did not end")
-            }
-        }
-    }
-
-    /// Sends a request and answers the body, if the status is the wanted one.
-    pub(super) async fn expect(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: impl AsRef<[u8]>,
-        prefer: Option<&str>,
-        wanted: StatusCode,
-    ) -> anyhow::Result<Bytes> {
-        let (status, answer) = self.send(method, path, body, prefer).await?;
-        if status != wanted {
-            bail!("{method} {path} was answered with {status}: {}", String::from_utf8_lossy(&answer));
-        }
-        Ok(answer)
-    }
-
-    pub(super) async fn send(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: impl AsRef<[u8]>,
-        prefer: Option<&str>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let mut request = HttpRequest::builder().method(method).uri(path).header(header::HOST, self.host.as_str());
-        if let Some(prefer) = prefer {
-            request = request.header("prefer", prefer);
-        }
-        self.sender.ready().await?;
-        let response =
-            self.sender.send_request(request.body(Full::from(Bytes::copy_from_slice(body.as_ref())))?).await?;
-        let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
-    }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc};
 
-use super::load::{Connection, Request, body};
+use super::client::Connection;
+use super::load::{Request, body};
 use super::table::{Sample, milliseconds};
 
 /// How many, how often, and to whom.
@@ -83,7 +84,7 @@ async fn send(
     loop {
         let next = arrivals.lock().await.recv().await;
         let Some(due) = next else { return Ok(latencies) };
-        connection.once(request, &body).await?;
+        request.send(&mut connection, &body).await?;
         latencies.push(milliseconds(due.elapsed()));
     }
 }

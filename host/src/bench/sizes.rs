@@ -6,9 +6,9 @@ use std::path::Path;
 use axum::http::StatusCode;
 use serde::Serialize;
 
+use super::client::Connection;
 use super::crowd::Crowd;
 use super::host::Host;
-use super::load::Connection;
 use super::targets::{self, Judged};
 
 /// Jobs that wait: as many as a kind's queue takes by default.

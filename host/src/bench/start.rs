@@ -6,8 +6,8 @@ use std::time::Instant;
 use axum::http::StatusCode;
 
 use super::NO_OP_INPUT;
+use super::client::Connection;
 use super::host::Host;
-use super::load::Connection;
 use super::table::{Sample, milliseconds};
 
 /// Starts a host in an empty folder and submits a job; if `cached`, after another host has compiled its plugin there.

@@ -8,8 +8,9 @@ use anyhow::Context;
 use axum::http::StatusCode;
 
 use super::attacks::stopping::{Stop, again_and_again};
+use super::client::Connection;
 use super::crowd::Crowd;
-use super::load::{Connection, Load, Request};
+use super::load::{Load, Request};
 use super::open_loop::Schedule;
 use super::table::{Counters, Sample};
 use super::{NO_OP, NO_OP_INPUT, busy, computing, config, floors, joined, start, waiting};

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{ATTACK, WAIT, config, open};
 use crate::bench::bar;
+use crate::bench::client::Connection;
 use crate::bench::growth::memory_bytes;
-use crate::bench::load::Connection;
 use crate::config::Config;
 use crate::server::Server;
 

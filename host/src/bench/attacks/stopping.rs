@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::super::load::{Connection, Load};
+use super::super::client::{Connection, Links};
+use super::super::load::Load;
 use super::super::table::{Sample, milliseconds};
 use super::super::{NO_OP, NO_OP_INPUT};
 use super::families::{self, Family};
@@ -61,8 +62,8 @@ pub(in crate::bench) async fn again_and_again(
 /// How long after the attack's deadline the next job started, in milliseconds.
 pub(super) async fn past_deadline(client: &mut Connection, family: &Family) -> anyhow::Result<f64> {
     let (attack, good) = attack_before_good(client, family, TIMEOUT_MS).await?;
-    client.expect("GET", &format!("{good}/result"), "", WAIT, StatusCode::OK).await?;
-    let (attack, good) = (client.job(&attack).await?, client.job(&good).await?);
+    client.expect("GET", &good.result, "", WAIT, StatusCode::OK).await?;
+    let (attack, good) = (client.job(&attack.job).await?, client.job(&good.job).await?);
     if attack["failure"]["code"] != "deadline_exceeded" {
         bail!("it ended by itself: {attack}");
     }
@@ -76,8 +77,8 @@ pub(super) async fn past_cancel(client: &mut Connection, family: &Family) -> any
     let (attack, good) = attack_before_good(client, family, LONG_MS).await?;
     tokio::time::sleep(INTO_THE_ATTACK).await;
     let cancelled = Instant::now();
-    client.expect("POST", &format!("{attack}/cancel"), "", None, StatusCode::OK).await?;
-    client.expect("GET", &format!("{good}/result"), "", WAIT, StatusCode::OK).await?;
+    client.expect("POST", &format!("{}/cancel", attack.job), "", None, StatusCode::OK).await?;
+    client.expect("GET", &good.result, "", WAIT, StatusCode::OK).await?;
     Ok(milliseconds(cancelled.elapsed()))
 }
 
@@ -86,11 +87,11 @@ async fn attack_before_good(
     client: &mut Connection,
     family: &Family,
     timeout_ms: u64,
-) -> anyhow::Result<(String, String)> {
+) -> anyhow::Result<(Links, Links)> {
     let attack = client.submit(&format!("/v1/kinds/{}/jobs?timeout={timeout_ms}", family.kind), &family.input).await?;
     let end = Instant::now() + PATIENCE;
     // Submitted at once, the good job might be taken first.
-    while client.job(&attack).await?["state"] == "queued" {
+    while client.job(&attack.job).await?["state"] == "queued" {
         if Instant::now() > end {
             bail!("it did not begin");
         }
