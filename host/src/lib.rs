@@ -45,12 +45,14 @@
 //! | [`priority`] | put a thread behind those that serve | raise one |
 //! | [`interrupts`] | hear what asks the process to end | decide what becomes of its work |
 //! | [`job`] | the nouns and the legal transitions | do I/O or read the clock |
+//! | `allocator` | where memory comes from | count or limit it |
 //! | [`time`], [`rate`] | moments, durations and rates as they travel | measure deadlines |
 //!
 //! One place per outside world: axum in `api` (its `Front` is handed to `connections`), wasmtime in `sandbox`, sled in `store`. The truth about a job is on disk; what is in
 //! memory may vanish at any moment and nothing is lost.
 #![deny(unsafe_code)]
 
+mod allocator;
 pub mod api;
 pub mod bench;
 pub mod cli;
@@ -81,8 +83,6 @@ pub mod trial;
 pub mod webhooks;
 pub mod worker;
 
-/// Most of what a job allocates is freed by another thread than its own, and the C library's allocator is slow at that: with it a submit takes
-/// a tenth more processor time, and a line of a batch nearly half as much again. It stands here so that tests and benchmarks measure
-/// with it as well. Without huge pages, of which an idle host would hold three times the memory.
+// It stands here so that tests and benchmarks measure with it as well.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
