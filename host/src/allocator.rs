@@ -4,9 +4,9 @@
 //! a tenth more processor time, and a line of a batch nearly half as much again. Without huge pages, of which an idle host would hold three
 //! times the memory.
 //!
-//! The crate `mimalloc` asks for each piece with its alignment, small as it may be. Where no piece of the size is at hand that takes a detour
-//! to a larger one, and always where more than 1 KiB is wanted; a piece larger than it need be is what others miss. So an alignment is
-//! named here only if it is more than every piece has, as the crates for jemalloc do it.
+//! The crate `mimalloc` asks for each piece with its alignment, small as it may be. Where no piece of the size is at hand, and always where
+//! more than 1 KiB is wanted, that takes a detour to a larger one. So an alignment is named here only if it is more than every piece has, as
+//! the crates for jemalloc do it.
 #![allow(
     unsafe_code,
     reason = "an allocator is unsafe by its trait; each call hands on what the trait promises of its arguments"
@@ -88,11 +88,11 @@ mod tests {
                 let pieces = layouts.map(|layout| {
                     // SAFETY: no layout is empty, and every write stays within its piece.
                     let piece = unsafe {
-                        let zeroed = ALLOCATOR.alloc_zeroed(layout);
+                        let zeroed = Allocator.alloc_zeroed(layout);
                         assert!((0..layout.size()).step_by(7).all(|at| *zeroed.add(at) == 0), "{layout:?}");
                         zeroed.write_bytes(0xff, layout.size());
-                        ALLOCATOR.dealloc(zeroed, layout);
-                        let piece = ALLOCATOR.alloc(layout);
+                        Allocator.dealloc(zeroed, layout);
+                        let piece = Allocator.alloc(layout);
                         piece.write_bytes(0xab, layout.size());
                         piece
                     };
@@ -103,15 +103,13 @@ mod tests {
                     let larger = Layout::from_size_align(2 * layout.size() + 1, alignment).expect("not too large");
                     // SAFETY: as above, and a piece is given back with the layout that it has then.
                     unsafe {
-                        let piece = ALLOCATOR.realloc(piece, layout, larger.size());
+                        let piece = Allocator.realloc(piece, layout, larger.size());
                         assert!(piece.addr().is_multiple_of(alignment), "{larger:?}");
                         assert!((0..layout.size()).step_by(7).all(|at| *piece.add(at) == 0xab), "{larger:?}");
-                        ALLOCATOR.dealloc(piece, larger);
+                        Allocator.dealloc(piece, larger);
                     }
                 }
             }
         }
     }
-
-    const ALLOCATOR: Allocator = Allocator;
 }
