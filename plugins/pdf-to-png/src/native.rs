@@ -8,6 +8,7 @@
 //! Opening, measuring, drawing and encoding are the plugin's own files, built with the same profile. Only what is around them
 //! differs, which in the plugin is `guest`: here pages come from a file and go to files.
 
+mod checksum;
 mod document;
 mod encode;
 mod filter;

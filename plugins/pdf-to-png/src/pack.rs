@@ -4,7 +4,7 @@
 //! In the sandbox each turn of a loop costs as much as what it does, and this one turn handles eight bytes wherever they begin; a row
 //! that is equal to the one above is not looked at.
 
-use simd_adler32::Adler32;
+use crate::checksum::Checksum;
 
 /// How many bits each symbol has: the 256 bytes, the end, and the lengths of a match. Made for the differences that filters leave, most
 /// of which are near zero.
@@ -67,7 +67,7 @@ const WORD: usize = size_of::<u64>();
 
 /// Rows of one picture on their way into its file.
 pub(crate) struct Packer {
-    checksum: Adler32,
+    checksum: Checksum,
     /// Bits that do not fill a byte yet.
     bits: u64,
     bits_count: u32,
@@ -85,7 +85,7 @@ impl Packer {
         let [whole @ .., last] = HEADER;
         packed[..whole.len()].copy_from_slice(&whole);
         Self {
-            checksum: Adler32::new(),
+            checksum: Checksum::new(),
             bits: last.into(),
             bits_count: HEADER_LAST_BITS,
             packed,
@@ -96,7 +96,7 @@ impl Packer {
     /// Adds a row.
     #[inline(never)]
     pub(crate) fn add(&mut self, row: &[u8]) {
-        self.checksum.write(row);
+        self.checksum.add(row);
         let mut writer = self.writer();
         let mut rest = row;
         while let Some(word) = rest.first_chunk() {
@@ -121,13 +121,7 @@ impl Packer {
 
     /// Adds a row of one byte and zeros behind it.
     pub(crate) fn add_zeros_behind(&mut self, first: u8, row_bytes: usize) {
-        // Of the two sums, one grows by the first byte, and the other by what the one is then, for each byte of the row.
-        const MODULUS: u64 = 65_521;
-        let [low, high] = [self.checksum.finish() & 0xffff, self.checksum.finish() >> 16].map(u64::from);
-        let low = (low + u64::from(first)) % MODULUS;
-        let high = (high + low * row_bytes as u64) % MODULUS;
-        self.checksum = Adler32::from_checksum((high << 16 | low) as u32);
-
+        self.checksum.add_zeros_behind(first, row_bytes);
         let mut writer = self.writer();
         writer.write(SYMBOLS[usize::from(first)]);
         if row_bytes > 1 {
