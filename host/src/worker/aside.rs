@@ -16,11 +16,12 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time between two looks, which cost a microsecond or two each. A hand-over takes half of it longer than it must.
-const PACE: Duration = Duration::from_micros(100);
+/// Time between two looks, which cost a microsecond or two each. A hand-over takes half of it longer than it must; three times as many
+/// looks gain nothing that can be measured.
+const PACE: Duration = Duration::from_micros(300);
 /// Looks that found too many, one after the other, before nothing is given way to any more: 20 ms or so. Clients that send one request after
 /// the other leave a gap in less.
-const CROWDED_MAX: u32 = 100;
+const CROWDED_MAX: u32 = 60;
 /// Time between two looks from then on.
 const LONG_PACE: Duration = Duration::from_millis(10);
 /// A look that costs more, as where a container has a file system of its own for it, comes the more seldom: it may take a fiftieth.
