@@ -90,6 +90,8 @@ pub(super) fn prepare(plugins: &Path, peer: SocketAddr) -> anyhow::Result<()> {
             "program.toml",
             "scratch = true\nscratch_bytes = 67108864\n[[folders]]\nguest = \"/g\"\nhost = \"granted\"\n".to_owned(),
         ),
+        // Filling memory that is at hand burns more in a millisecond than the host's own setting allows for, and time is to end these.
+        ("attack.toml", "fuel_per_ms = 1000000000\n".to_owned()),
         ("network.toml", format!("[[http]]\nscheme = \"http\"\n{reach}[[tcp]]\n{reach}")),
     ];
     for (name, text) in texts {
