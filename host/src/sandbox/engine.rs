@@ -2,7 +2,7 @@
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::{backtrace, meter, resident, swap};
+use super::{backtrace, meter, swap};
 
 /// Tables of one module. Toolchains that keep references of the host beside their functions make two.
 const TABLES_PER_MODULE_MAX: u32 = 4;
@@ -10,12 +10,15 @@ const TABLES_PER_MODULE_MAX: u32 = 4;
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 /// Memories one component may have.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
-/// Memory kept mapped in a free slot where the kernel is not asked what was written: all of it is written anew for each job.
+/// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
+/// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
+const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+/// The same where the kernel is not asked what was written: all of it is written anew for each job.
 const REWRITTEN_BYTES: usize = 256 << 10;
-/// Of a table: 8,192 elements, far more than most plugins have.
+/// The same of a table: 8,192 elements, far more than most plugins have.
 const KEEP_TABLE_RESIDENT_BYTES: usize = 64 << 10;
 /// Free slots that are kept as the last job left them. What has no slot of its own, such as a heap of exceptions, takes one that was
-/// never used while there are fewer of these, and each holds on to some memory from then on.
+/// never used while there are fewer of these, and each holds on to [`KEEP_RESIDENT_BYTES`] from then on.
 const WARM_SLOTS_MAX: u32 = 16;
 
 /// What the engine must have room for.
@@ -60,11 +63,7 @@ pub(super) fn config(capacity: Capacity) -> Config {
         .max_memory_size(usize::try_from(capacity.memory_bytes_max).unwrap_or(usize::MAX))
         // Without these, every job unmaps its memory, and two threads are slower than one: the kernel
         // interrupts the other processor for each of them.
-        .linear_memory_keep_resident(if asks_kernel {
-            resident::bytes_per_slot(WARM_SLOTS_MAX)
-        } else {
-            REWRITTEN_BYTES
-        })
+        .linear_memory_keep_resident(if asks_kernel { KEEP_RESIDENT_BYTES } else { REWRITTEN_BYTES })
         .table_keep_resident(KEEP_TABLE_RESIDENT_BYTES)
         .max_unused_warm_slots(WARM_SLOTS_MAX)
         .total_gc_heaps(capacity.guests_max)

@@ -6,20 +6,30 @@
 //! module knows nothing.
 
 use std::fs;
-
-use super::groups;
+use std::path::{Path, PathBuf};
 
 /// Lists the swap areas of the machine, below a line of headings.
 const AREAS: &str = "/proc/swaps";
+/// Names the group of processes that this one is in, on the line that begins so.
+const GROUP: (&str, &str) = ("/proc/self/cgroup", "0::/");
+const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Whether it may, now: there is swap, and neither this process's group nor one around it is denied all of it.
 pub(super) fn is_possible() -> bool {
     let areas = fs::read_to_string(AREAS);
-    areas.map_or(true, |areas| areas.lines().count() > 1) && !is_denied(groups::limits("memory.swap.max"))
+    areas.map_or(true, |areas| areas.lines().count() > 1) && !is_denied(Path::new(GROUPS), &group().unwrap_or_default())
 }
 
-fn is_denied(mut limits: impl Iterator<Item = String>) -> bool {
-    limits.any(|most| most.trim() == "0")
+/// The path of this process's group below all groups.
+fn group() -> Option<PathBuf> {
+    let groups = fs::read_to_string(GROUP.0).ok()?;
+    groups.lines().find_map(|line| line.strip_prefix(GROUP.1)).map(PathBuf::from)
+}
+
+fn is_denied(groups: &Path, group: &Path) -> bool {
+    let swap_max = |group: &Path| fs::read_to_string(groups.join(group).join("memory.swap.max"));
+    // Seen from a container, the path of a group outside of it leads up and out.
+    !group.starts_with("..") && group.ancestors().any(|group| swap_max(group).is_ok_and(|most| most.trim() == "0"))
 }
 
 #[cfg(test)]
@@ -28,9 +38,18 @@ mod tests {
 
     #[test]
     fn swap_is_denied_by_a_group_or_one_around_it() {
-        let is_denied = |limits: &[&str]| is_denied(limits.iter().map(ToString::to_string));
-        assert!(!is_denied(&[]), "nothing is said");
-        assert!(!is_denied(&["max\n", "4096\n"]));
-        assert!(is_denied(&["0\n"]) && is_denied(&["max\n", "0\n"]));
+        let groups = tempfile::tempdir().expect("a temporary folder");
+        let inner = groups.path().join("system/host");
+        fs::create_dir_all(&inner).expect("a new folder");
+        let is_denied = |group| is_denied(groups.path(), Path::new(group));
+        assert!(!is_denied("system/host") && !is_denied(""), "nothing is said");
+        fs::write(inner.join("memory.swap.max"), "max\n").expect("writable");
+        assert!(!is_denied("system/host"));
+        fs::write(inner.join("memory.swap.max"), "0\n").expect("writable");
+        assert!(is_denied("system/host") && !is_denied("system"));
+        fs::write(groups.path().join("system/memory.swap.max"), "0\n").expect("writable");
+        assert!(is_denied("system/other") && !is_denied("other"));
+        fs::write(groups.path().join("memory.swap.max"), "0\n").expect("writable");
+        assert!(is_denied("other") && !is_denied("../other"));
     }
 }
