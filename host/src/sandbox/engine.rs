@@ -12,6 +12,7 @@ const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
 /// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
+/// Eight times as much takes 5 % off a PDF, and lets twenty jobs of 60 MB leave 700 MB behind.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 /// The same where the kernel is not asked what was written: all of it is written anew for each job.
 const REWRITTEN_BYTES: usize = 256 << 10;
