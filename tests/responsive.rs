@@ -9,6 +9,8 @@ mod support;
 
 #[path = "responsive/exhibition.rs"]
 mod exhibition;
+#[path = "responsive/starved.rs"]
+mod starved;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

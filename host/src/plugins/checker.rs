@@ -1,6 +1,6 @@
 //! Takes one file through its checks: read, hash, compile, link, describe.
 //!
-//! Each check is a thread of its own, behind everything else the host does, so that a file that takes long holds up
+//! Each check is a thread of its own, behind those that serve clients, so that a file that takes long holds up
 //! neither other files nor the end of the host. How many there are at a time is the business of `folder/checks.rs`.
 
 mod prepare;
@@ -105,7 +105,8 @@ impl Checker {
     pub(super) fn start(self: &Arc<Self>, task: Task, results: mpsc::Sender<Told>) -> io::Result<()> {
         let checker = Arc::clone(self);
         let check = move || {
-            priority::lowest();
+            // As jobs, and not behind them: compiling, which takes long, is put there by itself, and the rest is over soon.
+            priority::lower();
             // Told from within a runtime, where nothing may wait; there is room for all that the checks at a time tell.
             let tell = |told| drop(results.try_send(told));
             let checked = checker.check(task, &tell);

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::job::{Bound, Ended};
     use crate::running::{Running, Stop};
-    use crate::sandbox::{Call, Capacity, CommandSettings, Limits, Sandbox};
+    use crate::sandbox::{Call, Capacity, CommandSettings, Limits, NewUpload, Sandbox};
     use crate::store::{Blobs, Content, Mark, Options, Payload};
 
     /// Its letter `t` saves a checkpoint again and again.
@@ -62,13 +62,13 @@ mod tests {
     async fn a_save_that_never_ends_is_given_up_at_the_deadline_and_at_a_cancel() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let blobs = Blobs::open(folder.path()).expect("opens");
-        let new_upload = || {
+        let new_upload = || -> NewUpload {
             let blobs = blobs.clone();
             Box::new(move || blobs.upload())
         };
         let capacity = Capacity { guests_max: 1, memory_bytes_max: 64 << 20 };
         let sandbox = Sandbox::new(capacity, None).expect("an engine can be made");
-        let (program, _) = sandbox.load(ATTACKS, "0", new_upload(), &|_| ()).await.expect("it is a plugin");
+        let (program, _) = sandbox.load(ATTACKS, "0", &new_upload, &|_| ()).await.expect("it is a plugin");
         let cases = [
             (Duration::from_millis(200), Bound::Deadline),
             // Cancelled once it waits.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bindings::dropforge::job::types as wit;
-use super::bounded::{Bounded, OnTurn, Times};
+use super::bounded::{Bounded, OnTurn, Stopped, Times};
 use super::checkpoints::Checkpoints;
 use super::contract::{Guest, NewUpload, bindings};
 use super::files::Open;
@@ -20,6 +20,9 @@ use crate::store::Mark;
 /// one of JavaScript 9 MiB, the shipped plugins 1 to 2 MiB), and so does a plugin that has a speech model of 37 MB compiled into it.
 /// Larger data does not belong into a plugin's memory: it has to be copied there for each job, and a granted folder does not.
 const DESCRIBE_MEMORY_BYTES: u64 = 48 << 20;
+/// The longest it is given. Where other programs want every processor its second may be over before it had its part of one; then it is
+/// asked again and has twice as long, until it has had half a minute.
+const TIMEOUT_MAX: Duration = Duration::from_secs(32);
 /// `describe` has little to do and gets little to do it with: the interpreters of above use some millions of fuel.
 const DESCRIBE_LIMITS: Limits = Limits {
     timeout: Duration::from_secs(1),
@@ -33,19 +36,46 @@ const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 /// keeps it, so everything that may be shown fits, and nothing larger has to be held to be refused.
 const DESCRIBE_CALL_BYTES_MAX: usize = 8 * DESCRIPTION_BYTES_MAX;
 
+/// Why a plugin has not said what it is.
+struct Undescribed {
+    reason: NotAPlugin,
+    /// Whether its time was over and it had been kept from the processor for most of it.
+    was_starved: bool,
+}
+
+impl From<NotAPlugin> for Undescribed {
+    fn from(reason: NotAPlugin) -> Self {
+        Self { reason, was_starved: false }
+    }
+}
+
 impl Sandbox {
     /// Asks a plugin what it is, under tight limits.
     pub(super) async fn describe(
         &self,
         plugin: &bindings::PluginPre<Guest>,
-        new_upload: NewUpload,
+        new_upload: &dyn Fn() -> NewUpload,
     ) -> std::result::Result<Description, NotAPlugin> {
-        let limits = DESCRIBE_LIMITS;
+        let mut limits = DESCRIBE_LIMITS;
+        loop {
+            match self.ask(plugin, new_upload(), &limits).await {
+                Err(no) if no.was_starved && limits.timeout < TIMEOUT_MAX => limits.timeout *= 2,
+                described => return described.map_err(|no| no.reason),
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        plugin: &bindings::PluginPre<Guest>,
+        new_upload: NewUpload,
+        limits: &Limits,
+    ) -> std::result::Result<Description, Undescribed> {
         let running = Arc::new(Running::default());
         let on_turn: OnTurn = Box::new(|_| {});
         let open = Open::none(&running);
         let (grants, checkpoints) = (Arc::default(), Checkpoints::none());
-        let guest = Guest::new(&limits, &grants, Arc::clone(&running), new_upload, checkpoints, open, None)
+        let guest = Guest::new(limits, &grants, Arc::clone(&running), new_upload, checkpoints, open, None)
             .map_err(|error| NotAPlugin(format!("the host could not start it: {error:#}")))?;
         let mut store = self.store(guest, limits.fuel);
         store.set_hostcall_fuel(DESCRIBE_CALL_BYTES_MAX);
@@ -59,24 +89,28 @@ impl Sandbox {
             running.start(deadline);
             Bounded::new(future, deadline, &running, &on_turn, &Mark::none(), &mut times).await
         };
+        let had = times.cpu + times.parked;
+        let was_starved = matches!(ended, Err(Stopped::Deadline)) && had < limits.timeout / 2;
         let over = match ended {
-            Ok(Ok(descriptor)) => return description(descriptor),
+            Ok(Ok(descriptor)) => return Ok(description(descriptor)?),
             Ok(Err(error)) if is_too_large_a_call(&error) => {
+                let most = DESCRIBE_CALL_BYTES_MAX;
                 return Err(NotAPlugin(format!(
-                    "its `describe` passes more than {DESCRIBE_CALL_BYTES_MAX} bytes to the host in one call"
-                )));
+                    "its `describe` passes more than {most} bytes to the host in one call"
+                ))
+                .into());
             }
-            Ok(Err(error)) => diagnose(&error, &limits, &mut Usage::default()),
-            Err(stopped) => explain(stopped, &limits),
+            Ok(Err(error)) => diagnose(&error, limits, &mut Usage::default()),
+            Err(stopped) => explain(stopped, limits),
         };
         let (log, _) = store.data().log.last();
-        match over.explained_by(&log).ended {
-            Ended::Failed(failure, _) => Err(NotAPlugin(format!(
-                "it was started and asked to describe itself, and that failed: {}",
-                failure.message
-            ))),
-            _ => Err(NotAPlugin("its `describe` was interrupted".to_owned())),
-        }
+        let reason = match over.explained_by(&log).ended {
+            Ended::Failed(failure, _) => {
+                format!("it was started and asked to describe itself, and that failed: {}", failure.message)
+            }
+            _ => "its `describe` was interrupted".to_owned(),
+        };
+        Err(Undescribed { reason: NotAPlugin(reason), was_starved })
     }
 }
 

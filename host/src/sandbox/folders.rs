@@ -5,6 +5,7 @@
 //! for all folders together. Who finds none free waits for one, which can be given up, instead of holding one more thread. Whoever has
 //! to read any other file of an operator's asks it in the same way, as if it were a folder.
 
+mod caller;
 mod closing;
 mod seat;
 
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use self::caller::Caller;
 use self::closing::Closing;
 
 /// How long the folders of a kind may take, together, to show that they are there when its file is checked; and any other file to be
@@ -113,7 +115,7 @@ impl Folder {
     }
 
     /// Makes a call there on a thread that nobody else waits for, and answers what came of it; nothing if it does not return for so long, and
-    /// has not said meanwhile that it gets on. Blocks.
+    /// has not said meanwhile that it gets on. That it gets no processor is not the place's fault, and not counted. Blocks.
     pub fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         patience: Duration,
@@ -125,7 +127,10 @@ impl Folder {
         // Set by whoever is done first: the call that has returned, or the one who gives up.
         let is_over = Arc::new(AtomicBool::new(false));
         let (place, is_given_up) = (Arc::clone(self), Arc::clone(&is_over));
+        let caller = Arc::new(Caller::default());
+        let begun = Arc::clone(&caller);
         let work = move || {
+            begun.begin();
             // Whoever has asked may have given up.
             let answer = call(&|| drop(tell.send(None)));
             drop(seat);
@@ -144,6 +149,7 @@ impl Folder {
             match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(None) => end = Instant::now() + patience,
                 Ok(answer) => return answer,
+                Err(_) if caller.wants_a_processor() => end = Instant::now() + LOOK_MAX,
                 Err(_) if is_over.swap(true, Ordering::AcqRel) => return told.try_iter().flatten().next(),
                 Err(_) => return None,
             }
@@ -161,7 +167,8 @@ impl Folder {
     }
 }
 
-/// Looks whether these folders are there; answers the number of the first that is not known to be. Blocks for two seconds at most.
+/// Looks whether these folders are there; answers the number of the first that is not known to be. Blocks for two seconds, unless other
+/// programs want every processor.
 pub fn find_absent(folders: &[Arc<Folder>]) -> Result<(), (usize, Absence)> {
     let deadline = Instant::now() + LOOK_MAX;
     for (number, folder) in folders.iter().enumerate() {
@@ -245,6 +252,20 @@ mod tests {
             assert!(started.elapsed() < Duration::from_secs(10), "it has not returned");
             thread::yield_now();
         }
+    }
+
+    /// Fault: where other programs want every processor, files that are there are taken for ones that do not answer.
+    #[test]
+    fn a_call_that_wants_a_processor_is_waited_for() {
+        let place = Folders::default().at(Path::new("/file"));
+        let answer = place.ask(Duration::from_millis(10), |_| {
+            let started = Instant::now();
+            // Whether it has a processor or waits for one looks the same from outside.
+            while started.elapsed() < Duration::from_millis(200) {
+                std::hint::spin_loop();
+            }
+        });
+        assert_eq!((answer, place.returned()), (Some(()), 0));
     }
 
     #[test]
