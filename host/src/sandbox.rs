@@ -56,8 +56,8 @@ pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::scratch::ScratchWish;
 pub use self::streams::Draft;
 
-/// Fuel between two looks at the clock: 100 to 360 microseconds of computing. Half as much costs 1 %, a twentieth up to 7 %, five
-/// times more makes a cancel ten times slower.
+/// Fuel between two looks at the clock: 100 to 360 microseconds of computing. Half as much costs 1 %, a twentieth up to 7 %;
+/// a cancel of a guest that computes waits for half of it.
 const FUEL_SLICE: u64 = 2_000_000;
 /// The most a guest may hand to the host in one call; also the largest result that need not be an artifact.
 const CALL_BYTES_MAX: usize = 64 << 20;

@@ -105,7 +105,7 @@ impl Checker {
     pub(super) fn start(self: &Arc<Self>, task: Task, results: mpsc::Sender<Told>) -> io::Result<()> {
         let checker = Arc::clone(self);
         let check = move || {
-            // As jobs, and not behind them: compiling, which takes long, is put there by itself, and the rest is over soon.
+            // As jobs, and not behind them: compiling is put there by itself, and the rest takes a hundredth of its time.
             priority::lower();
             // Told from within a runtime, where nothing may wait; there is room for all that the checks at a time tell.
             let tell = |told| drop(results.try_send(told));

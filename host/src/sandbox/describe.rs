@@ -20,8 +20,8 @@ use crate::store::Mark;
 /// one of JavaScript 9 MiB, the shipped plugins 1 to 2 MiB), and so does a plugin that has a speech model of 37 MB compiled into it.
 /// Larger data does not belong into a plugin's memory: it has to be copied there for each job, and a granted folder does not.
 const DESCRIBE_MEMORY_BYTES: u64 = 48 << 20;
-/// The longest it is given. Where other programs want every processor its second may be over before it had its part of one; then it is
-/// asked again and has twice as long, until it has had half a minute.
+/// The longest it is given at a time. Where other programs want every processor its second may be over before it had a second of its own;
+/// then it is asked again and has twice as long, six times and for a minute altogether.
 const TIMEOUT_MAX: Duration = Duration::from_secs(32);
 /// `describe` has little to do and gets little to do it with: the interpreters of above use some millions of fuel.
 const DESCRIBE_LIMITS: Limits = Limits {
@@ -36,10 +36,13 @@ const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 /// keeps it, so everything that may be shown fits, and nothing larger has to be held to be refused.
 const DESCRIBE_CALL_BYTES_MAX: usize = 8 * DESCRIPTION_BYTES_MAX;
 
+/// So much of a second a plugin has had if it is not to be asked again. A wake-up that comes late counts as its own.
+const ENOUGH: Duration = Duration::from_millis(900);
+
 /// Why a plugin has not said what it is.
 struct Undescribed {
     reason: NotAPlugin,
-    /// Whether its time was over and it had been kept from the processor for most of it.
+    /// Whether its time was over before it had computed or waited for long enough.
     was_starved: bool,
 }
 
@@ -90,7 +93,7 @@ impl Sandbox {
             Bounded::new(future, deadline, &running, &on_turn, &Mark::none(), &mut times).await
         };
         let had = times.cpu + times.parked;
-        let was_starved = matches!(ended, Err(Stopped::Deadline)) && had < limits.timeout / 2;
+        let was_starved = matches!(ended, Err(Stopped::Deadline)) && had < ENOUGH;
         let over = match ended {
             Ok(Ok(descriptor)) => return Ok(description(descriptor)?),
             Ok(Err(error)) if is_too_large_a_call(&error) => {

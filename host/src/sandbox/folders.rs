@@ -13,14 +13,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use self::caller::Caller;
+use self::caller::{Caller, Patience};
 use self::closing::Closing;
 
 /// How long the folders of a kind may take, together, to show that they are there when its file is checked; and any other file to be
@@ -115,14 +115,14 @@ impl Folder {
     }
 
     /// Makes a call there on a thread that nobody else waits for, and answers what came of it; nothing if it does not return for so long, and
-    /// has not said meanwhile that it gets on. That it gets no processor is not the place's fault, and not counted. Blocks.
+    /// has not said meanwhile that it gets on. For what it spends waiting for a processor it may take longer, by half a minute at most. Blocks.
     pub fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         patience: Duration,
         call: impl FnOnce(&dyn Fn()) -> T + Send + 'static,
     ) -> Option<T> {
-        let mut end = Instant::now() + patience;
-        let seat = self.seat_or_note(end)?;
+        let mut time = Patience::until(Instant::now() + patience);
+        let seat = self.seat_or_note(time.end)?;
         let (tell, told) = mpsc::channel();
         // Set by whoever is done first: the call that has returned, or the one who gives up.
         let is_over = Arc::new(AtomicBool::new(false));
@@ -146,10 +146,10 @@ impl Folder {
             return None;
         }
         loop {
-            match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(None) => end = Instant::now() + patience,
+            match told.recv_timeout(time.end.saturating_duration_since(Instant::now())) {
+                Ok(None) => time.end = Instant::now() + patience,
                 Ok(answer) => return answer,
-                Err(_) if caller.wants_a_processor() => end = Instant::now() + LOOK_MAX,
+                Err(RecvTimeoutError::Timeout) if time.extend(&caller) => {}
                 Err(_) if is_over.swap(true, Ordering::AcqRel) => return told.try_iter().flatten().next(),
                 Err(_) => return None,
             }
