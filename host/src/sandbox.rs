@@ -192,7 +192,7 @@ impl Sandbox {
         &self,
         bytes: &[u8],
         digest: &str,
-        new_upload: &dyn Fn() -> NewUpload,
+        new_upload: NewUpload,
         compiled: &dyn Fn(Duration),
     ) -> Result<(Program, Description), NotAPlugin> {
         if let Some((component, about)) = self.compiled.as_ref().and_then(|kept| kept.get(&self.engine, digest)) {

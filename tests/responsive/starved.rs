@@ -1,6 +1,5 @@
 //! A host on a machine whose processors other programs want, all of them and all the time.
 
-use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::thread::{available_parallelism, sleep};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::alone;
 use crate::support::guest::Guest;
+use crate::support::process::is_stopped;
 use crate::support::{Host, eventually};
 
 /// Programs for each processor.
@@ -28,10 +28,7 @@ impl Crowd {
             shell.spawn().expect("there is a shell")
         };
         let crowd = Self((0..count).map(|_| program()).collect());
-        let is_still = |program: &Child| {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", program.id())).expect("it is our child");
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-        };
+        let is_still = |program: &Child| is_stopped(format!("/proc/{}/stat", program.id()).as_ref());
         eventually("they all stand still", || crowd.0.iter().all(is_still).then_some(()));
         crowd
     }

@@ -1,7 +1,7 @@
 //! The `dropforge` process: started, watched, ended.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,12 +118,7 @@ impl Process {
         let tasks = format!("/proc/{}/task", self.child.id());
         eventually("all threads have stopped", || {
             let mut threads = fs::read_dir(&tasks).expect("it is our child");
-            let is_stopped = |thread: io::Result<fs::DirEntry>| {
-                let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat"))).unwrap_or_default();
-                // The state stands behind the name, which may hold anything.
-                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-            };
-            threads.all(is_stopped).then_some(())
+            threads.all(|thread| thread.is_ok_and(|thread| is_stopped(&thread.path().join("stat")))).then_some(())
         });
     }
 
@@ -193,6 +188,13 @@ impl Drop for Process {
             eprintln!("--- the host's standard error\n{}---", self.stderr());
         }
     }
+}
+
+/// Whether the process or thread of this file `stat` is stopped.
+pub(crate) fn is_stopped(stat: &Path) -> bool {
+    // The state stands behind the name, which may hold anything.
+    let stat = fs::read_to_string(stat).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 fn read(stdout: ChildStdout, lines: &Mutex<Vec<String>>) {

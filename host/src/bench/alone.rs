@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::job::Ended;
 use crate::running::Running;
-use crate::sandbox::{Call, Capacity, Checkpoints, CommandSettings, Limits, NewUpload, Program, Sandbox};
+use crate::sandbox::{Call, Capacity, Checkpoints, CommandSettings, Limits, Program, Sandbox};
 use crate::store::{Blobs, Content, Mark, Options, Payload};
 
 /// Room for one attempt at a time.
@@ -33,12 +33,9 @@ impl Alone {
     pub fn new(sandbox: Arc<Sandbox>, folder: &Path, file: &[u8]) -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let blobs = Blobs::open(folder)?;
-        let new_upload = || -> NewUpload {
-            let blobs = blobs.clone();
-            Box::new(move || blobs.upload())
-        };
+        let uploads = blobs.clone();
         let digest = hex::encode(Sha256::digest(file));
-        let loaded = runtime.block_on(sandbox.load(file, &digest, &new_upload, &|_| ()));
+        let loaded = runtime.block_on(sandbox.load(file, &digest, Arc::new(move || uploads.upload()), &|_| ()));
         let (program, _) = loaded.map_err(|reason| anyhow::anyhow!("the plugin cannot be loaded: {}", reason.0))?;
         Ok(Self { runtime, sandbox, program, blobs })
     }
@@ -60,7 +57,7 @@ impl Alone {
             limits: LIMITS,
             grants: Arc::default(),
             running: Arc::new(Running::default()),
-            new_upload: Box::new(move || blobs.upload()),
+            new_upload: Arc::new(move || blobs.upload()),
             checkpoints: Checkpoints::none(),
             on_turn: Box::new(|_| {}),
             mark: &mark,

@@ -62,13 +62,10 @@ mod tests {
     async fn a_save_that_never_ends_is_given_up_at_the_deadline_and_at_a_cancel() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let blobs = Blobs::open(folder.path()).expect("opens");
-        let new_upload = || -> NewUpload {
-            let blobs = blobs.clone();
-            Box::new(move || blobs.upload())
-        };
+        let new_upload: NewUpload = Arc::new(move || blobs.upload());
         let capacity = Capacity { guests_max: 1, memory_bytes_max: 64 << 20 };
         let sandbox = Sandbox::new(capacity, None).expect("an engine can be made");
-        let (program, _) = sandbox.load(ATTACKS, "0", &new_upload, &|_| ()).await.expect("it is a plugin");
+        let (program, _) = sandbox.load(ATTACKS, "0", Arc::clone(&new_upload), &|_| ()).await.expect("it is a plugin");
         let cases = [
             (Duration::from_millis(200), Bound::Deadline),
             // Cancelled once it waits.
@@ -97,7 +94,7 @@ mod tests {
                     limits: Limits { timeout, fuel: u64::MAX / 2, memory_bytes: 64 << 20, output_bytes: 0 },
                     grants: Arc::default(),
                     running: Arc::clone(&running),
-                    new_upload: new_upload(),
+                    new_upload: Arc::clone(&new_upload),
                     checkpoints: Checkpoints::new(None, save),
                     on_turn: Box::new(|_| {}),
                     mark: &mark,

@@ -50,7 +50,7 @@ pub(super) mod bindings {
 }
 
 /// Opens a new upload for an artifact.
-pub type NewUpload = Box<dyn Fn() -> Upload + Send>;
+pub type NewUpload = Arc<dyn Fn() -> Upload + Send + Sync>;
 
 /// Everything one instance can reach.
 pub(super) struct Guest {

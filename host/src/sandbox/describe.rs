@@ -57,11 +57,11 @@ impl Sandbox {
     pub(super) async fn describe(
         &self,
         plugin: &bindings::PluginPre<Guest>,
-        new_upload: &dyn Fn() -> NewUpload,
+        new_upload: NewUpload,
     ) -> std::result::Result<Description, NotAPlugin> {
         let mut limits = DESCRIBE_LIMITS;
         loop {
-            match self.ask(plugin, new_upload(), &limits).await {
+            match self.ask(plugin, Arc::clone(&new_upload), &limits).await {
                 Err(no) if no.was_starved && limits.timeout < TIMEOUT_MAX => limits.timeout *= 2,
                 described => return described.map_err(|no| no.reason),
             }

@@ -85,7 +85,7 @@ fn call<'a>(blobs: Blobs, plugin: &Plugin, work: Work<'a>) -> Call<'a> {
         in_bytes_max: plugin.settings.scratch_in_bytes.unwrap_or(IN_BYTES_MAX),
         bytes_max: plugin.settings.scratch_bytes.unwrap_or(limits.output_bytes),
     });
-    let new_upload: NewUpload = Box::new(move || blobs.upload());
+    let new_upload: NewUpload = Arc::new(move || blobs.upload());
     Call {
         id: work.id.to_string(),
         kind: plugin.kind.to_string(),

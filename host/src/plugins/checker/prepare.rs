@@ -30,13 +30,11 @@ impl Checker {
             grants.settings_file = toml.display().to_string();
         }
         self.look_at_folders(&settings, &grants, silent).map_err(wrong)?;
-        let new_upload = || -> NewUpload {
-            let blobs = self.blobs.clone();
-            Box::new(move || blobs.upload())
-        };
+        let blobs = self.blobs.clone();
+        let new_upload: NewUpload = Arc::new(move || blobs.upload());
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("the host could not check this file: {error}"))?;
-        let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, &new_upload, compiled));
+        let loaded = runtime.block_on(self.sandbox.load(&version.wasm, digest, new_upload, compiled));
         let (program, mut description) = loaded.map_err(|error| error.0)?;
         match program.shape() {
             Shape::JobComponent => settings.check_no_command().map_err(wrong)?,
