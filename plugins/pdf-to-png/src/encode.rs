@@ -10,8 +10,8 @@ use crate::document::Size;
 use crate::filter::{Filtered, RowFilter};
 use crate::pack::Packer;
 
-/// Compressed bytes gathered before they go to the artifact.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Compressed bytes gathered before they go to the artifact, which takes four calls of the host.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// A picture of 8-bit RGB that is being written. Besides some rows and a chunk, nothing of it is held in memory.
 pub(crate) struct PictureWriter<W: Write> {
