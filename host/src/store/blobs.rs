@@ -9,6 +9,7 @@ mod content;
 mod counts;
 mod remover;
 mod scratch;
+mod syncer;
 mod upload;
 
 use std::fs::{self, File};
@@ -22,6 +23,7 @@ pub use self::content::{Content, ContentReader};
 use self::counts::Counts;
 use self::remover::Remover;
 pub use self::scratch::{Leftover, RoomForOutput, Scratch};
+use self::syncer::{Closed, Syncer};
 pub use self::upload::{Together, Upload};
 use super::space::{Room, Space};
 
@@ -37,6 +39,8 @@ struct Folder {
     counts: Counts,
     /// Started when there is something to remove; nothing if that failed.
     remover: OnceLock<Option<Remover>>,
+    /// Started when there is something to bring to the disk; nothing if that failed.
+    syncer: OnceLock<Option<Syncer>>,
 }
 
 /// Keeps a blob's file alive.
@@ -80,6 +84,13 @@ impl Folder {
         }
     }
 
+    /// Has a file brought to the disk while others go on. If nobody does, whoever ends its upload does.
+    fn sync_soon(&self, file: &Arc<Closed>) {
+        if let Some(syncer) = self.syncer.get_or_init(|| Syncer::start().ok()) {
+            syncer.sync_soon(file);
+        }
+    }
+
     fn release(&self, sha256: &[u8; 32]) {
         self.counts.release(sha256, || {
             // A file that cannot be deleted now is swept at the next open.
@@ -103,7 +114,8 @@ impl Blobs {
         fs::create_dir_all(&temporary)?;
         remover::clear(&temporary)?;
         sync_folder(data)?;
-        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Counts::default(), remover: OnceLock::new() })))
+        let (remover, syncer) = (OnceLock::new(), OnceLock::new());
+        Ok(Self(Arc::new(Folder { path, temporary, space, counts: Counts::default(), remover, syncer })))
     }
 
     /// Begins to take up a content of unknown size: what an accepted job writes. It may use some of the room that is kept for

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::content::read;
-use super::upload::{Large, no_room};
+use super::syncer::Closed;
+use super::upload::{Large, Written, no_room};
 use super::{Blobs, Content, Folder, Room, Upload};
 use crate::store::space::Space;
 
@@ -153,7 +154,8 @@ impl Scratch {
         if is_large {
             let path = NamedTempFile::new_in(&self.folder.temporary)?.into_temp_path();
             fs::rename(&leftover.file, &path)?;
-            upload.large = Some(Box::new(Large { file: None, path, hash }));
+            let file = Written::Closed(Arc::new(Closed::new(&path)));
+            upload.large = Some(Box::new(Large { file, path, hash }));
         }
         Ok(upload)
     }

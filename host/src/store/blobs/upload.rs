@@ -4,15 +4,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+use super::syncer::Closed;
 use super::{BlobHandle, Content, Folder, Room, sync_folder};
-
-/// The largest file whose way to the disk begins when it is closed. Of one that is larger the kernel has begun with most, and whoever closes
-/// it would wait until the disk has taken the rest.
-const BEGUN_BYTES_MAX: u64 = 4 << 20;
 
 /// A content on its way in: in memory while small, in a temporary file once large. Dropped unfinished, it leaves nothing.
 #[derive(Debug)]
@@ -27,10 +23,17 @@ pub struct Upload {
 
 #[derive(Debug)]
 pub(super) struct Large {
-    /// Closed when nothing more comes, so that many finished uploads do not take many open files.
-    pub(super) file: Option<File>,
+    pub(super) file: Written,
     pub(super) path: TempPath,
     pub(super) hash: Sha256,
+}
+
+#[derive(Debug)]
+pub(super) enum Written {
+    /// More may come.
+    Open(File),
+    /// Many finished uploads must not take many open files.
+    Closed(Arc<Closed>),
 }
 
 impl Upload {
@@ -73,11 +76,11 @@ impl Upload {
             }
         }
         match self.large.as_deref_mut() {
-            Some(Large { file: Some(file), hash, .. }) => {
+            Some(Large { file: Written::Open(file), hash, .. }) => {
                 file.write_all(bytes)?;
                 hash.update(bytes);
             }
-            Some(Large { file: None, .. }) => return Err(io::Error::other("the upload has been closed")),
+            Some(Large { file: Written::Closed(_), .. }) => return Err(io::Error::other("the upload has been closed")),
             None => self.small.extend_from_slice(bytes),
         }
         self.size += bytes.len() as u64;
@@ -91,14 +94,15 @@ impl Upload {
         if self.folder.space.room_after(written) >= self.refused_at { Err(no_room()) } else { Ok(()) }
     }
 
-    /// Closes the file, if there is one: nothing more will be written. If it is `wanted`, the kernel begins to bring it to the disk, so that
-    /// whoever ends the upload later waits less.
+    /// Closes the file, if there is one: nothing more will be written. If it is `wanted`, its way to the disk begins, so that whoever ends the
+    /// upload later waits less.
     pub fn close_file(&mut self, wanted: bool) {
-        let file = self.large.as_deref_mut().and_then(|large| large.file.take());
-        if let Some(file) = file.filter(|_| wanted && self.size <= BEGUN_BYTES_MAX) {
-            // The one advice that starts writing. Ending the upload waits for it, whether it was taken or not.
-            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        let Some(large) = self.large.as_deref_mut() else { return };
+        let closed = Arc::new(Closed::new(&large.path));
+        if wanted {
+            self.folder.sync_soon(&closed);
         }
+        large.file = Written::Closed(closed);
     }
 
     /// Moves what is in memory to a file.
@@ -107,7 +111,7 @@ impl Upload {
         file.write_all(&self.small)?;
         let hash = Sha256::new_with_prefix(&self.small);
         self.small = Vec::new();
-        self.large = Some(Box::new(Large { file: Some(file), path, hash }));
+        self.large = Some(Box::new(Large { file: Written::Open(file), path, hash }));
         Ok(())
     }
 
@@ -149,8 +153,8 @@ impl Together {
         let Large { file, path, hash } = *large;
         let sha256: [u8; 32] = hash.finalize().into();
         match file {
-            Some(file) => file.sync_all()?,
-            None => File::open(&path)?.sync_all()?,
+            Written::Open(file) => file.sync_all()?,
+            Written::Closed(file) => file.finish()?,
         }
         // Counted before the name exists, so that a concurrent release of the same bytes cannot delete it.
         folder.counts.add(sha256);
