@@ -16,6 +16,7 @@ mod doctor;
 mod engine;
 mod files;
 mod folders;
+mod gaps;
 mod grants;
 mod held;
 mod http;
@@ -49,8 +50,9 @@ pub use self::contract::NewUpload;
 use self::contract::{Guest, bindings};
 pub use self::doctor::{Examination, Needs, Problem, Shape, examine};
 pub use self::engine::Capacity;
-use self::engine::{config, is_slowed_by_swap};
+use self::engine::{asks_kernel, config, is_slowed_by_swap};
 pub use self::folders::{Absence, Folder, Folders, LOOK_MAX, find_absent};
+use self::gaps::Gaps;
 pub use self::grants::{FolderGrant, Grants, HostName, HttpGrant, Method, Scheme, TcpGrant};
 pub use self::run::{Call, Limits, Report, Result as Output};
 pub use self::scratch::ScratchWish;
@@ -70,6 +72,7 @@ pub struct Sandbox {
     folders: Folders,
     counts_fuel: bool,
     compiler: Compiler,
+    gaps: Gaps,
 }
 
 /// A plugin ready to run: compiled, checked and linked. Cheap to clone.
@@ -183,7 +186,8 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker)?;
         let compiler = Compiler::Here { behind: true };
-        Ok(Self { engine, linker, compiled: None, folders: Folders::default(), counts_fuel, compiler })
+        let (folders, gaps) = (Folders::default(), Gaps::new(asks_kernel()));
+        Ok(Self { engine, linker, compiled: None, folders, counts_fuel, compiler, gaps })
     }
 
     /// Checks a file, compiles it and asks it what it is; or finds all that from an earlier time. `digest` is the file's
@@ -252,6 +256,7 @@ impl Sandbox {
         let linked = linked.map_err(|error| {
             NotAPlugin(format!("It does not fit the {}: {error:#}. Build it with current tools", shape.as_str()))
         })?;
+        self.gaps.look_soon();
         Ok(Program { linked, shape })
     }
 }

@@ -13,14 +13,14 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
 /// writes to. Every slot that was ever in use may hold on to so much for good, and there are two for each job that may wait.
 /// Eight times as much takes 5 % off a PDF, and lets twenty jobs of 60 MB leave 700 MB behind.
-const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+pub(super) const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 /// The same where the kernel is not asked what was written: all of it is written anew for each job.
 const REWRITTEN_BYTES: usize = 256 << 10;
 /// The same of a table: 8,192 elements, far more than most plugins have.
 const KEEP_TABLE_RESIDENT_BYTES: usize = 64 << 10;
 /// Free slots that are kept as the last job left them. What has no slot of its own, such as a heap of exceptions, takes one that was
 /// never used while there are fewer of these, and each holds on to [`KEEP_RESIDENT_BYTES`] from then on.
-const WARM_SLOTS_MAX: u32 = 16;
+pub(super) const WARM_SLOTS_MAX: u32 = 16;
 
 /// What the engine must have room for.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +42,14 @@ fn can_ask_kernel() -> bool {
     PoolingAllocationConfig::is_pagemap_scan_available()
 }
 
+/// Whether the engine asks it when a guest is over.
+pub(super) fn asks_kernel() -> bool {
+    can_ask_kernel() && !swap::is_possible()
+}
+
 /// The same for the same capacity: code that is compiled with it runs in every engine that has it.
 pub(super) fn config(capacity: Capacity) -> Config {
-    let asks_kernel = can_ask_kernel() && !swap::is_possible();
+    let asks_kernel = asks_kernel();
     let mut pool = PoolingAllocationConfig::new();
     // As many as all guests together may have: were there fewer, some jobs of many parts would leave none to those of others.
     // Instances are no more than counted; tables, like memories, take address space alone until they are used.

@@ -164,6 +164,7 @@ impl Sandbox {
             let future = pin!(enter(program, &mut store, &context, call.input));
             Bounded::new(future, deadline, &call.running, &call.on_turn, call.mark, &mut times).await
         };
+        self.gaps.after(times.cpu);
         let mut usage = Usage {
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
             cpu_ms: milliseconds(times.cpu),

@@ -3,7 +3,7 @@
 //! Between two guests the engine asks the kernel which pages of a memory were written, and resets those. A page that is swapped out at that
 //! moment is not among them (wasmtime pull request 14357), so the next guest of that memory would find there what the last one wrote. Nor is
 //! one that the kernel moves to another place at that very moment, which happens in microseconds, seldom, and without any swap: of that this
-//! module knows nothing.
+//! module knows nothing. A page that the engine gives back to the kernel instead is new for the next guest in any case; with `gaps` it does so less often.
 
 use std::fs;
 use std::path::{Path, PathBuf};
