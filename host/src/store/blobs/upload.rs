@@ -97,7 +97,7 @@ impl Upload {
     /// Closes the file, if there is one: nothing more will be written. If it is `wanted`, its way to the disk begins, so that whoever ends the
     /// upload later waits less.
     pub fn close_file(&mut self, wanted: bool) {
-        let Some(large) = self.large.as_deref_mut() else { return };
+        let Some(large @ Large { file: Written::Open(_), .. }) = self.large.as_deref_mut() else { return };
         let closed = Arc::new(Closed::new(&large.path));
         if wanted {
             self.folder.sync_soon(&closed);
