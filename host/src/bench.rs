@@ -52,6 +52,8 @@ const NO_OP_KIND: &str = "message";
 const MEMORY: &str = "memory";
 /// The heading of options that leave the table out.
 const INSTEAD: &str = "Measured instead of all that";
+/// What has that heading: one of them at a time.
+const ONE_INSTEAD: &str = "instead";
 /// More jobs than any round can submit.
 const QUEUE_MAX: u64 = 100_000_000;
 
@@ -74,7 +76,7 @@ pub struct Bench {
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64,256", value_parser = value_parser!(u16).range(1..=10_000))]
     connections: Vec<u16>,
     /// Only what has this in its name, or else one of these
-    #[arg(long, value_name = "NAME,NAME,…")]
+    #[arg(long, value_name = "NAME,NAME,…", conflicts_with = ONE_INSTEAD)]
     only: Vec<String>,
     /// Figures as JSON
     #[arg(long)]
@@ -82,19 +84,19 @@ pub struct Bench {
     #[command(flatten)]
     given: Given,
     /// The store's time per operation and its size with so many finished, or queued, jobs in it
-    #[arg(long, help_heading = INSTEAD, value_name = "N,N,…", value_delimiter = ',')]
+    #[arg(long, help_heading = INSTEAD, group = ONE_INSTEAD, value_name = "N,N,…", value_delimiter = ',')]
     growth: Vec<usize>,
     /// How soon each family of attacks is stopped, in so many runs (20), and the memory after 10,000 hostile jobs
-    #[arg(long, help_heading = INSTEAD, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
+    #[arg(long, help_heading = INSTEAD, group = ONE_INSTEAD, value_name = "RUNS", num_args = 0..=1, default_missing_value = "20")]
     attacks: Option<usize>,
     /// What counting fuel costs a plugin that computes, against the same code without, in so many runs of each (15)
-    #[arg(long, help_heading = INSTEAD, value_name = "RUNS", num_args = 0..=1, default_missing_value = "15")]
+    #[arg(long, help_heading = INSTEAD, group = ONE_INSTEAD, value_name = "RUNS", num_args = 0..=1, default_missing_value = "15")]
     fuel: Option<usize>,
     /// One cell of that table, in this process
     #[arg(long, hide = true)]
     growth_cell: Option<growth::Cell>,
     /// Open so many streams of events at once, in steps, then so many WebSockets, and say what each costs the host
-    #[arg(long, help_heading = INSTEAD, value_name = "N")]
+    #[arg(long, help_heading = INSTEAD, group = ONE_INSTEAD, value_name = "N")]
     idle: Option<usize>,
 }
 

@@ -100,4 +100,9 @@ fn what_cannot_be_measured_is_said_with_what_can_be_done() {
     assert!(!is_done && errors.contains("--native-pdf: cannot run no-such-program"), "{errors}");
     let (is_done, _, errors) = bench(&["--connections", "1,0"]);
     assert!(!is_done && errors.contains("1..=10000"), "{errors}");
+    for other in ["--only=echo", "--growth=10", "--fuel", "--idle=5"] {
+        let (is_done, _, errors) = bench(&["--attacks", other]);
+        let name = other.split('=').next().expect("the name is first");
+        assert!(!is_done && errors.contains("--attacks") && errors.contains(name), "{other}: {errors}");
+    }
 }
