@@ -20,11 +20,13 @@ use crate::connections::{Certificate, Door};
 use crate::plugins::Plugins;
 use crate::queue::Queue;
 use crate::sandbox::{Folders, LOOK_MAX, Sandbox};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 use crate::worker::{Workers, Workplace};
 
+/// How long a start waits until it is noted how the last host ended. A note is one flush, and there are a few of them.
+const RECOVERY_MAX: Duration = Duration::from_secs(2);
 /// How long requests that are being answered may take once the host is stopping.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -69,7 +71,7 @@ impl Server {
             .with_context(|| format!("cannot use the plugin folder {}", config.plugins.display()))?;
         let failed = store.failed();
         let queue = Arc::new(Queue::new(store, queue_settings(config)));
-        queue.recover().await.context("cannot take up where the last host stopped")?;
+        recover(&queue).await.context("cannot take up where the last host stopped")?;
         let place = Workplace {
             queue: Arc::clone(&queue),
             plugins: Arc::clone(&plugins),
@@ -182,6 +184,28 @@ fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> {
         (Some(certificate), Some(key)) => Ok(Some(Certificate::open(certificate.clone(), key.clone())?)),
         _ => Ok(None),
     }
+}
+
+/// Takes up where the last host stopped. On a disk without any room that has to wait; then it goes on while the host serves, so that what is
+/// there can be read, everybody is told why no job starts, and the host can be stopped.
+async fn recover(queue: &Arc<Queue>) -> Result<(), StoreError> {
+    let recovering = Arc::clone(queue);
+    let mut recovery = Box::pin(async move { recovering.recover().await });
+    if let Ok(recovered) = tokio::time::timeout(RECOVERY_MAX, recovery.as_mut()).await {
+        return recovered;
+    }
+    tracing::warn!(
+        "no job starts before the disk of the data folder takes a note of how the last host ended; if it is full, make room there"
+    );
+    tokio::spawn(async move {
+        match recovery.await {
+            Ok(()) => tracing::info!("it is noted how the last host ended; jobs start now"),
+            // The host ends, and whoever ends it says why; the next one goes on here.
+            Err(StoreError::Closed) => {}
+            Err(error) => tracing::error!(%error, "cannot take up where the last host stopped; start this one again"),
+        }
+    });
+    Ok(())
 }
 
 /// Who may come in. Where strangers can reach the host, somebody must have said who.

@@ -120,14 +120,20 @@ impl Host {
 
     /// Starts a host in the same folders, or answers how it ended instead.
     pub(crate) fn try_start_again(&mut self) -> Result<(), Exit> {
+        self.try_come_up_again()?;
+        // Compiling takes turns at the lowest priority with whatever else the machine does.
+        within(3 * PATIENCE, "the host becomes ready", || (self.get("/readyz").status == 200).then_some(()));
+        Ok(())
+    }
+
+    /// The same, without a wait until it is ready.
+    pub(crate) fn try_come_up_again(&mut self) -> Result<(), Exit> {
         assert!(self.process.is_none(), "the host runs already");
         let mut process = self.setup.process();
         if !process.comes_up() {
             return Err(process.wait());
         }
         self.process = Some(process);
-        // Compiling takes turns at the lowest priority with whatever else the machine does.
-        within(3 * PATIENCE, "the host becomes ready", || (self.get("/readyz").status == 200).then_some(()));
         Ok(())
     }
 

@@ -57,8 +57,8 @@ pub(super) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the host is ready: once every plugin file has been looked at, for as long as jobs are claimed and the disk takes what is
-/// written, and until it is told to stop.
+/// Whether the host is ready: once every plugin file has been looked at and it is noted how the last host ended, for as long as jobs are
+/// claimed and the disk takes what is written, and until it is told to stop.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "host",
     responses(
@@ -69,6 +69,7 @@ pub(super) async fn healthz() -> Json<Health> {
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, Problem> {
     let standing = Standing {
         is_draining: api.queue.is_draining(),
+        is_recovering: api.queue.is_recovering(),
         is_scanned: api.plugins.is_scanned(),
         has_failed: api.queue.store().failed().borrow().is_some(),
         waits_for_disk: api.queue.store().waits_for_disk(),
@@ -84,6 +85,8 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, 
 #[derive(Clone, Copy)]
 struct Standing {
     is_draining: bool,
+    /// Whether it is still to be noted how the last host ended.
+    is_recovering: bool,
     is_scanned: bool,
     /// Whether the store can no longer be written; the process is about to end.
     has_failed: bool,
@@ -97,10 +100,14 @@ impl Standing {
     fn why_not_ready(self) -> Option<&'static str> {
         if self.is_draining {
             Some("the host is about to stop; jobs that are sent now run when it is started again")
-        } else if !self.is_scanned {
-            Some("the plugin folder is being read for the first time")
         } else if self.has_failed {
             Some("the host can no longer write its data and is about to end; its log says more")
+        } else if self.is_recovering {
+            Some(
+                "no job starts before the disk of the data folder takes a note of how the last host ended; if it is full, make room there; what is there can be read",
+            )
+        } else if !self.is_scanned {
+            Some("the plugin folder is being read for the first time")
         } else if self.waits_for_disk > COMMIT_MAX {
             Some(
                 "the disk of the data folder has taken nothing for 5 seconds; jobs that are sent now are answered once it does, and what is there can be read",
@@ -134,6 +141,7 @@ mod tests {
     fn a_host_that_claims_no_jobs_is_not_ready_and_says_why() {
         let ready = Standing {
             is_draining: false,
+            is_recovering: false,
             is_scanned: true,
             has_failed: false,
             waits_for_disk: COMMIT_MAX,
@@ -142,6 +150,7 @@ mod tests {
         assert_eq!(ready.why_not_ready(), None);
         for (standing, word) in [
             (Standing { is_draining: true, ..ready }, "about to stop"),
+            (Standing { is_recovering: true, ..ready }, "how the last host ended"),
             (Standing { is_scanned: false, ..ready }, "plugin folder"),
             (Standing { has_failed: true, ..ready }, "write its data"),
             (Standing { waits_for_disk: COMMIT_MAX + Duration::from_millis(1), ..ready }, "disk"),

@@ -63,7 +63,7 @@ impl Queue {
     /// When there is likely to be room for another job of a kind whose queue is full and of which so many may run at once.
     /// Nothing if nobody knows: none has run yet, or what keeps them from running only a person can lift.
     pub fn room_in(&self, kind: &Kind, at_once: usize) -> Option<Duration> {
-        if self.is_paused(kind) || self.is_draining() {
+        if self.is_paused(kind) || self.is_draining() || self.is_recovering() {
             return None;
         }
         let run = Duration::from_secs_f64(self.run_times.average_ms(kind)? / 1000.0);

@@ -1,4 +1,4 @@
-//! What keeps ready jobs from being claimed: paused kinds, and a host that is about to stop.
+//! What keeps ready jobs from being claimed: paused kinds, a host that is about to stop, and one that has still to note how the last one did.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 use super::{Queue, Runnable};
 use crate::job::Kind;
 use crate::store::StoreError;
+use crate::time::Time;
 
 /// What is not to be claimed now, besides the kinds that the store knows to be paused.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     draining: AtomicBool,
+    recovering: AtomicBool,
     idle: Notify,
 }
 
@@ -27,7 +29,7 @@ impl Held {
 impl Queue {
     /// Of these kinds those that may be claimed.
     pub(super) fn claimable(&self, kinds: &Arc<[Runnable]>) -> Arc<[Runnable]> {
-        if self.is_draining() {
+        if self.is_draining() || self.is_recovering() {
             return Arc::default();
         }
         self.store.paused(|paused| {
@@ -56,6 +58,24 @@ impl Queue {
     /// Whether the host is about to stop and starts nothing any more.
     pub fn is_draining(&self) -> bool {
         self.held.draining.load(Ordering::Acquire)
+    }
+
+    /// Judges how the last process ended; until that is done, no job is claimed. To be called once. On a disk without any room it waits
+    /// for some.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        self.held.recovering.store(true, Ordering::Release);
+        for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
+            let (id, crashes) = (job.id, job.crashes);
+            tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
+        }
+        self.held.recovering.store(false, Ordering::Release);
+        self.work.notify_waiters();
+        Ok(())
+    }
+
+    /// Whether it is still to be noted how the last process ended, and nothing starts before that.
+    pub fn is_recovering(&self) -> bool {
+        self.held.recovering.load(Ordering::Acquire)
     }
 
     /// How many jobs are running.

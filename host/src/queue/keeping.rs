@@ -17,15 +17,6 @@ const TICK: Duration = Duration::from_secs(1);
 const RETAIN_ROUNDS_MAX: usize = 20;
 
 impl Queue {
-    /// Judges how the last process ended. To be called once, before the first claim.
-    pub async fn recover(&self) -> Result<(), StoreError> {
-        for job in self.store.recover(self.settings.crashes_max, Time::now()).await? {
-            let (id, crashes) = (job.id, job.crashes);
-            tracing::warn!(job.id = %id, job.kind = %job.kind, crashes, "the last host died while this job ran; it is suspected");
-        }
-        Ok(())
-    }
-
     /// Lets time pass: wakes workers when a scheduled job is due, fails what was not started in time, takes away what is
     /// kept for too long. `of_kinds` answers which kinds are kept in a way of their own, once that is known. Never returns.
     pub async fn keep_time(&self, of_kinds: impl Fn() -> Option<HashMap<Kind, Retention>>) {

@@ -88,6 +88,46 @@ fn a_read_only_disk_stops_the_host_with_a_clear_message_and_loses_nothing() {
     drop((host, disk));
 }
 
+/// Fault: a host that is started on a disk without any room says nothing, answers nobody, and cannot be stopped.
+#[test]
+fn on_a_disk_without_any_room_a_host_comes_up_says_why_it_runs_nothing_and_stops_when_asked() {
+    if !can_mount("filling a disk before a host starts") {
+        return;
+    }
+    let setup = Host::prepare()
+        .with_guest("good", guest::good())
+        .with_plugin("message")
+        .set("disk_reserve_bytes", RESERVE_BYTES);
+    let disk = Mount::memory(&setup.data(), 64 << 20);
+    let mut host = setup.start();
+    let old = host.submit_raw("good", "");
+    host.wait_for(&old, "succeeded");
+    let cut_off = host.submit("message", json!({"message": "again", "seconds": 1}));
+    host.wait_for(&cut_off, "running");
+    host.kill();
+    let ballast = host.setup().data().join("ballast");
+    let full = std::fs::File::create(&ballast).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
+    assert_eq!(full.map_err(|error| error.kind()), Err(std::io::ErrorKind::StorageFull));
+    for end in ["told to stop", "killed", "goes on"] {
+        host.try_come_up_again().unwrap_or_else(|exit| panic!("it comes up: {exit:?}"));
+        assert_eq!((host.output(&old), host.get("/healthz").status), (b"ok".to_vec(), 200));
+        let why = host.get("/readyz").refused(503, "not_ready");
+        assert!(why["detail"].as_str().is_some_and(|why| why.contains("how the last host ended")), "{why}");
+        host.post("/v1/kinds/good/jobs", "new").refused(507, "disk_full");
+        assert_eq!(host.job(&cut_off)["state"], "queued");
+        match end {
+            "told to stop" => assert!(host.terminate().success()),
+            "killed" => host.kill(),
+            _ => {}
+        }
+    }
+    std::fs::remove_file(&ballast).expect("it is there");
+    host.wait_for(&cut_off, "succeeded");
+    assert_eq!(host.get("/readyz").status, 200);
+    assert!(host.process().stderr().contains("it is suspected"), "{}", host.process().stderr());
+    drop((host, disk));
+}
+
 /// What is left of the disk that holds the data folder.
 fn free(data: &Path) -> u64 {
     rustix::fs::statvfs(data).map(|disk| disk.f_bavail * disk.f_frsize).expect("the disk is there")
