@@ -82,6 +82,9 @@ impl fmt::Display for StoreError {
             StoreError::Locked(path) => {
                 write!(f, "{} is in use by another dropforge process; stop it or choose another --data", path.display())
             }
+            StoreError::Disk(error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "the disk is full, make room there: {error}")
+            }
             StoreError::Disk(error) => write!(f, "the disk failed: {error}"),
             StoreError::Closed => f.write_str("the store is closed"),
         }

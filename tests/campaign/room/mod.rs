@@ -106,8 +106,7 @@ fn on_a_disk_without_any_room_a_host_comes_up_says_why_it_runs_nothing_and_stops
     host.wait_for(&cut_off, "running");
     host.kill();
     let ballast = host.setup().data().join("ballast");
-    let full = std::fs::File::create(&ballast).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
-    assert_eq!(full.map_err(|error| error.kind()), Err(std::io::ErrorKind::StorageFull));
+    fill(&ballast);
     for end in ["told to stop", "killed", "goes on"] {
         host.try_come_up_again().unwrap_or_else(|exit| panic!("it comes up: {exit:?}"));
         assert_eq!((host.output(&old), host.get("/healthz").status), (b"ok".to_vec(), 200));
@@ -126,6 +125,27 @@ fn on_a_disk_without_any_room_a_host_comes_up_says_why_it_runs_nothing_and_stops
     assert_eq!(host.get("/readyz").status, 200);
     assert!(host.process().stderr().contains("it is suspected"), "{}", host.process().stderr());
     drop((host, disk));
+}
+
+/// Fault: a first start on a full disk says that the data folder is damaged.
+#[test]
+fn a_first_start_on_a_full_disk_says_that_it_is_full() {
+    if !can_mount("filling a disk that nobody has used") {
+        return;
+    }
+    let setup = Host::prepare();
+    let disk = Mount::memory(&setup.data(), 1 << 20);
+    fill(&setup.data().join("ballast"));
+    let exit = setup.start_in_vain();
+    assert!(!exit.status.success() && exit.stdout.is_empty(), "{exit:?}");
+    assert!(exit.stderr.contains("the disk is full, make room there") && !exit.stderr.contains("damaged"), "{exit:?}");
+    drop(disk);
+}
+
+/// Writes a file that takes all the room there is.
+fn fill(ballast: &Path) {
+    let full = std::fs::File::create(ballast).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
+    assert_eq!(full.map_err(|error| error.kind()), Err(std::io::ErrorKind::StorageFull));
 }
 
 /// What is left of the disk that holds the data folder.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::thread;
@@ -38,6 +39,12 @@ pub(in crate::store) fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
     // sled 0.34 panics on some kinds of damage; for us that is one more way of saying that it cannot be opened.
     match panic::catch_unwind(AssertUnwindSafe(|| open_when_closed(&config, end))) {
         Ok(Ok(db)) => Ok(db),
+        // Of these nothing is damaged; others sled may well call the same for what it has found.
+        Ok(Err(sled::Error::Io(error)))
+            if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied) =>
+        {
+            Err(StoreError::Disk(io::Error::new(error.kind(), format!("{}: {error}", path.display()))))
+        }
         Ok(Err(error)) => Err(StoreError::damaged(format!("{} cannot be opened: {error}", path.display()))),
         Err(_) => Err(StoreError::damaged(format!("{} cannot be opened: sled panicked", path.display()))),
     }
