@@ -197,12 +197,13 @@ async fn recover(queue: &Arc<Queue>) -> Result<(), StoreError> {
     tracing::warn!(
         "no job starts before the disk of the data folder takes a note of how the last host ended; if it is full, make room there"
     );
+    let queue = Arc::clone(queue);
     tokio::spawn(async move {
         match recovery.await {
             Ok(()) => tracing::info!("it is noted how the last host ended; jobs start now"),
             // The host ends, and whoever ends it says why; the next one goes on here.
             Err(StoreError::Closed) => {}
-            Err(error) => tracing::error!(%error, "cannot take up where the last host stopped; start this one again"),
+            Err(error) => queue.store().give_up(format!("cannot take up where the last host stopped: {error}")),
         }
     });
     Ok(())

@@ -267,6 +267,11 @@ impl Store {
         self.disk.failed.subscribe()
     }
 
+    /// Says that the process should end, as after a commit that failed, and why.
+    pub fn give_up(&self, reason: String) {
+        self.disk.failed.send_replace(Some(reason));
+    }
+
     /// Finishes every change that was asked for and stops accepting more. Blocks.
     pub fn close(&self) {
         self.disk.closing.store(true, Ordering::Relaxed);

@@ -167,6 +167,10 @@ fn held_back(api: &Api, kind: &Kind) -> Option<(&'static str, String)> {
     if api.queue.is_draining() {
         return Some(("draining", "The host is about to stop; the job starts when it is started again.".to_owned()));
     }
+    if api.queue.is_recovering() && !api.queue.store().is_out_of_room() {
+        let sentence = "It is being noted how the last host process ended; no job starts before that.";
+        return Some(("recovering", sentence.to_owned()));
+    }
     if api.queue.store().is_out_of_room() {
         return Some((
             "disk_full",

@@ -96,7 +96,7 @@ pub(super) mod tests {
         Queue::new(store, settings)
     }
 
-    async fn submit(queue: &Queue, kind: &Kind) -> JobId {
+    pub(in crate::queue) async fn submit(queue: &Queue, kind: &Kind) -> JobId {
         let job = Job::new(JobId::now_v7(), kind.clone(), Time::now());
         let input = Payload { media_type: String::new(), content: Content::Inline(Vec::new().into()) };
         let new = NewJob { job, input, options: Options::default(), blobs: Vec::new(), webhook: None };

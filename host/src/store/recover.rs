@@ -157,6 +157,11 @@ impl Store {
                     Err(StoreError::Fenced) => {}
                     // Or was deleted; or it had started ahead of its submit, and whoever submits it again may bring this process down as well.
                     Err(StoreError::NotFound) => disk.note_lost_early(),
+                    // Nobody can run it either.
+                    Err(error @ StoreError::Damaged(_)) => {
+                        tracing::error!(job.id = %id, %error, "a job that ran when the last host died cannot be read and is set aside; it stays on disk as it is");
+                        disk.index().set_aside(*id);
+                    }
                     Err(error) => return Err(error),
                 }
             }

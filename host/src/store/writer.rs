@@ -150,7 +150,7 @@ impl Change {
             Self::Submit { job: Incoming::Whole(Whole { has_begun: true, .. }), .. } => room < Room::Freeing,
             // Others refuse themselves where there is no room for new jobs, and write nothing then.
             Self::Submit { .. } | Self::SubmitAll { .. } => true,
-            // The judgement is a few small records, and before it is passed a host does nothing that could make room.
+            // The judgement is a few small records, and before it is passed no job runs.
             Self::Judge { .. }
             | Self::Judged { .. }
             | Self::Cancel { .. }
