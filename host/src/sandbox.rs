@@ -21,6 +21,7 @@ mod grants;
 mod held;
 mod http;
 mod last_words;
+mod merge;
 mod meter;
 mod outcome;
 mod pace;

@@ -26,6 +26,8 @@ use super::Description;
 
 /// The first bytes of an entry; another layout gets others.
 const MAGIC: &[u8; 8] = b"dropcode";
+/// Changes with what is done to a component before it is compiled: what was compiled in another way is compiled anew.
+const WAY: u8 = 1;
 const CHECKSUM_BYTES: usize = 32;
 /// Magic, checksum, length of the description.
 const HEAD_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES + 4;
@@ -189,9 +191,10 @@ fn is_ours(metadata: &fs::Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Two engines with the same one can run each other's code. Covers the engine's full version.
+/// Two engines with the same one can run each other's code. Covers the engine's full version, and the [`WAY`] to it.
 fn fingerprint(engine: &Engine) -> String {
     let mut hash = Fingerprint(Sha256::new());
+    hash.write(&[WAY]);
     engine.precompile_compatibility_hash().hash(&mut hash);
     hex::encode(&hash.0.finalize()[..8])
 }

@@ -16,6 +16,7 @@ use wasmtime::component::Component;
 
 use super::compiled::machine_code;
 use super::engine::config;
+use super::merge::merged;
 use super::{Capacity, NotAPlugin};
 use crate::priority;
 
@@ -46,7 +47,7 @@ impl Compiler {
     /// Compiles a component, on as many threads as there are processors. Blocks.
     pub(super) fn compile(self, engine: &Engine, bytes: &[u8]) -> Result<Component, NotAPlugin> {
         match self {
-            Self::Here { behind } => here(behind, || Component::from_binary(engine, bytes)),
+            Self::Here { behind } => here(behind, bytes, |bytes| Component::from_binary(engine, bytes)),
             Self::Apart(capacity) => match ask(capacity, bytes) {
                 Ok(answer) => machine_code(engine, &answer?).map_err(|error| {
                     NotAPlugin(format!("the host could not take over what its compiler made: {error:#}"))
@@ -54,17 +55,26 @@ impl Compiler {
                 // A system that lets no process be started, or shows none of them.
                 Err(error) => {
                     tracing::warn!(%error, "no process could be started to compile in; the host compiles itself");
-                    here(true, || Component::from_binary(engine, bytes))
+                    here(true, bytes, |bytes| Component::from_binary(engine, bytes))
                 }
             },
         }
     }
 }
 
-fn here<T: Send>(behind: bool, compile: impl FnOnce() -> wasmtime::Result<T> + Send) -> Result<T, NotAPlugin> {
+fn here<T: Send>(
+    behind: bool,
+    bytes: &[u8],
+    compile: impl Fn(&[u8]) -> wasmtime::Result<T> + Send + Sync,
+) -> Result<T, NotAPlugin> {
     let threads = threads(behind)
         .map_err(|error| NotAPlugin(format!("the host could not start threads to compile it: {error}")))?;
-    threads.install(compile).map_err(|error| NotAPlugin(format!("the component is not valid: {error:#}")))
+    let compiled = threads.install(|| match merged(bytes).ok().flatten().map(|merged| compile(&merged)) {
+        Some(Ok(compiled)) => Ok(compiled),
+        // As it is, and where that cannot be compiled either, the reason is about what its author wrote.
+        _ => compile(bytes),
+    });
+    compiled.map_err(|error| NotAPlugin(format!("the component is not valid: {error:#}")))
 }
 
 /// Threads of their own: in a pool shared by all, a small file would wait for the large ones before it.
@@ -180,7 +190,8 @@ pub fn answer(words: &[String], mut input: impl Read, mut output: impl Write) ->
     let compiled = panic::catch_unwind(|| {
         let engine = Engine::new(&config(capacity));
         let engine = engine.map_err(|error| NotAPlugin(format!("the compiler could not begin: {error:#}")))?;
-        here(true, || engine.precompile_component(&bytes))
+        // Loaded as the host will: an engine compiles what it does not load.
+        here(true, &bytes, |bytes| Component::from_binary(&engine, bytes)?.serialize())
     });
     let (what, rest) = match compiled {
         Ok(Ok(code)) => (CODE, code),

@@ -5,9 +5,9 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use super::{backtrace, meter, swap};
 
 /// Tables of one module. Toolchains that keep references of the host beside their functions make two.
-const TABLES_PER_MODULE_MAX: u32 = 4;
+pub(super) const TABLES_PER_MODULE_MAX: u32 = 4;
 /// Core instances one component may consist of, and tables.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
+pub(super) const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 /// Memories one component may have.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory kept mapped in a free slot, so that the next job does not have to fault it in again: as much as a small interpreter
