@@ -12,7 +12,7 @@ use wasmparser::{Name, Operator};
 
 use super::part::{Part, count, kind_of};
 use super::plan::{Plan, Source, Within};
-use super::read::{FUNCTIONS, GLOBALS, KINDS, MEMORIES, TABLES, TAGS};
+use super::read::{FUNCTIONS, KINDS, by_kind};
 use super::{Result, unclear};
 
 /// What the merged module imports everything from.
@@ -87,26 +87,25 @@ impl Sections {
         if let Some(data) = &part.data {
             numbers.parse_data_section(&mut self.data, data.clone())?;
         }
-        self.take_names(numbers, part)
+        self.take_names(numbers, part);
+        Ok(())
     }
 
     /// Notes what functions are called, for whoever reads where a guest stopped. One without a name is called by the number that it has
     /// in its author's file.
-    fn take_names(&mut self, numbers: &mut Numbers, part: &Part) -> Result<()> {
+    fn take_names(&mut self, numbers: &Numbers, part: &Part) {
         // A name that cannot be read is none, nor are those after it.
         for names in part.names.clone().into_iter().flatten() {
             let Ok(Name::Function(names)) = names else { continue };
             for name in names.into_iter().map_while(wasmparser::Result::ok) {
-                if let Ok(number) = numbers.function_index(name.index) {
+                if let Ok(number) = numbers.number(FUNCTIONS, name.index) {
                     self.names.entry(number).or_insert_with(|| name.name.to_owned());
                 }
             }
         }
-        for index in 0..part.counts()[FUNCTIONS] {
-            let number = numbers.function_index(index)?;
-            self.names.entry(number).or_insert_with(|| format!("function {index}"));
+        for (index, number) in numbers.items[numbers.part][FUNCTIONS].iter().enumerate() {
+            self.names.entry(*number).or_insert_with(|| format!("function {index}"));
         }
-        Ok(())
     }
 
     fn module(self) -> Module {
@@ -171,13 +170,13 @@ impl Numbers {
         let mut numbers = Self { items: Vec::new(), spans: Vec::new(), constants: HashMap::new(), globals: 0, part: 0 };
         for (part, sources) in plan.parts.iter().zip(&plan.sources) {
             let mut items: [Vec<u32>; KINDS] = Default::default();
-            for (kind, source) in
-                sources.iter().enumerate().flat_map(|(kind, of_kind)| of_kind.iter().map(move |source| (kind, source)))
-            {
-                items[kind].extend(match source {
-                    Source::Part(within) => Some(numbers.of_within(*within)?),
-                    Source::Outside(_) => outside.next(),
-                });
+            for (kind, of_kind) in sources.iter().enumerate() {
+                for source in of_kind {
+                    items[kind].extend(match source {
+                        Source::Part(within) => Some(numbers.of_within(*within)?),
+                        Source::Outside(_) => outside.next(),
+                    });
+                }
             }
             for (kind, count) in part.defined().into_iter().enumerate() {
                 items[kind].extend(next[kind]..next[kind] + count);
@@ -204,25 +203,7 @@ impl Numbers {
 impl Reencode for Numbers {
     type Error = &'static str;
 
-    fn function_index(&mut self, index: u32) -> Result<u32> {
-        self.number(FUNCTIONS, index)
-    }
-
-    fn table_index(&mut self, index: u32) -> Result<u32> {
-        self.number(TABLES, index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> Result<u32> {
-        self.number(MEMORIES, index)
-    }
-
-    fn global_index(&mut self, index: u32) -> Result<u32> {
-        self.number(GLOBALS, index)
-    }
-
-    fn tag_index(&mut self, index: u32) -> Result<u32> {
-        self.number(TAGS, index)
-    }
+    by_kind!();
 
     fn type_index(&mut self, index: u32) -> Result<u32> {
         self.spans[self.part][0].number(index)

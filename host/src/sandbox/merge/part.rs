@@ -78,13 +78,6 @@ impl<'a> Part<'a> {
     pub(super) fn defined(&self) -> [u32; KINDS] {
         [count(&self.functions), count(&self.tables), count(&self.memories), count(&self.globals), count(&self.tags)]
     }
-
-    /// How much it has of each kind, with what it imports.
-    pub(super) fn counts(&self) -> [u32; KINDS] {
-        let mut counts = self.defined();
-        self.imports.iter().for_each(|import| counts[kind_of(import.ty)] += 1);
-        counts
-    }
 }
 
 /// The kind of what is imported.

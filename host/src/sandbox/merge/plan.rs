@@ -7,8 +7,8 @@ use wasm_encoder::{CanonicalFunctionSection, ComponentTypeSection};
 use wasmparser::{ExternalKind, InstantiationArg, Payload};
 
 use super::part::{self, Part, kind_of};
-use super::read::{CoreInstance, FUNCTIONS, Item, KINDS, MEMORIES, TABLES, Whole, kind_number};
-use super::{Error, Result, unclear};
+use super::read::{CoreInstance, CoreItem, Found, Item, KINDS, MEMORIES, TABLES, Whole, by_kind, kind_number};
+use super::{Result, unclear};
 use crate::sandbox::engine::{CORE_INSTANCES_PER_COMPONENT_MAX, TABLES_PER_MODULE_MAX};
 
 /// What a part defines or imports: its kind, which part it is, and its index there.
@@ -126,12 +126,12 @@ impl<'a> Plan<'a> {
         let mut sources = Sources::default();
         for import in &part.imports {
             let Some(instance) = instances.get(import.module) else { return unclear("an argument is not there") };
-            let found = whole.export(*instance, import.name)?;
-            let own = found.own_function();
-            sources[kind_of(import.ty)].push(match (own, self.within(found.export())?) {
-                (Some(function), _) => Source::Outside(function),
-                (_, Some((within, _))) => Source::Part(within),
-                _ => return Ok(None),
+            sources[kind_of(import.ty)].push(match whole.export(*instance, import.name)? {
+                Found::Item(CoreItem { index, export: None }) => Source::Outside(index),
+                found => match self.within(found.export())? {
+                    Some((within, _)) => Source::Part(within),
+                    None => return Ok(None),
+                },
             });
         }
         Ok(Some(sources))
@@ -250,23 +250,17 @@ fn uses(item: &Item) -> Result<Vec<(usize, u32)>> {
 /// Notes what is asked for while something is encoded.
 struct Uses(Vec<(usize, u32)>);
 
+impl Uses {
+    fn number(&mut self, kind: usize, index: u32) -> Result<u32> {
+        self.0.push((kind, index));
+        Ok(index)
+    }
+}
+
 impl Reencode for Uses {
     type Error = &'static str;
 
-    fn function_index(&mut self, index: u32) -> std::result::Result<u32, Error> {
-        self.0.push((FUNCTIONS, index));
-        Ok(index)
-    }
-
-    fn table_index(&mut self, index: u32) -> std::result::Result<u32, Error> {
-        self.0.push((TABLES, index));
-        Ok(index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> std::result::Result<u32, Error> {
-        self.0.push((MEMORIES, index));
-        Ok(index)
-    }
+    by_kind!();
 }
 
 impl ReencodeComponent for Uses {}

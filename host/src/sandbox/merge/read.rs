@@ -67,6 +67,32 @@ pub(super) fn kind_number(kind: ExternalKind) -> usize {
     }
 }
 
+/// The methods of `Reencode` that ask for a core item, as one: `number(kind, index)`.
+macro_rules! by_kind {
+    () => {
+        fn function_index(&mut self, index: u32) -> $crate::sandbox::merge::Result<u32> {
+            self.number($crate::sandbox::merge::read::FUNCTIONS, index)
+        }
+
+        fn table_index(&mut self, index: u32) -> $crate::sandbox::merge::Result<u32> {
+            self.number($crate::sandbox::merge::read::TABLES, index)
+        }
+
+        fn memory_index(&mut self, index: u32) -> $crate::sandbox::merge::Result<u32> {
+            self.number($crate::sandbox::merge::read::MEMORIES, index)
+        }
+
+        fn global_index(&mut self, index: u32) -> $crate::sandbox::merge::Result<u32> {
+            self.number($crate::sandbox::merge::read::GLOBALS, index)
+        }
+
+        fn tag_index(&mut self, index: u32) -> $crate::sandbox::merge::Result<u32> {
+            self.number($crate::sandbox::merge::read::TAGS, index)
+        }
+    };
+}
+pub(super) use by_kind;
+
 /// Whether modules can call it. What cannot be called by them is called from outside.
 pub(super) fn makes_core_function(function: &CanonicalFunction) -> bool {
     !matches!(function, CanonicalFunction::Lift { .. })
@@ -227,14 +253,6 @@ impl<'a> Found<'a> {
         match self {
             Self::In(export) => Some(export),
             Self::Item(item) => item.export,
-        }
-    }
-
-    /// The index of the component's own function that it is, if it is one.
-    pub(super) fn own_function(&self) -> Option<u32> {
-        match self {
-            Self::Item(CoreItem { index, export: None }) => Some(*index),
-            _ => None,
         }
     }
 }

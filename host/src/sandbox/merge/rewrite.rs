@@ -11,10 +11,7 @@ use wasmparser::ComponentAlias;
 
 use super::module::{self, OUTSIDE};
 use super::plan::{Plan, Within};
-use super::read::{
-    CoreInstance, FUNCTIONS, Found, GLOBALS, Item, KINDS, MEMORIES, TABLES, TAGS, Whole, kind_number,
-    makes_core_function,
-};
+use super::read::{CoreInstance, FUNCTIONS, Found, Item, KINDS, Whole, by_kind, kind_number, makes_core_function};
 use super::{Result, unclear};
 
 /// The component with one module in place of those that the plan names.
@@ -262,25 +259,7 @@ impl<'w, 'a> Indices<'w, 'a> {
 impl Reencode for Indices<'_, '_> {
     type Error = &'static str;
 
-    fn function_index(&mut self, index: u32) -> Result<u32> {
-        self.number(FUNCTIONS, index)
-    }
-
-    fn table_index(&mut self, index: u32) -> Result<u32> {
-        self.number(TABLES, index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> Result<u32> {
-        self.number(MEMORIES, index)
-    }
-
-    fn global_index(&mut self, index: u32) -> Result<u32> {
-        self.number(GLOBALS, index)
-    }
-
-    fn tag_index(&mut self, index: u32) -> Result<u32> {
-        self.number(TAGS, index)
-    }
+    by_kind!();
 }
 
 impl ReencodeComponent for Indices<'_, '_> {
